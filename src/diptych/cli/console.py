@@ -1,0 +1,127 @@
+"""How a training looks in a terminal: a live line, or plain lines when nobody watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+if TYPE_CHECKING:
+    from diptych.config import Config
+    from diptych.training.run_folder import RunFolder
+    from diptych.training.start import Listener
+    from diptych.training.trainer import Status, Trainer
+
+console = Console()
+PLAIN_EVERY = 30.0  # seconds between lines when the output is a file
+
+
+def progress_bar() -> Progress:
+    """A bar with the time gone by and a text at its end."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[info]}"),
+        console=console,
+        transient=False,
+    )
+
+
+@contextmanager
+def training_listener(run: RunFolder) -> Iterator[Listener]:
+    """Within the block a training shows itself on the console."""
+    from diptych.training.start import Listener
+
+    with progress_bar() as progress:
+        view = _TrainingView(run, progress)
+        yield Listener(view.decoding, view.ready, view.warning, view.watch)
+    view.finish()
+
+
+class _TrainingView:
+    def __init__(self, run: RunFolder, progress: Progress) -> None:
+        self.run = run
+        self.progress = progress
+        self.reading: dict[str, TaskID] = {}
+        self.training: TaskID | None = None
+        self.last_line = time.monotonic()
+        self.status: Status | None = None
+
+    def decoding(self, name: str, done: int, total: int) -> None:
+        if name not in self.reading:
+            self.reading[name] = self.progress.add_task(f"reading {name}", total=total, info="")
+        self.progress.update(self.reading[name], completed=done, info=f"{total} pictures")
+
+    def ready(self, config: Config, trainer: Trainer) -> None:
+        a, b = trainer.a, trainer.b
+        self.progress.console.print(
+            f"[bold]{self.run.path}[/bold]  preset {config.preset}, {config.data.size} px, "
+            f"{trainer.device.type} in {str(trainer.precision).removeprefix('torch.')}",
+            highlight=False,
+        )
+        for name, domain in (("A", a), ("B", b)):
+            self.progress.console.print(
+                f"  {name}: {len(domain.train)} pictures of {domain.folder}, "
+                f"{len(domain.heldout)} held out ({domain.pixel_format.describe()})",
+                highlight=False,
+            )
+        self.training = self.progress.add_task("training", total=1.0, info="")
+
+    def warning(self, line: str) -> None:
+        self.progress.console.print(f"[yellow]note:[/yellow] {line}", highlight=False)
+
+    def watch(self, status: Status) -> None:
+        self.status = status
+        info = describe(status)
+        if self.training is not None:
+            self.progress.update(self.training, completed=status.progress, info=info)
+        now = time.monotonic()
+        if not console.is_terminal and now - self.last_line > PLAIN_EVERY:
+            print(f"{100 * status.progress:5.1f} %  {info}", flush=True)
+            self.last_line = now
+
+    def finish(self) -> None:
+        if self.status is None:
+            console.print(f"{self.run.path} is finished already: give a longer --steps to go on")
+            return
+        console.print(
+            f"done: {self.status.step} steps in {duration(self.status.seconds)}; "
+            f"model in {self.run.model}",
+            highlight=False,
+        )
+        console.print(f"next: diptych translate {self.run.path} PICTURE -o out/", highlight=False)
+        console.print(f"      diptych report {self.run.path}", highlight=False)
+
+
+def describe(status: Status) -> str:
+    """``step 1200, 8.1/s, 3 min left, cycle 0.12, G 0.31, D 0.24``."""
+    left = status.seconds / max(status.progress, 1e-9) - status.seconds
+    text = f"step {status.step}, {status.steps_per_second:.2g}/s, {duration(left)} left"
+    losses = status.losses
+    if losses:
+        cycle = (losses["cycle_a"] + losses["cycle_b"]) / 2
+        G = (losses["G_ab/adversarial"] + losses["G_ba/adversarial"]) / 2
+        D = (losses["D_a"] + losses["D_b"]) / 2
+        text += f", cycle {cycle:.3f}, G {G:.2f}, D {D:.2f}"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``5 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,55 @@
+"""``diptych demo``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def demo(
+    run: Annotated[
+        Optional[Path], typer.Option(help="Folder to make. Default: runs/demo, runs/demo-2 ...")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to train.")] = 3.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another start.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    open_: Annotated[
+        bool, typer.Option("--open/--no-open", help="Show the report in a browser.")
+    ] = True,
+) -> None:
+    """Learn map <-> aerial picture on built-in towns, and show a report."""
+    import webbrowser
+
+    from rich.table import Table
+
+    from diptych.cli.console import console, duration, training_listener
+    from diptych.demo import free_run, run_demo, score_rows
+    from diptych.report.page import write_report
+    from diptych.training.run_folder import RunFolder
+
+    folder = RunFolder(run) if run is not None else free_run(Path("runs"))
+    console.print("diptych demo: aerial pictures (A) and street maps (B) of small made-up towns.")
+    console.print("Nobody says which map belongs to which picture; watch it find out.\n")
+    with training_listener(folder) as listener:
+        scores = run_demo(folder, minutes, seed, device, listener)
+    last = folder.read_metrics()[-1]
+    table = Table("direction", "pixels of the right class", "L1 to the truth")
+    for row in score_rows(scores):
+        table.add_row(*row)
+    console.print(f"\nOn {scores.towns} held-out towns:")
+    console.print(table)
+    each = ", ".join(f"{name} {share:.0%}" for name, share in scores.class_accuracy.items())
+    console.print(f"aerial to map by class: {each}", highlight=False)
+    pace = last["step"] / last["seconds"]
+    console.print(
+        f"{last['step']:.0f} steps in {duration(last['seconds'])}, {pace:.1f} steps/s\n",
+        highlight=False,
+    )
+    page = write_report(folder)
+    console.print(f"report: {page}", highlight=False)
+    console.print("next:   diptych train YOUR_A/ YOUR_B/ --run runs/mine", highlight=False)
+    if open_ and sys.stdout.isatty():
+        webbrowser.open(page.resolve().as_uri())

@@ -1,0 +1,67 @@
+"""The ``diptych`` command: finds the subcommand, and ends every error in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from diptych.cli import data, demo, report, train, translate
+from diptych.errors import DiptychError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Two folders of pictures in, a translator between them out.",
+    epilog="Every command: diptych COMMAND --help. With --debug an error shows its traceback.",
+)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("translate")(translate.translate)
+app.command("report")(report.report)
+app.add_typer(data.app, name="data", help="Public data sets.")
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Two folders of pictures in, a translator between them out."""
+
+
+def main() -> None:
+    """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments)
+    except DiptychError as error:
+        if debug:
+            raise
+        print(f"diptych: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("diptych: interrupted", file=sys.stderr)
+        os._exit(130)  # worker threads may be busy with a picture
+    except RuntimeError as error:
+        if debug or not _out_of_memory(error):
+            raise
+        print(
+            "diptych: the device ran out of memory: use a smaller --batch or --size, or "
+            "--set generator.width=32",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""``diptych report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[
+        Optional[Path], typer.Option("-o", "--out", help="File to write. Default: RUN/report.html.")
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(min=1, help="Held-out pictures of each domain to show.")
+    ] = 8,
+) -> None:
+    """Write one self-contained page about a run."""
+    from diptych.cli.console import console
+    from diptych.report.page import write_report
+    from diptych.training.run_folder import RunFolder
+
+    console.print(f"report in {write_report(RunFolder(run), out, pictures)}", highlight=False)

@@ -1,0 +1,125 @@
+"""``diptych train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+Number = Annotated[Optional[int], typer.Option()]
+
+
+def train(
+    a: Annotated[Optional[Path], typer.Argument(help="Folder of domain A.")] = None,
+    b: Annotated[Optional[Path], typer.Argument(help="Folder of domain B.")] = None,
+    run: Annotated[Path, typer.Option(help="Folder to make for this training.")] = Path("runs/run"),
+    data: Annotated[
+        Optional[Path], typer.Option(help="Instead of A and B: a folder with trainA, trainB ...")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
+    preset: Annotated[
+        Optional[str], typer.Option(help="classic, paper or laptop (the default without a GPU).")
+    ] = None,
+    config: Annotated[
+        Optional[Path], typer.Option(help="YAML file of settings, on top of the preset.")
+    ] = None,
+    steps: Annotated[Optional[int], typer.Option(help="Length in steps ...")] = None,
+    epochs: Annotated[
+        Optional[int], typer.Option(help="... in passes over the larger domain ...")
+    ] = None,
+    minutes: Annotated[Optional[float], typer.Option(help="... or in minutes.")] = None,
+    size: Annotated[
+        Optional[int], typer.Option(help="Pixels a side of the training crops.")
+    ] = None,
+    preprocess: Annotated[
+        Optional[str],
+        typer.Option(help="resize-crop, resize, crop, scale-width-crop or none."),
+    ] = None,
+    batch: Annotated[Optional[int], typer.Option(help="Pictures of each domain per batch.")] = None,
+    accumulate: Annotated[Optional[int], typer.Option(help="Batches per step.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Same seed, same result (on a CPU).")] = None,
+    device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    precision: Annotated[Optional[str], typer.Option(help="auto, float32, bf16 or fp16.")] = None,
+    channels: Annotated[
+        Optional[int], typer.Option(help="Channels to read: 1 for grey, 3 for colour, or N.")
+    ] = None,
+    depth: Annotated[
+        Optional[str], typer.Option(help="8bit, or native: keep 16-bit and float values.")
+    ] = None,
+    range_a: Annotated[
+        Optional[str], typer.Option(help="low,high: A's values, mapped to -1 .. 1.")
+    ] = None,
+    range_b: Annotated[Optional[str], typer.Option(help="The same for B.")] = None,
+    background: Annotated[
+        Optional[str], typer.Option(help="Colour behind transparent pictures.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse damaged pictures instead of leaving them out.")
+    ] = False,
+    keep_every: Annotated[
+        Optional[int], typer.Option(help="Keep the checkpoint of every N-th step for good.")
+    ] = None,
+    set_: Annotated[
+        Optional[list[str]],
+        typer.Option("--set", help="Any setting: section.key=value. Can be repeated."),
+    ] = None,
+) -> None:
+    """Learn to translate between two folders of pictures."""
+    from diptych.cli.console import training_listener
+    from diptych.config import merge, parse_assignment
+    from diptych.errors import UsageError
+    from diptych.training.run_folder import RunFolder
+    from diptych.training.start import make_config, pick_folders, resume_run, start_run
+
+    length = _given(steps=steps, epochs=epochs, minutes=minutes)
+    domain = _given(channels=channels, depth=depth)
+    settings: dict[str, Any] = {
+        "data": _given(
+            size=size, preprocess=preprocess, background=background, strict=strict or None
+        ),
+        "training": {
+            **length,
+            **_given(
+                batch=batch, accumulate=accumulate, seed=seed, device=device,
+                precision=precision, keep_every=keep_every,
+            ),
+        },
+        "a": {**domain, **_given(range=_pair("--range-a", range_a))},
+        "b": {**domain, **_given(range=_pair("--range-b", range_b))},
+    }  # fmt: skip
+    for assignment in set_ or []:
+        settings = merge(settings, parse_assignment(assignment))
+    settings = {section: values for section, values in settings.items() if values}
+
+    folder = RunFolder(run)
+    with training_listener(folder) as listener:
+        if resume:
+            asked = merge(settings, {"training": {}})
+            others = set(asked["training"]) - {"steps", "epochs", "minutes"}
+            if a or b or data or preset or config or others or set(asked) - {"training"}:
+                raise UsageError(
+                    "--resume goes on with the run's own folders and settings: only --run and a "
+                    "new --steps, --epochs or --minutes may be given with it"
+                )
+            resume_run(folder, asked["training"], listener)
+        else:
+            folder.check_free()
+            folders = pick_folders(a, b, data)
+            start_run(folders, folder, make_config(preset, config, settings), listener)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _pair(option: str, text: str | None) -> tuple[float, float] | None:
+    from diptych.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: write it as low,high, as in 0,4095") from None
+    return low, high

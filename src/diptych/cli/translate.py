@@ -1,0 +1,71 @@
+"""``diptych translate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def translate(
+    run: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures and folders of pictures.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the translations.")],
+    to: Annotated[str, typer.Option(help="Domain to translate to: a or b.")] = "b",
+    size: Annotated[
+        Optional[int], typer.Option(help="First scale the shorter side to this many pixels.")
+    ] = None,
+    format_: Annotated[
+        Optional[str],
+        typer.Option("--format", help="png, jpg, webp, tif, bmp or npy. Default: png or tif."),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once, where sizes agree.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Translate pictures with a trained model."""
+    from diptych.cli.console import console, progress_bar
+    from diptych.errors import DiptychError, UsageError, nearest
+    from diptych.translation.files import (
+        Outcome,
+        check_format,
+        default_format,
+        plan,
+        translate_files,
+    )
+    from diptych.translation.translator import Side, load
+
+    if to not in ("a", "b"):
+        raise UsageError(f"--to {to!r}: {nearest(to, ['a', 'b'])}")
+    side: Side = "a" if to == "a" else "b"
+    if size is not None and size < 1:
+        raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
+    translator = load(run, device)
+    _, target = translator.formats(side)
+    ending = (
+        (format_ or default_format(target)).lower().replace("jpeg", "jpg").replace("tiff", "tif")
+    )
+    check_format(ending, target)
+    jobs = plan(inputs, out, ending)
+
+    with progress_bar() as progress:
+        bar = progress.add_task("translating", total=len(jobs), info="")
+
+        def show(outcome: Outcome) -> None:
+            progress.update(bar, advance=1, info=outcome.job.source.name)
+            if outcome.problem is not None:
+                progress.console.print(
+                    f"[yellow]skipped[/yellow] {outcome.job.source}: {outcome.problem}",
+                    highlight=False,
+                )
+
+        outcomes = translate_files(translator, jobs, side, size, batch, show)
+    written = [outcome for outcome in outcomes if outcome.problem is None]
+    if not written:
+        first = outcomes[0]
+        raise DiptychError(
+            f"none of the {len(outcomes)} pictures could be read; the first: "
+            f"{first.job.source}: {first.problem}"
+        )
+    skipped = f" ({len(outcomes) - len(written)} skipped)" if len(written) < len(outcomes) else ""
+    console.print(f"{len(written)} pictures written to {out}{skipped}", highlight=False)

@@ -1,0 +1,276 @@
+"""Every setting of a training, as one typed tree, read from YAML presets and files.
+
+The defaults are the ``paper`` preset. Settings are validated where they are read, so the rest of
+the code can trust them.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from diptych.errors import DiptychError, UsageError, nearest
+
+Norm = Literal["instance", "batch", "group", "none"]
+Upsample = Literal["transpose", "resize"]
+Adversarial = Literal["lsgan", "bce", "hinge", "wgangp"]
+Preprocess = Literal["resize-crop", "resize", "crop", "scale-width-crop", "none"]
+Schedule = Literal["constant", "linear", "cosine", "step", "plateau"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
+Depth = Literal["8bit", "native"]
+
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: unknown keys are refused, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GeneratorConfig(Section):
+    """The networks ``G_ab`` and ``G_ba``."""
+
+    architecture: Literal["resnet", "unet"] = "resnet"
+    width: Count = 64  # channels of the first layer
+    blocks: Annotated[int, Field(ge=0)] = 9  # residual blocks (resnet)
+    levels: Annotated[int, Field(ge=2, le=10)] = 8  # halvings of the picture (unet)
+    norm: Norm = "instance"
+    upsample: Upsample = "transpose"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class DiscriminatorConfig(Section):
+    """The networks ``D_a`` and ``D_b``."""
+
+    architecture: Literal["patch", "pixel"] = "patch"
+    width: Count = 64
+    layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
+    norm: Norm = "instance"
+
+
+class LossConfig(Section):
+    """What the networks minimise; weights are per side (A and B)."""
+
+    adversarial: Adversarial = "lsgan"
+    cycle: Weight = 10.0
+    identity: Weight = 5.0
+    discriminator: Weight = 0.5  # the paper halves D's loss, so that D learns more slowly than G
+
+
+class OptimizerConfig(Section):
+    """Adam and its learning rate, which follows the progress of the run from 0 to 1."""
+
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-4
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    schedule: Schedule = "linear"
+    decay_from: Annotated[float, Field(ge=0, lt=1)] = 0.5  # linear, cosine: constant until here
+    decay_steps: Count = 3  # step: how many times the rate falls during the run
+    decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1  # step, plateau: what it falls to
+    patience: Count = 10  # plateau: log steps without improvement before the rate falls
+
+
+class DomainConfig(Section):
+    """How the pictures of one domain are read."""
+
+    channels: Count | None = None  # None: 3 for 8-bit pictures, the files' own when native
+    depth: Depth = "8bit"  # native keeps 16-bit and float values
+    range: tuple[float, float] | None = None  # values mapped to [-1, 1]; None: measured
+
+    @model_validator(mode="after")
+    def _check(self) -> DomainConfig:
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError("range must be low,high with low below high")
+        if self.depth == "8bit" and self.channels not in (None, 1, 3):
+            raise ValueError("8-bit pictures have 1 or 3 channels; for others use depth native")
+        return self
+
+
+class DataConfig(Section):
+    """From pictures on the disk to what the networks see."""
+
+    size: Annotated[int, Field(ge=4)] = 256  # pixels, of the square that is trained on
+    preprocess: Preprocess = "resize-crop"
+    load_size: Count | None = None  # shorter side (or width) before the crop; None: size * 286/256
+    flip: bool = True  # mirror left-right half of the time
+    background: str = "white"  # shows through where a picture is transparent
+    strict: bool = False  # refuse damaged pictures instead of leaving them out
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share kept out when there is no test set
+
+
+class TrainingConfig(Section):
+    """The loop. Give one of steps, epochs, minutes; the schedules follow it."""
+
+    steps: Count | None = None
+    epochs: Count | None = None
+    minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    batch: Count = 1
+    accumulate: Count = 1  # batches per step
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: str = "auto"
+    precision: Precision = "auto"
+    history: Annotated[int, Field(ge=0)] = 50  # past fakes shown to D; 0: only the newest
+    ema_half_life: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0  # in steps; 0: no average
+    log_every: Count = 50
+    sample_every: Count = 1000
+    samples: Count = 6  # held-out pictures of each domain on a sample sheet
+    checkpoint_every: Count = 1000
+    keep_every: Annotated[int, Field(ge=0)] = 0  # keep these checkpoints for ever; 0: none
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingConfig:
+        given = [n for n in ("steps", "epochs", "minutes") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of steps, epochs, minutes (got {' and '.join(given)})")
+        return self
+
+
+class Config(Section):
+    """Everything a training needs to know."""
+
+    preset: str = "paper"
+    a: DomainConfig = DomainConfig()
+    b: DomainConfig = DomainConfig()
+    data: DataConfig = DataConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> Config:
+        multiple = 2**self.generator.levels if self.generator.architecture == "unet" else 4
+        size = self.data.size
+        if size % multiple:
+            below, above = size // multiple * multiple, -(-size // multiple) * multiple
+            choice = f"{below} or {above}" if below else f"{above}"
+            raise ValueError(
+                f"data.size {size} does not fit the {self.generator.architecture} generator, "
+                f"which needs a multiple of {multiple}: use {choice}"
+            )
+        smallest = self.smallest_size()
+        if size < smallest:
+            raise ValueError(
+                f"data.size {size} is too small for these networks: use {smallest} or more, "
+                "or fewer discriminator.layers"
+            )
+        return self
+
+    def smallest_size(self) -> int:
+        """The smallest training picture, in pixels a side, that both networks can take."""
+        patch = self.discriminator.architecture == "patch"
+        return max(16, 3 * 2**self.discriminator.layers if patch else 1)
+
+
+Tree = dict[str, Any]
+
+
+def preset_names() -> list[str]:
+    """The presets that come with diptych."""
+    folder = resources.files("diptych") / "presets"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name[-5:] == ".yaml")
+
+
+def read_preset(name: str) -> Tree:
+    """The settings of a preset as a plain tree. Raises UsageError for an unknown name."""
+    names = preset_names()
+    if name not in names:
+        raise UsageError(f"there is no preset {name!r}: {nearest(name, names)}")
+    text = (resources.files("diptych") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return {"preset": name, **yaml.safe_load(text)}
+
+
+def read_config_file(path: Path) -> Tree:
+    """The settings in a YAML file as a plain tree. Raises DiptychError if it cannot be read."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DiptychError(f"cannot read the config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first_line = str(error).splitlines()[0]
+        raise DiptychError(f"the config {path} is not valid YAML: {first_line}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise DiptychError(f"the config {path} must be sections with keys, like the presets")
+    tree.pop("made_with", None)  # what a run writes beside its settings
+    return tree
+
+
+def merge(base: Tree, change: Tree) -> Tree:
+    """``base`` with the values of ``change`` on top, section by section.
+
+    A new length (steps, epochs or minutes) replaces the one in ``base``, whichever that was.
+    """
+    merged = dict(base)
+    lengths = ("steps", "epochs", "minutes")
+    if any(change.get(length) is not None for length in lengths):
+        merged = {key: value for key, value in merged.items() if key not in lengths}
+    for key, value in change.items():
+        both_sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both_sections else value
+    return merged
+
+
+def parse_assignment(text: str) -> Tree:
+    """``"training.batch=4"`` as ``{"training": {"batch": 4}}``; the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text!r}: write it as section.key=value")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text!r}: the value is not valid YAML") from error
+    for part in reversed(key.strip().split(".")):
+        tree = {part: tree}
+    assert isinstance(tree, dict)
+    return tree
+
+
+def build_config(tree: Tree) -> Config:
+    """Check ``tree`` and make a Config of it. Raises UsageError with one line, naming the key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_one_line(error)) from error
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    where = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        section = _section_at(path[:-1])
+        return f"there is no setting {where!r}: {nearest(path[-1], section.model_fields)}"
+    if first["type"] == "literal_error":
+        field = _section_at(path[:-1]).model_fields[path[-1]]
+        valid = [str(choice) for choice in get_args(field.annotation)]
+        return f"{where} cannot be {first['input']!r}: {nearest(str(first['input']), valid)}"
+    what = first["msg"].removeprefix("Value error, ")
+    if not where or first["type"] == "value_error":
+        return f"{where}: {what}" if where else what
+    return f"{where} = {first['input']!r}: {what[0].lower()}{what[1:]}"
+
+
+def _section_at(path: list[str]) -> type[Section]:
+    section: type[Section] = Config
+    for name in path:
+        annotation = section.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, Section)
+        section = annotation
+    return section
+
+
+def to_yaml(config: Config, made_with: dict[str, str]) -> str:
+    """The whole tree as YAML text, with the versions it was made with at the end."""
+    tree = config.model_dump(mode="json")
+    return yaml.safe_dump({**tree, "made_with": made_with}, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,119 @@
+"""The method: unpaired translation with cycle-consistent adversarial networks.
+
+Zhu, Park, Isola, Efros (2017), arXiv:1703.10593. Batches ``a`` and ``b`` hold pictures of domain A
+and domain B, ``(N, C, H, W)`` in [-1, 1]; nobody says which ``a`` belongs to which ``b``.
+
+Two generators translate, ``G_ab`` from A to B and ``G_ba`` back (the paper's G and F). Two
+discriminators judge, ``D_a`` pictures that claim to be in A and ``D_b`` those that claim to be in
+B. One step is: lower ``generator_loss`` by one Adam step on both generators, then lower
+``discriminator_loss`` by one Adam step on both discriminators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from diptych.config import Config, LossConfig
+from diptych.losses import OBJECTIVES, gradient_penalty, l1
+from diptych.networks import initialise, make_discriminator, make_generator
+
+
+class CycleGAN(nn.Module):
+    """The four networks. Pictures of A have ``channels_a`` channels, those of B ``channels_b``."""
+
+    def __init__(self, config: Config, channels_a: int, channels_b: int) -> None:
+        super().__init__()
+        self.G_ab = make_generator(config.generator, channels_a, channels_b)
+        self.G_ba = make_generator(config.generator, channels_b, channels_a)
+        self.D_a = make_discriminator(config.discriminator, channels_a)
+        self.D_b = make_discriminator(config.discriminator, channels_b)
+        for network in self.children():
+            initialise(network)
+        # Batch norm mixes the pictures of a batch, so two batches must not be joined into one.
+        self.joins_generator_batches = config.generator.norm != "batch"
+        self.joins_discriminator_batches = config.discriminator.norm != "batch"
+
+    @property
+    def generators(self) -> nn.ModuleList:
+        return nn.ModuleList([self.G_ab, self.G_ba])
+
+    @property
+    def discriminators(self) -> nn.ModuleList:
+        return nn.ModuleList([self.D_a, self.D_b])
+
+
+@dataclass(frozen=True)
+class Translations:
+    """What the generators made of one pair of batches."""
+
+    fake_a: Tensor
+    fake_b: Tensor
+    rec_a: Tensor
+    rec_b: Tensor
+
+
+def generator_loss(
+    model: CycleGAN, a: Tensor, b: Tensor, weights: LossConfig
+) -> tuple[Tensor, dict[str, Tensor], Translations]:
+    """The full objective of the generators (Zhu et al., 2017, eq. 3, and section 5.2).
+
+    Per side: ``adversarial + cycle * L1 + identity * L1``; the loss is the sum of both sides.
+    Returns the loss, its unweighted terms by name, and the translations for D to judge.
+    The identity terms are there only where A and B have the same number of channels.
+    """
+    G_ab, G_ba, D_a, D_b = model.G_ab, model.G_ba, model.D_a, model.D_b
+    adversarial = OBJECTIVES[weights.adversarial].generator
+    identity = weights.identity > 0 and a.shape[1] == b.shape[1]
+    join = model.joins_generator_batches
+
+    if identity:
+        fake_b, idt_b = both(G_ab, a, b, join)
+        fake_a, idt_a = both(G_ba, b, a, join)
+    else:
+        fake_b, fake_a = G_ab(a), G_ba(b)
+    rec_a, rec_b = G_ba(fake_b), G_ab(fake_a)
+
+    terms = {
+        "G_ab/adversarial": adversarial(D_b(fake_b)),  # eq. 1: fakes should pass as real
+        "G_ba/adversarial": adversarial(D_a(fake_a)),
+        "cycle_a": l1(rec_a, a),  # eq. 2: there and back again
+        "cycle_b": l1(rec_b, b),
+    }
+    if identity:  # section 5.2: what is in the target domain already should stay as it is
+        terms["identity_a"] = l1(idt_a, a)
+        terms["identity_b"] = l1(idt_b, b)
+
+    loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
+    loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
+    if identity:
+        loss = loss + weights.identity * (terms["identity_a"] + terms["identity_b"])
+    return loss, terms, Translations(fake_a, fake_b, rec_a, rec_b)
+
+
+def discriminator_loss(
+    model: CycleGAN, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor, weights: LossConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the discriminators minimise: real pictures pass, fakes do not (eq. 1).
+
+    The fakes come from the history of past ones and carry no gradient. Returns the loss (the sum
+    of both sides times ``weights.discriminator``) and its unweighted terms by name.
+    """
+    objective = OBJECTIVES[weights.adversarial].discriminator
+    terms = {}
+    for name, D, real, fake in (("D_a", model.D_a, a, fake_a), ("D_b", model.D_b, b, fake_b)):
+        loss = objective(*both(D, real, fake, model.joins_discriminator_batches))
+        if weights.adversarial == "wgangp":
+            loss = loss + gradient_penalty(D, real, fake)
+        terms[name] = loss
+    return weights.discriminator * (terms["D_a"] + terms["D_b"]), terms
+
+
+def both(net: nn.Module, x: Tensor, y: Tensor, join: bool) -> tuple[Tensor, Tensor]:
+    """``net(x), net(y)``, in one pass where ``join`` allows it and the shapes agree."""
+    if join and x.shape[1:] == y.shape[1:]:
+        first, second = net(torch.cat([x, y])).split([len(x), len(y)])
+        return first, second
+    return net(x), net(y)

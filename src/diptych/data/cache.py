@@ -1,0 +1,225 @@
+"""Each picture is decoded once: a memory-mapped file of pixels with an index.
+
+A cache folder is named by a hash of what it was made from (file names, sizes, times, and how they
+were read), so a changed folder gets a new cache and an unchanged one is opened at once. Pictures
+may differ in size; they are stored one after the other in their own dtype.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.config import DataConfig, DomainConfig
+from diptych.data.decode import DamagedPictureError, read_picture
+from diptych.data.geometry import fit_for_training
+from diptych.data.pixels import Pixels
+from diptych.errors import DiptychError
+from diptych.files import explain_os_errors
+
+VERSION = 1  # of the cache's layout; part of the key, so old caches are simply not found
+OnProgress = Callable[[int, int], None]  # done, total
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture in the cache."""
+
+    name: str  # path below the scanned folder
+    content: str  # sha256 of the file
+    offset: int  # bytes
+    shape: tuple[int, int, int]
+    low: float  # smallest and largest stored value
+    high: float
+
+
+@dataclass(frozen=True)
+class PictureCache:
+    """Decoded pictures of one folder. ``cache[i]`` is an ``(H, W, C)`` array, read when used."""
+
+    pixels: NDArray[np.uint8]
+    dtype: np.dtype[Any]
+    entries: tuple[Entry, ...]
+    skipped: tuple[Skipped, ...]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> Pixels:
+        entry = self.entries[index]
+        height, width, channels = entry.shape
+        size = height * width * channels * self.dtype.itemsize
+        stored = self.pixels[entry.offset : entry.offset + size]
+        return stored.view(self.dtype).reshape(height, width, channels)
+
+
+def cache_root() -> Path:
+    """Where caches live: ``$DIPTYCH_CACHE``, or ``diptych`` in the user's cache folder."""
+    if given := os.environ.get("DIPTYCH_CACHE"):
+        return Path(given)
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(home) if home else Path.home() / ".cache") / "diptych"
+
+
+def open_cache(
+    folder: Path,
+    files: Sequence[Path],
+    domain: DomainConfig,
+    data: DataConfig,
+    multiple: int,
+    on_progress: OnProgress | None = None,
+) -> PictureCache:
+    """Open the cache of ``files`` (all below ``folder``), building it if it is not there yet.
+
+    Raises DiptychError when not one file can be read, or the cache cannot be written.
+    """
+    root = cache_root()
+    place = root / _key(folder, files, domain, data, multiple)
+    with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
+        if not place.exists():
+            root.mkdir(parents=True, exist_ok=True)
+            aside = place.with_name(f"{place.name}.{os.getpid()}.partial")
+            shutil.rmtree(aside, ignore_errors=True)
+            try:
+                _build(aside, folder, files, domain, data, multiple, on_progress)
+                if not place.exists():
+                    aside.rename(place)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        return _read(place)
+
+
+def _key(
+    folder: Path, files: Sequence[Path], domain: DomainConfig, data: DataConfig, multiple: int
+) -> str:
+    reading = {
+        "version": VERSION,
+        "domain": domain.model_dump(exclude={"range"}),
+        "data": data.model_dump(include={"size", "preprocess", "load_size", "background"}),
+        "multiple": multiple,
+    }
+    digest = hashlib.sha256(json.dumps(reading, sort_keys=True).encode())
+    for path in files:
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # gone since the scan: building will name it
+        digest.update(os.fsencode(path.relative_to(folder)))
+        digest.update(f"\0{status.st_size} {status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()[:32]
+
+
+def _build(
+    aside: Path,
+    folder: Path,
+    files: Sequence[Path],
+    domain: DomainConfig,
+    data: DataConfig,
+    multiple: int,
+    on_progress: OnProgress | None,
+) -> None:
+    """Decode every file on all cores and write the pixels in order, then the index."""
+    aside.mkdir()
+    fit = fit_for_training(data, multiple)
+
+    def decode(path: Path) -> tuple[str, Pixels] | str:
+        try:
+            picture = fit(read_picture(path, domain, data.background))
+            return hashlib.sha256(path.read_bytes()).hexdigest(), picture
+        except (DamagedPictureError, OSError) as error:
+            return str(error)
+
+    entries: list[tuple[str, Entry]] = []  # with the dtype of each
+    skipped: list[Skipped] = []
+    offset = 0
+    with open(aside / "pixels.bin", "wb") as out:
+        for done, (path, result) in enumerate(_in_order(decode, files), 1):
+            name = str(path.relative_to(folder))
+            if isinstance(result, str):
+                skipped.append(Skipped(name, result))
+            else:
+                content, picture = result
+                out.write(picture.tobytes())
+                low, high = float(picture.min()), float(picture.max())
+                shape = (picture.shape[0], picture.shape[1], picture.shape[2])
+                entries.append((str(picture.dtype), Entry(name, content, offset, shape, low, high)))
+                offset += picture.nbytes
+            if on_progress is not None:
+                on_progress(done, len(files))
+    kept, dtype = _of_one_kind(entries, skipped)
+    if not kept:
+        first = skipped[0]
+        raise DiptychError(
+            f"none of the {len(files)} pictures in {folder} can be read; "
+            f"the first: {first.name}: {first.reason}"
+        )
+    index = {
+        "dtype": dtype,
+        "entries": [vars(entry) for entry in kept],
+        "skipped": [vars(one) for one in skipped],
+    }
+    (aside / "index.json").write_text(json.dumps(index))
+
+
+def _of_one_kind(
+    entries: list[tuple[str, Entry]], skipped: list[Skipped]
+) -> tuple[list[Entry], str]:
+    """The entries of the commonest dtype and channel count; the rest go to ``skipped``."""
+    if not entries:
+        return [], "uint8"
+    kinds = Counter((dtype, entry.shape[2]) for dtype, entry in entries)
+    (dtype, channels), _ = kinds.most_common(1)[0]
+    kept = []
+    for own_dtype, entry in entries:
+        if (own_dtype, entry.shape[2]) == (dtype, channels):
+            kept.append(entry)
+        else:
+            reason = f"{own_dtype} with {entry.shape[2]} channels among {dtype} with {channels}"
+            skipped.append(Skipped(entry.name, reason))
+    return kept, dtype
+
+
+def _in_order(
+    work: Callable[[Path], Result], files: Sequence[Path]
+) -> Iterator[tuple[Path, Result]]:
+    """``work`` on threads (decoders release the interpreter), results in the order of files."""
+    ahead = 4 * (os.cpu_count() or 1)  # bounds how many decoded pictures wait in memory
+    waiting: deque[tuple[Path, Future[Result]]] = deque()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path in files:
+            waiting.append((path, pool.submit(work, path)))
+            if len(waiting) >= ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+
+def _read(place: Path) -> PictureCache:
+    index = json.loads((place / "index.json").read_text())
+    return PictureCache(
+        np.memmap(place / "pixels.bin", np.uint8, mode="r"),
+        np.dtype(index["dtype"]),
+        tuple(Entry(**{**e, "shape": tuple(e["shape"])}) for e in index["entries"]),
+        tuple(Skipped(**one) for one in index["skipped"]),
+    )

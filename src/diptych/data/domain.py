@@ -1,0 +1,163 @@
+"""The two folders, opened: what is trained on, what is held out, how pixels are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from diptych.config import Config, DataConfig, DomainConfig
+from diptych.data.cache import OnProgress, PictureCache, Skipped, open_cache
+from diptych.data.decode import DamagedPictureError, parse_background, read_picture
+from diptych.data.folder import find_pictures
+from diptych.data.geometry import fit_for_looking
+from diptych.data.pixels import DType, PixelFormat, Pixels
+from diptych.errors import DiptychError, UsageError
+from diptych.networks.generator import size_multiple
+
+MOST_HELD_OUT = 200  # pictures of each domain
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the pictures are. Without test folders a share of the training pictures is held out."""
+
+    a: Path
+    b: Path
+    test_a: Path | None = None
+    test_b: Path | None = None
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One domain's pictures."""
+
+    folder: Path
+    cache: PictureCache
+    train: tuple[int, ...]  # indices into the cache
+    heldout: tuple[Path, ...]  # files that are never trained on
+    pixel_format: PixelFormat
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        return self.cache.skipped
+
+
+def data_folders(root: Path) -> Folders:
+    """The layout of the public data sets: trainA, trainB and, if both are there, testA, testB."""
+    if not root.is_dir():
+        raise DiptychError(f"there is no folder {root}: check the name")
+    missing = [name for name in ("trainA", "trainB") if not (root / name).is_dir()]
+    if missing:
+        raise DiptychError(f"{root} has no {' and no '.join(missing)}: --data needs both")
+    test_a, test_b = root / "testA", root / "testB"
+    if test_a.is_dir() and test_b.is_dir():
+        return Folders(root / "trainA", root / "trainB", test_a, test_b)
+    return Folders(root / "trainA", root / "trainB")
+
+
+def open_domains(
+    folders: Folders, config: Config, on_progress: Callable[[str, int, int], None] | None = None
+) -> tuple[Domain, Domain]:
+    """Scan, decode (once, into the cache) and split both folders.
+
+    ``on_progress(name, done, total)`` is called while pictures are decoded. Raises DiptychError
+    with one line for anything wrong with the folders.
+    """
+    parse_background(config.data.background)
+    if folders.a.resolve() == folders.b.resolve():
+        raise UsageError(f"A and B are the same folder {folders.a}: give two different ones")
+
+    def progress(name: str) -> OnProgress | None:
+        if on_progress is None:
+            return None
+        return lambda done, total: on_progress(name, done, total)
+
+    multiple = size_multiple(config.generator)
+    a = _open(folders.a, folders.test_a, config.a, config.data, multiple, progress("A"))
+    b = _open(folders.b, folders.test_b, config.b, config.data, multiple, progress("B"))
+    if {e.content for e in a.cache.entries} == {e.content for e in b.cache.entries}:
+        raise UsageError(f"A and B hold the same pictures: {folders.a} and {folders.b}")
+    return a, b
+
+
+def _open(
+    folder: Path,
+    test: Path | None,
+    domain: DomainConfig,
+    data: DataConfig,
+    multiple: int,
+    on_progress: OnProgress | None,
+) -> Domain:
+    cache = open_cache(folder, find_pictures(folder), domain, data, multiple, on_progress)
+    if data.strict and cache.skipped:
+        first = cache.skipped[0]
+        raise DiptychError(
+            f"{len(cache.skipped)} pictures in {folder} cannot be used (--strict); "
+            f"the first: {first.name}: {first.reason}"
+        )
+    if test is not None:
+        train, heldout = tuple(range(len(cache))), tuple(find_pictures(test))
+    else:
+        train, held = split(cache, data.holdout)
+        heldout = tuple(folder / cache.entries[i].name for i in held)
+        if not train or not held:
+            raise DiptychError(
+                f"{folder} needs at least two different pictures: one to learn from, one held out"
+            )
+    return Domain(folder, cache, train, heldout, _pixel_format(cache, train, domain))
+
+
+def split(cache: PictureCache, share: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Indices to train on and to hold out: the files with the smallest content hashes.
+
+    The choice depends on the pictures alone, so it survives renaming and reordering; copies of a
+    held-out picture are held out with it.
+    """
+    distinct = sorted({entry.content for entry in cache.entries})
+    count = min(MOST_HELD_OUT, max(1, round(share * len(distinct))))
+    chosen = set(distinct[:count])
+    held = tuple(i for i, entry in enumerate(cache.entries) if entry.content in chosen)
+    train = tuple(i for i, entry in enumerate(cache.entries) if entry.content not in chosen)
+    return train, held
+
+
+def _pixel_format(cache: PictureCache, train: tuple[int, ...], domain: DomainConfig) -> PixelFormat:
+    """uint8 spans 0 to 255; other depths span what the training pictures hold, unless given."""
+    dtype = cast(DType, str(cache.dtype))
+    channels = cache.entries[0].shape[2]
+    if domain.range is not None:
+        low, high = domain.range
+    elif dtype == "uint8":
+        low, high = 0.0, 255.0
+    else:
+        low = min(cache.entries[i].low for i in train)
+        high = max(cache.entries[i].high for i in train)
+        if not low < high:
+            raise DiptychError(
+                f"all pictures hold the one value {low:g}: give the range, as --range-a 0,65535"
+            )
+    return PixelFormat(channels, dtype, low, high)
+
+
+def read_heldout(
+    domain: Domain, reading: DomainConfig, config: Config, most: int
+) -> list[tuple[Path, Pixels]]:
+    """The first ``most`` readable held-out pictures, brought to the training size.
+
+    Damaged ones, and those of another depth than the training pictures, are passed over.
+    """
+    fit = fit_for_looking(config.data, size_multiple(config.generator))
+    expected = (domain.pixel_format.channels, domain.pixel_format.dtype)
+    pictures: list[tuple[Path, Pixels]] = []
+    for path in domain.heldout:
+        if len(pictures) == most:
+            break
+        try:
+            picture = read_picture(path, reading, config.data.background)
+        except DamagedPictureError:
+            continue
+        if (picture.shape[2], str(picture.dtype)) == expected:
+            pictures.append((path, fit(picture)))
+    return pictures

@@ -1,0 +1,98 @@
+"""The one place where stored pixel values become what networks see, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+Pixels = NDArray[Any]  # (H, W, C): uint8, uint16 or float32
+DType = Literal["uint8", "uint16", "float32"]
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How a domain's pictures are stored: ``(H, W, channels)`` arrays of ``dtype``.
+
+    Stored values ``low .. high`` are mapped linearly to -1 .. 1.
+    """
+
+    channels: int
+    dtype: DType
+    low: float
+    high: float
+
+    def to_tensor(self, pictures: Pixels | Tensor) -> Tensor:
+        """Stored ``(N, H, W, C)`` pictures as a float32 ``(N, C, H, W)`` tensor in [-1, 1].
+
+        A tensor stays on its device. Values outside ``low .. high`` come out beyond [-1, 1].
+        """
+        stored = pictures if isinstance(pictures, Tensor) else torch.from_numpy(pictures)
+        x = stored.permute(0, 3, 1, 2).to(torch.float32)
+        return (x - self.low) * (2 / (self.high - self.low)) - 1
+
+    def to_pixels(self, x: Tensor) -> Pixels:
+        """The inverse of ``to_tensor``; integers are rounded and kept inside ``low .. high``."""
+        unit = x.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()
+        stored = (unit + 1) * ((self.high - self.low) / 2) + self.low
+        if self.dtype != "float32":
+            stored = stored.round().clip(max(self.low, 0), min(self.high, _largest(self.dtype)))
+        return np.ascontiguousarray(stored.astype(self.dtype))
+
+    def describe(self) -> str:
+        """A few words for people: ``3 channels, uint8, 0 to 255``."""
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        return f"{channels}, {self.dtype}, {self.low:g} to {self.high:g}"
+
+
+RGB = PixelFormat(3, "uint8", 0, 255)
+
+
+def _largest(dtype: DType) -> int:
+    return int(np.iinfo(dtype).max)
+
+
+def resize(picture: Pixels, width: int, height: int) -> Pixels:
+    """Bicubic, antialiased; dtype and channels are kept. ``picture`` is ``(H, W, C)``."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    if picture.dtype == np.uint8 and picture.shape[2] in (1, 3):
+        return from_pil(to_pil(picture).resize((width, height), Image.Resampling.BICUBIC))
+    planes = [
+        np.asarray(
+            Image.fromarray(picture[..., c].astype(np.float32)).resize(
+                (width, height), Image.Resampling.BICUBIC
+            )
+        )
+        for c in range(picture.shape[2])
+    ]
+    stack = np.stack(planes, axis=-1)
+    if picture.dtype != np.float32:  # bicubic overshoots at edges
+        stack = stack.round().clip(0, _largest(cast(DType, str(picture.dtype))))
+    return stack.astype(picture.dtype)
+
+
+def to_pil(picture: Pixels) -> Image.Image:
+    """A uint8 ``(H, W, 1 or 3)`` array as a PIL image of mode L or RGB."""
+    return Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+
+
+def from_pil(image: Image.Image) -> Pixels:
+    """A PIL image of mode L or RGB as a uint8 ``(H, W, C)`` array."""
+    array = np.asarray(image)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def preview(picture: Pixels, pixel_format: PixelFormat) -> Image.Image:
+    """Any picture as 8-bit RGB to look at: range stretched, first 1 or 3 channels shown."""
+    shown = picture[..., :3] if picture.shape[2] >= 3 else picture[..., :1]
+    if pixel_format.dtype != "uint8":
+        span = pixel_format.high - pixel_format.low
+        unit = (shown.astype(np.float64) - pixel_format.low) / span
+        shown = (unit.clip(0, 1) * 255).round().astype(np.uint8)
+    return to_pil(np.ascontiguousarray(shown)).convert("RGB")

@@ -1,0 +1,46 @@
+"""Which picture comes when, and how it is cropped: a pure function of seed and position.
+
+Nothing is remembered between draws, so a resumed run continues with a single number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A picture's index, where its crop lies (0 to 1 of the free room), and whether to mirror."""
+
+    index: int
+    x: float
+    y: float
+    flip: bool
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Shuffled passes over ``count`` pictures. ``stream`` tells domain A and B apart."""
+
+    count: int
+    seed: int
+    stream: int
+
+    def draw(self, position: int) -> Draw:
+        """The draw number ``position`` (0, 1, 2, ...); every pass shows each picture once."""
+        epoch, place = divmod(position, self.count)
+        index = int(_shuffled(self.count, self.seed, self.stream, epoch)[place])
+        # Philox is counter-based: each position has its own part of the random stream.
+        philox = np.random.Philox(key=[self.seed, self.stream], counter=[0, position, 0, 0])
+        x, y, flip = np.random.Generator(philox).random(3)
+        return Draw(index, x, y, flip < 0.5)
+
+
+@lru_cache(maxsize=4)
+def _shuffled(count: int, seed: int, stream: int, epoch: int) -> NDArray[np.int64]:
+    philox = np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, 1])
+    return np.random.Generator(philox).permutation(count)

@@ -1,0 +1,41 @@
+"""Where and in which precision to compute."""
+
+from __future__ import annotations
+
+import torch
+
+from diptych.config import Precision
+from diptych.errors import UsageError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto``: a GPU if there is one (CUDA or ROCm, then MPS), else the CPU.
+
+    Raises UsageError for a device that does not exist here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UsageError(f"there is no device {name!r} here: use auto, cpu, cuda or mps") from None
+    return device
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of convolutions. ``auto``: bf16 where the hardware computes in it, else float32."""
+    if precision == "auto":
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
+    return {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8 or torch.version.hip is not None
+    # Without these instructions a CPU emulates bf16, several times slower than float32.
+    return device.type == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )

@@ -1,0 +1,27 @@
+"""Mistakes that a person can make, as exceptions with one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DiptychError(Exception):
+    """Something failed; the message says what, where, and what to do. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(DiptychError):
+    """The request itself is wrong: an unknown name, a bad value. Exit code 2."""
+
+    exit_code = 2
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for the closest of ``valid``, or the whole list of them."""
+    names = sorted(valid)
+    close = get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "choose from " + ", ".join(names)

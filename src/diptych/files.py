@@ -1,0 +1,47 @@
+"""Writing files so that a reader finds the whole old one or the whole new one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from diptych.errors import DiptychError
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write ``content`` aside, flush it to the disk, and rename it to ``path``."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names, so that a rename in it outlives a power cut."""
+    if os.name == "nt":  # Windows cannot open folders, and syncs names by itself
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def explain_os_errors(doing: str) -> Iterator[None]:
+    """Turn an OSError (disk full, no permission) into one line: "cannot {doing}: reason"."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DiptychError(f"cannot {doing}: {reason}") from error

@@ -1,0 +1,80 @@
+"""What the networks minimise. Verdicts are raw discriminator outputs of any shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An adversarial game: what G minimises, and what D minimises in return."""
+
+    generator: Callable[[Tensor], Tensor]  # verdicts on fakes -> scalar
+    discriminator: Callable[[Tensor, Tensor], Tensor]  # verdicts on real, on fakes -> scalar
+
+
+def lsgan_generator(fake: Tensor) -> Tensor:
+    """mean((D(fake) - 1)^2): least squares (Mao et al., 2017, eq. 9 with c = 1)."""
+    return (fake - 1).square().mean()
+
+
+def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """mean((D(real) - 1)^2) + mean(D(fake)^2) (Mao et al., 2017, eq. 9 with a = 0, b = 1)."""
+    return (real - 1).square().mean() + fake.square().mean()
+
+
+def bce_generator(fake: Tensor) -> Tensor:
+    """mean(-log sigmoid(D(fake))): the non-saturating form (Goodfellow et al., 2014, section 3)."""
+    return F.softplus(-fake).mean()
+
+
+def bce_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Sigmoid cross-entropy with targets 1 and 0 (Goodfellow et al., 2014, eq. 1)."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def hinge_generator(fake: Tensor) -> Tensor:
+    """-mean(D(fake)) (Lim & Ye, 2017)."""
+    return -fake.mean()
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(fake))) (Lim & Ye, 2017)."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """mean(D(fake)) - mean(D(real)) (Gulrajani et al., 2017, eq. 3 without its penalty)."""
+    return fake.mean() - real.mean()
+
+
+OBJECTIVES = {
+    "lsgan": Objective(lsgan_generator, lsgan_discriminator),
+    "bce": Objective(bce_generator, bce_discriminator),
+    "hinge": Objective(hinge_generator, hinge_discriminator),
+    "wgangp": Objective(hinge_generator, wasserstein_discriminator),
+}
+
+PENALTY_WEIGHT = 10.0  # lambda of Gulrajani et al., 2017, section 4
+
+
+def gradient_penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """10 * mean((|dD/dx| - 1)^2) at random points between real and fake pictures.
+
+    Gulrajani et al., 2017, eq. 3. ``real`` and ``fake`` are ``(N, C, H, W)`` of one shape.
+    """
+    between = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
+    x = torch.lerp(real, fake, between).requires_grad_(True)
+    (slope,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
+    steepness: Tensor = slope.flatten(1).norm(dim=1)
+    return PENALTY_WEIGHT * (steepness - 1).square().mean()
+
+
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    """mean|x - y|, over everything."""
+    return (x - y).abs().mean()

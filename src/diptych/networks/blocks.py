@@ -1,0 +1,96 @@
+"""The pieces that generators and discriminators are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from diptych.config import Norm, Upsample
+
+NormLayer = Callable[[int], nn.Module]
+
+
+def norm_layer(kind: Norm) -> NormLayer:
+    """Return a function that makes the normalisation layer for a number of channels.
+
+    Every kind subtracts a mean and divides by a standard deviation; they differ in what the two
+    are taken over, for features of shape ``(N, C, H, W)``:
+
+    * ``instance``: over H, W; one per picture and channel (Ulyanov et al., 2016). A picture's
+      contrast is taken out, other pictures do not matter. The method's choice.
+    * ``batch``: over N, H, W; one per channel (Ioffe & Szegedy, 2015), with running averages for
+      use after training.
+    * ``group``: over H, W and a group of channels; one per picture and group (Wu & He, 2018).
+    * ``none``: no normalisation.
+
+    Instance norm has no scale and shift of its own: the next convolution has them.
+    """
+    if kind == "instance":
+        return nn.InstanceNorm2d
+    if kind == "batch":
+        return nn.BatchNorm2d
+    if kind == "group":
+        return group_norm
+    return lambda channels: nn.Identity()
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group norm with 32 groups (Wu & He, 2018), or the most below that divide ``channels``."""
+    groups = next(g for g in range(min(32, channels), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+class ResidualBlock(nn.Module):
+    """``x + [conv3 - norm - relu - conv3 - norm](x)`` (He et al., 2016; no ReLU after the sum).
+
+    The block learns a correction to its input, so a deep stack starts out close to the identity.
+    Shape in and out: ``(N, channels, H, W)``.
+    """
+
+    def __init__(self, channels: int, norm: NormLayer, dropout: float = 0.0) -> None:
+        super().__init__()
+        layers = [
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            norm(channels),
+            nn.ReLU(inplace=True),
+            *([nn.Dropout(dropout)] if dropout else []),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            norm(channels),
+        ]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        correction: Tensor = self.body(x)
+        return x + correction
+
+
+def upsample(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
+    """A layer that doubles height and width.
+
+    ``transpose`` is the paper's stride-2 transposed convolution. Its 3x3 window covers output
+    pixels unevenly, which can show as a checkerboard; ``resize`` (nearest neighbour, then a plain
+    convolution) covers all alike (Odena et al., 2016).
+    """
+    if kind == "transpose":
+        return nn.ConvTranspose2d(
+            channels_in, channels_out, 3, stride=2, padding=1, output_padding=1
+        )
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="nearest"),
+        nn.ReflectionPad2d(1),
+        nn.Conv2d(channels_in, channels_out, 3),
+    )
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of trainable numbers in ``network``."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32, so that losses are not summed in 8 bits; others as is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

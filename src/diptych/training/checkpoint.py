@@ -1,0 +1,107 @@
+"""Checkpoints: folders that are either whole or absent.
+
+``checkpoints/step-00001000/`` holds one safetensors file per part and ``manifest.json`` with the
+size and sha256 of each. A checkpoint is written under another name, flushed to the disk, and
+renamed; reading checks every byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from diptych.errors import DiptychError
+from diptych.files import sync_folder, write_whole
+
+FORMAT = 1
+Parts = dict[str, dict[str, Tensor]]
+
+
+def step_name(step: int) -> str:
+    """The folder name of a step: sorts by number."""
+    return f"step-{step:08d}"
+
+
+def stage(folder: Path, step: int) -> Path:
+    """The folder, made if need be, where the parts of a coming checkpoint are written."""
+    aside = folder / f".{step_name(step)}.partial"
+    aside.mkdir(parents=True, exist_ok=True)
+    return aside
+
+
+def write_part(aside: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Write one part into a staged checkpoint."""
+    whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    write_whole(aside / f"{name}.safetensors", save_tensors(whole))
+
+
+def finish(folder: Path, step: int, numbers: dict[str, Any]) -> Path:
+    """Describe the staged parts in a manifest, rename the folder to its name, return it."""
+    aside, final = stage(folder, step), folder / step_name(step)
+    files = {}
+    for path in sorted(aside.glob("*.safetensors")):
+        data = path.read_bytes()
+        files[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest = {"format": FORMAT, "step": step, "numbers": numbers, "files": files}
+    write_whole(aside / "manifest.json", json.dumps(manifest, indent=1))
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    sync_folder(folder)
+    return final
+
+
+def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
+    """The step, the numbers and the parts of a checkpoint. Raises DiptychError if not whole."""
+    try:
+        manifest = json.loads((checkpoint / "manifest.json").read_text())
+        if manifest["format"] > FORMAT:
+            raise DiptychError(
+                f"the checkpoint {checkpoint} was written by a newer diptych: update with "
+                "pip install --upgrade diptych"
+            )
+        parts = {}
+        for name, expected in manifest["files"].items():
+            if Path(name).name != name:
+                raise DiptychError(f"the checkpoint {checkpoint} names a file outside: {name!r}")
+            data = (checkpoint / name).read_bytes()
+            if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+                raise DiptychError(f"the checkpoint {checkpoint} is damaged: {name} has changed")
+            parts[name.removesuffix(".safetensors")] = load_tensors(data)
+        return int(manifest["step"]), manifest["numbers"], parts
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The finished checkpoints, oldest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def read_newest(folder: Path) -> tuple[int, dict[str, Any], Parts, list[str]]:
+    """The newest whole checkpoint, and a line for each newer one that had to be passed over."""
+    problems: list[str] = []
+    for checkpoint in reversed(checkpoints(folder)):
+        try:
+            return *read(checkpoint), problems
+        except DiptychError as error:
+            problems.append(str(error))
+    reasons = f" ({problems[0]})" if problems else ""
+    raise DiptychError(f"there is no checkpoint to resume from in {folder}{reasons}")
+
+
+def prune(folder: Path, keep_last: int, keep_every: int) -> None:
+    """Remove all but the ``keep_last`` newest and every ``keep_every``-th step; and leftovers."""
+    for path in folder.glob(".step-*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in checkpoints(folder)[:-keep_last]:
+        step = int(path.name.removeprefix("step-"))
+        if not keep_every or step % keep_every:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,82 @@
+"""Several processes, one training: started by torchrun, each works on its own batches.
+
+Gradients are averaged by hand after the backward pass. It is the same sum that
+DistributedDataParallel makes, without wrapping networks that are used several times per step.
+Every function is a no-op in a single process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the other processes that torchrun started, if any; leave at the end."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number, 0 to world_size - 1; number 0 writes files and talks."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def share_start(model: nn.Module) -> None:
+    """Give every process the weights of process 0."""
+    if world_size() > 1:
+        for tensor in (*model.parameters(), *model.buffers()):
+            dist.broadcast(tensor.data, src=0)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over all processes, in one exchange."""
+    if world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def agree(values: list[float], device: torch.device) -> list[float]:
+    """The largest of each value over all processes: one clock and one stop signal for all."""
+    if world_size() == 1:
+        return values
+    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return shared.tolist()
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes."""
+    if world_size() > 1:
+        dist.all_reduce(value)
+        value /= world_size()
+    return value
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if world_size() > 1:
+        dist.barrier()

@@ -1,0 +1,135 @@
+"""A run: the folder that holds everything about one training."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych.config import Config, build_config, read_config_file, to_yaml
+from diptych.data.domain import Domain, Folders
+from diptych.errors import DiptychError, UsageError
+from diptych.files import explain_os_errors, write_whole
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names inside a run folder, and reading and writing of its small files."""
+
+    path: Path
+
+    @cached_property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @cached_property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @cached_property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @cached_property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @cached_property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def exists(self) -> bool:
+        return (self.path / "config.yaml").is_file()
+
+    def check_free(self) -> None:
+        """Refuse a folder that already holds a run or other files."""
+        if self.exists():
+            raise UsageError(
+                f"{self.path} already holds a run: continue it with --resume, "
+                "or choose another --run"
+            )
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UsageError(f"{self.path} is not empty: choose another --run")
+
+    def create(self, config: Config) -> None:
+        """Make the folder and write down the settings. Raises DiptychError if it cannot."""
+        self.check_free()
+        text = to_yaml(config, made_with())
+        with explain_os_errors(f"write the run folder {self.path}"):
+            self.samples.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+            write_whole(self.path / "config.yaml", text)
+
+    def config(self) -> Config:
+        """The settings of the run. Raises DiptychError if there is no run here."""
+        if not self.exists():
+            raise DiptychError(f"there is no run in {self.path}: check the name")
+        return build_config(read_config_file(self.path / "config.yaml"))
+
+    def write_data(self, folders: Folders, a: Domain, b: Domain) -> None:
+        """Note where the pictures are, how they are stored, and which are held out."""
+        data: dict[str, Any] = {
+            "folders": {k: str(v.resolve()) if v else None for k, v in vars(folders).items()}
+        }
+        for name, domain in (("a", a), ("b", b)):
+            data[name] = {
+                "training_pictures": len(domain.train),
+                "pixel_format": vars(domain.pixel_format),
+                "heldout": [str(path.resolve()) for path in domain.heldout],
+                "skipped": [vars(one) for one in domain.skipped],
+            }
+        write_whole(self.path / "data.json", json.dumps(data, indent=1))
+
+    def data(self) -> dict[str, Any]:
+        """What ``write_data`` wrote."""
+        path = self.path / "data.json"
+        try:
+            data: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise DiptychError(f"cannot read {path}: {error}") from error
+        return data
+
+    def folders(self) -> Folders:
+        """The picture folders that the run was started with."""
+        found = self.data()["folders"]
+        tests = [Path(found[key]) if found[key] else None for key in ("test_a", "test_b")]
+        return Folders(Path(found["a"]), Path(found["b"]), *tests)
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """One dictionary per log step; a last line that was cut short is left out."""
+        if not self.metrics.is_file():
+            return []
+        lines = []
+        for line in self.metrics.read_text().splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break
+        return lines
+
+
+def made_with() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    found = {
+        "diptych": version("diptych"),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+    here = Path(__file__).parent
+    try:
+        revision = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=here, capture_output=True, text=True, timeout=5, check=True,
+        )  # fmt: skip
+        found["git"] = revision.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        pass  # installed from a package, not from a checkout
+    return found

@@ -1,0 +1,43 @@
+"""The learning rate, as a share of its starting value, over the progress of a run (0 to 1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from diptych.config import OptimizerConfig
+
+
+def rate_share(progress: float, optimizer: OptimizerConfig) -> float:
+    """The share at ``progress``, 0 to 1. ``plateau`` depends on losses: see Plateau."""
+    start = optimizer.decay_from
+    if optimizer.schedule == "linear":  # Zhu et al., 2017, section 7.1: constant, then to zero
+        return 1.0 if progress < start else (1 - progress) / (1 - start)
+    if optimizer.schedule == "cosine":  # Loshchilov & Hutter, 2017, eq. 5, one period
+        along = max(0.0, progress - start) / (1 - start)
+        return (1 + math.cos(math.pi * along)) / 2
+    if optimizer.schedule == "step":  # decay_steps falls, evenly spaced
+        falls = min(optimizer.decay_steps, int(progress * (optimizer.decay_steps + 1)))
+        return optimizer.decay_factor**falls
+    return 1.0
+
+
+@dataclass
+class Plateau:
+    """Lets the rate fall by ``factor`` when a loss has not improved for ``patience`` looks."""
+
+    factor: float
+    patience: int
+    best: float = math.inf
+    waited: int = 0
+    share: float = 1.0
+
+    def look(self, loss: float) -> None:
+        """Take note of a new value; one at least 1 % below the best counts as improvement."""
+        if loss < 0.99 * self.best:
+            self.best, self.waited = loss, 0
+            return
+        self.waited += 1
+        if self.waited > self.patience:
+            self.share *= self.factor
+            self.waited = 0

@@ -1,0 +1,138 @@
+"""From two folders and settings to a trained run: what the command and the Python API share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from diptych.config import (
+    Config,
+    Tree,
+    build_config,
+    merge,
+    read_config_file,
+    read_preset,
+    to_yaml,
+)
+from diptych.data.domain import Domain, Folders, data_folders, open_domains
+from diptych.device import choose_device
+from diptych.errors import UsageError
+from diptych.files import write_whole
+from diptych.training import distributed
+from diptych.training.run_folder import RunFolder, made_with
+from diptych.training.trainer import Trainer, Watch
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Functions to call while a training is prepared and runs; all may stay None."""
+
+    decoding: Callable[[str, int, int], None] | None = None  # domain, done, total
+    ready: Callable[[Config, Trainer], None] | None = None
+    warning: Callable[[str], None] | None = None
+    watch: Watch | None = None
+
+
+def make_config(
+    preset: str | None = None, config_file: Path | None = None, settings: Tree | None = None
+) -> Config:
+    """A preset (by default ``laptop``, or ``paper`` with a GPU), a file on top, then settings."""
+    settings = settings or {}
+    from_file = read_config_file(config_file) if config_file is not None else {}
+    name = preset or from_file.get("preset")
+    if name is None:
+        device = merge(from_file, settings).get("training", {}).get("device", "auto")
+        name = "paper" if choose_device(device).type == "cuda" else "laptop"
+    tree = merge(merge(read_preset(name), from_file), settings)
+    return build_config({**tree, "preset": name})
+
+
+def pick_folders(a: str | Path | None, b: str | Path | None, data: str | Path | None) -> Folders:
+    """Two folders, or one that holds trainA and trainB. Raises UsageError for anything else."""
+    if data is not None and a is None and b is None:
+        return data_folders(Path(data))
+    if data is None and a is not None and b is not None:
+        return Folders(Path(a), Path(b))
+    raise UsageError("give two folders of pictures, A and B, or --data DIR with trainA and trainB")
+
+
+def start_run(
+    folders: Folders, run: RunFolder, config: Config, listener: Listener = Listener()
+) -> None:
+    """Make the run folder and train to the end. Raises DiptychError with one line."""
+    run.check_free()
+    _train(run, folders, config, listener, resume=False)
+
+
+def resume_run(run: RunFolder, length: Tree | None = None, listener: Listener = Listener()) -> None:
+    """Go on with a run where it stopped; ``length`` ({"steps": N} ...) makes it longer."""
+    config = run.config()
+    if length:
+        tree = merge(config.model_dump(), {"training": length})
+        config = build_config(tree)
+    _train(run, run.folders(), config, listener, resume=True)
+
+
+def _train(
+    run: RunFolder, folders: Folders, config: Config, listener: Listener, resume: bool
+) -> None:
+    if all(
+        n is None for n in (config.training.steps, config.training.epochs, config.training.minutes)
+    ):
+        raise UsageError("how long? give --steps, --epochs or --minutes")
+    device = choose_device(config.training.device)
+    with distributed.process_group(device):
+        leader = distributed.rank() == 0
+        if not leader:
+            distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
+        a, b = open_domains(folders, config, listener.decoding if leader else None)
+        _check_batches(config, a, b)
+        if leader:
+            if not resume:
+                run.create(config)
+                run.write_data(folders, a, b)
+            for line in _remarks(config, a, b):
+                if listener.warning is not None:
+                    listener.warning(line)
+            distributed.wait_for_all()
+        trainer = Trainer(config, run, a, b, device)
+        if resume:
+            for problem in trainer.resume():
+                if leader and listener.warning is not None:
+                    listener.warning(f"{problem}; going on from step {trainer.state.step}")
+            if leader:  # the length may be new
+                write_whole(run.path / "config.yaml", to_yaml(config, made_with()))
+        if leader and listener.ready is not None:
+            listener.ready(config, trainer)
+        trainer.train(listener.watch)
+
+
+def _check_batches(config: Config, a: Domain, b: Domain) -> None:
+    """Without a crop pictures keep their shapes: only equal ones can share a batch."""
+    if config.data.preprocess != "none" or config.training.batch == 1:
+        return
+    for domain in (a, b):
+        if len({domain.cache.entries[i].shape for i in domain.train}) > 1:
+            raise UsageError(
+                f"the pictures in {domain.folder} differ in size: use --batch 1 with "
+                "preprocess none, or another preprocess"
+            )
+
+
+def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
+    """What a person should know before the training starts."""
+    lines = []
+    for domain in (a, b):
+        if domain.skipped:
+            names = ", ".join(f"{one.name} ({one.reason})" for one in domain.skipped[:5])
+            more = f" and {len(domain.skipped) - 5} more" if len(domain.skipped) > 5 else ""
+            lines.append(
+                f"left out {len(domain.skipped)} damaged pictures of {domain.folder}: {names}{more}"
+            )
+    if config.loss.identity and a.pixel_format.channels != b.pixel_format.channels:
+        lines.append(
+            f"the identity loss is off: A has {a.pixel_format.channels} channels and B "
+            f"{b.pixel_format.channels}, so a picture of one cannot pass the other's generator"
+        )
+    return lines

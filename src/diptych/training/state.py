@@ -1,0 +1,121 @@
+"""All that changes during a training, in one place, and how it is saved and taken back."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diptych.config import Config
+from diptych.cyclegan import CycleGAN
+from diptych.errors import DiptychError
+from diptych.training import checkpoint, distributed
+from diptych.training.history import History
+from diptych.training.schedule import Plateau
+
+
+class TrainingState:
+    """Networks, their average, optimizers, histories, counters. ``save`` and ``load`` are exact."""
+
+    def __init__(
+        self, config: Config, channels_a: int, channels_b: int, device: torch.device
+    ) -> None:
+        training, adam = config.training, config.optimizer
+        torch.manual_seed(training.seed)
+        self.device = device
+        self.model = CycleGAN(config, channels_a, channels_b).to(device)
+        distributed.share_start(self.model)
+        self.average = copy.deepcopy(self.model.generators) if training.ema_half_life else None
+        betas = (adam.beta1, adam.beta2)
+        self.optimizer_G = torch.optim.Adam(
+            self.model.generators.parameters(), lr=adam.rate, betas=betas
+        )
+        self.optimizer_D = torch.optim.Adam(
+            self.model.discriminators.parameters(), lr=adam.rate, betas=betas
+        )
+        rank = distributed.rank()
+        self.history_a = History(training.history, seed=training.seed + 2 * rank)
+        self.history_b = History(training.history, seed=training.seed + 2 * rank + 1)
+        torch.manual_seed(training.seed + 1000 * rank)  # dropout differs between processes
+        self.plateau = Plateau(adam.decay_factor, adam.patience)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
+        self.sums: dict[str, Tensor] = {}  # of each loss term since the last log step
+        self.step = 0
+        self.seconds = 0.0
+
+    def best_generators(self) -> nn.ModuleList:
+        """The generators to use and share: the average where one is kept."""
+        return self.model.generators if self.average is None else self.average
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint. Every process writes its own part; process 0 the common one."""
+        aside = checkpoint.stage(folder, self.step)
+        own = {f"sums.{name}": value for name, value in self.sums.items()}
+        own["random"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            own["random-cuda"] = torch.cuda.get_rng_state(self.device)
+        for name, history in (("a", self.history_a), ("b", self.history_b)):
+            own.update({f"history-{name}.{k}": v for k, v in history.state().items()})
+        checkpoint.write_part(aside, f"process-{distributed.rank()}", own)
+        distributed.wait_for_all()
+        if distributed.rank() == 0:
+            checkpoint.write_part(aside, "model", self.model.state_dict())
+            if self.average is not None:
+                checkpoint.write_part(aside, "average", self.average.state_dict())
+            checkpoint.write_part(aside, "optimizer-G", _flat(self.optimizer_G))
+            checkpoint.write_part(aside, "optimizer-D", _flat(self.optimizer_D))
+            numbers = {
+                "seconds": self.seconds,
+                "plateau": vars(self.plateau),
+                "scaler": self.scaler.state_dict(),
+                "processes": distributed.world_size(),
+            }
+            checkpoint.finish(folder, self.step, numbers)
+        distributed.wait_for_all()
+
+    def load(self, folder: Path) -> list[str]:
+        """Take back the newest whole checkpoint; returns a line for each one passed over."""
+        step, numbers, parts, problems = checkpoint.read_newest(folder)
+        if numbers["processes"] != distributed.world_size():
+            raise DiptychError(
+                f"the run was made with {numbers['processes']} processes and can only be resumed "
+                f"with as many (now {distributed.world_size()})"
+            )
+        self.step, self.seconds = step, numbers["seconds"]
+        self.model.load_state_dict(parts["model"])
+        if self.average is not None:
+            self.average.load_state_dict(parts["average"])
+        _unflatten(self.optimizer_G, parts["optimizer-G"])
+        _unflatten(self.optimizer_D, parts["optimizer-D"])
+        self.plateau = Plateau(**numbers["plateau"])
+        self.scaler.load_state_dict(numbers["scaler"])
+        own = parts[f"process-{distributed.rank()}"]
+        self.sums = {k: v.to(self.device) for k, v in _below("sums", own).items()}
+        self.history_a.load(_below("history-a", own), self.device)
+        self.history_b.load(_below("history-b", own), self.device)
+        torch.set_rng_state(own["random"])
+        if "random-cuda" in own:
+            torch.cuda.set_rng_state(own["random-cuda"], self.device)
+        return problems
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+
+def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's moments and step counts as ``"parameter number.name"``."""
+    state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": value for i, own in state.items() for name, value in own.items()}
+
+
+def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".")
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

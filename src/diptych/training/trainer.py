@@ -1,0 +1,246 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diptych.config import Config
+from diptych.cyclegan import Translations, discriminator_loss, generator_loss
+from diptych.data.batches import Batches
+from diptych.data.domain import Domain, read_heldout
+from diptych.device import choose_precision
+from diptych.errors import DiptychError
+from diptych.files import explain_os_errors
+from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.training import checkpoint, distributed
+from diptych.training.average import keep_share, update_average
+from diptych.training.interrupt import InterruptedRunError, stop_on_signals
+from diptych.training.log import Log
+from diptych.training.run_folder import RunFolder
+from diptych.training.samples import sample_sheet
+from diptych.training.schedule import rate_share
+from diptych.training.state import TrainingState
+
+KEEP_LAST = 3  # checkpoints
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is, for whoever watches."""
+
+    step: int
+    steps: int | None  # in all; None when the length is given in minutes
+    progress: float  # 0 to 1
+    seconds: float  # of training, over all sessions
+    steps_per_second: float  # in this session
+    losses: dict[str, float]  # means since the last log step
+
+
+Watch = Callable[[Status], None]
+
+
+class Trainer:
+    """One run in one process. ``train`` goes on from wherever the state is, to the end."""
+
+    def __init__(
+        self, config: Config, run: RunFolder, a: Domain, b: Domain, device: torch.device
+    ) -> None:
+        training = config.training
+        self.config, self.run, self.a, self.b, self.device = config, run, a, b, device
+        self.state = TrainingState(config, a.pixel_format.channels, b.pixel_format.channels, device)
+        self.batches_a = Batches(a, config.data, training.seed, 0, device)
+        self.batches_b = Batches(b, config.data, training.seed, 1, device)
+        self.precision = choose_precision(training.precision, device)
+        self.losses: dict[str, float] = {}
+        per_step = training.batch * training.accumulate * distributed.world_size()
+        self.steps_per_epoch = math.ceil(max(len(a.train), len(b.train)) / per_step)
+        self.steps = training.steps
+        if training.epochs is not None:
+            self.steps = training.epochs * self.steps_per_epoch
+
+    def resume(self) -> list[str]:
+        """Take back the newest checkpoint; returns a line for each damaged one passed over."""
+        return self.state.load(self.run.checkpoints)
+
+    def train(self, watch: Watch | None = None) -> None:
+        """Train to the end. Raises InterruptedRunError after saving when a signal says stop."""
+        training, state = self.config.training, self.state
+        leader = distributed.rank() == 0
+        log = Log(self.run, state.step) if leader else None
+        with stop_on_signals() as stop, explain_os_errors(f"write the run {self.run.path}"):
+            started, seconds_before, first_step = time.monotonic(), state.seconds, state.step
+            while self.progress() < 1:
+                self.step()
+                state.seconds = seconds_before + time.monotonic() - started
+                state.seconds, signal_number = distributed.agree(
+                    [state.seconds, float(stop.signal_number)], self.device
+                )
+                done = self.progress() >= 1
+                if state.step % training.log_every == 0 or done:
+                    self.losses = self._mean_losses()
+                    if log is not None:
+                        log.write(state.step, self._metrics())
+                if state.step % training.sample_every == 0 or done:
+                    self._sample(log)
+                saves = state.step % training.checkpoint_every == 0 or done or signal_number
+                if saves:
+                    self.save()
+                if watch is not None and leader:
+                    pace = (state.step - first_step) / (time.monotonic() - started)
+                    watch(
+                        Status(
+                            state.step,
+                            self.steps,
+                            self.progress(),
+                            state.seconds,
+                            pace,
+                            self.losses,
+                        )
+                    )
+                if signal_number and not done:
+                    raise InterruptedRunError(
+                        f"stopped at step {state.step}, all saved; go on with: "
+                        f"diptych train --run {self.run.path} --resume",
+                        int(signal_number),
+                    )
+            if log is not None:
+                log.close()
+
+    def progress(self) -> float:
+        """0 at the start, 1 at the end: the schedules follow it."""
+        if self.steps is not None:
+            return min(1.0, self.state.step / self.steps)
+        assert self.config.training.minutes is not None
+        return min(1.0, self.state.seconds / (60 * self.config.training.minutes))
+
+    def rate(self) -> float:
+        """The learning rate of the coming step."""
+        optimizer = self.config.optimizer
+        return optimizer.rate * rate_share(self.progress(), optimizer) * self.state.plateau.share
+
+    def step(self) -> None:
+        """One update of both generators, then one of both discriminators."""
+        state, training = self.state, self.config.training
+        model, weights = state.model, self.config.loss
+        for optimizer in (state.optimizer_G, state.optimizer_D):
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate()
+        batches = [self._batch(i) for i in range(training.accumulate)]
+
+        made: list[Translations] = []
+        model.discriminators.requires_grad_(False)  # G's loss needs no gradient of D's weights
+        state.optimizer_G.zero_grad(set_to_none=True)
+        for a, b in batches:
+            with self._autocast():
+                loss, terms, translations = generator_loss(model, a, b, weights)
+            state.scaler.scale(loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
+            made.append(translations)
+            self._note(terms)
+        self._update(state.optimizer_G)
+
+        model.discriminators.requires_grad_(True)
+        state.optimizer_D.zero_grad(set_to_none=True)
+        for (a, b), translations in zip(batches, made, strict=True):
+            fake_a = state.history_a.exchange(translations.fake_a)
+            fake_b = state.history_b.exchange(translations.fake_b)
+            with self._autocast():
+                loss, terms = discriminator_loss(model, a, b, fake_a, fake_b, weights)
+            state.scaler.scale(loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
+            self._note(terms)
+        self._update(state.optimizer_D)
+
+        state.scaler.update()
+        state.step += 1
+        if state.average is not None:
+            keep = keep_share(training.ema_half_life, state.step)
+            update_average(state.average, model.generators, keep)
+
+    def save(self) -> None:
+        """Write a checkpoint and the model file, unless a weight is no longer a number."""
+        state = self.state
+        if not all(bool(p.isfinite().all()) for p in state.model.parameters()):
+            raise DiptychError(
+                f"the weights became NaN before step {state.step} and were not saved: lower "
+                f"optimizer.rate and go on from the last checkpoint of {self.run.path}"
+            )
+        state.save(self.run.checkpoints)
+        if distributed.rank() == 0:
+            checkpoint.prune(self.run.checkpoints, KEEP_LAST, self.config.training.keep_every)
+            G_ab, G_ba = state.best_generators()
+            save_model(self.run.model, GeneratorPair(G_ab, G_ba, self._model_info()))
+
+    def _batch(self, i: int) -> tuple[Tensor, Tensor]:
+        """Batch number ``i`` of this step for this process: its own part of the stream."""
+        training = self.config.training
+        number = self.state.step * training.accumulate + i
+        position = (number * distributed.world_size() + distributed.rank()) * training.batch
+        return (
+            self.batches_a.at(position, training.batch),
+            self.batches_b.at(position, training.batch),
+        )
+
+    def _autocast(self) -> torch.autocast:
+        on = self.precision != torch.float32
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=on)
+
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+        distributed.average_gradients(p for g in optimizer.param_groups for p in g["params"])
+        self.state.scaler.step(optimizer)
+
+    def _note(self, terms: dict[str, Tensor]) -> None:
+        """Add the losses up on the device: reading them would make a GPU wait at every step."""
+        for name, value in terms.items():
+            share = value.detach() / self.config.training.accumulate
+            self.state.sums[name] = self.state.sums.get(name, 0) + share
+
+    def _mean_losses(self) -> dict[str, float]:
+        every, state = self.config.training.log_every, self.state
+        count = state.step % every or every
+        sums = distributed.mean(torch.stack(list(state.sums.values()))).tolist()
+        means = {name: value / count for name, value in zip(state.sums, sums, strict=True)}
+        state.sums = {}
+        if not all(math.isfinite(value) for value in means.values()):
+            bad = next(name for name, value in means.items() if not math.isfinite(value))
+            raise DiptychError(
+                f"the loss {bad} became {means[bad]} before step {state.step}: lower "
+                f"optimizer.rate; the last checkpoint of {self.run.path} is unharmed"
+            )
+        if self.config.optimizer.schedule == "plateau":
+            state.plateau.look(means["cycle_a"] + means["cycle_b"])
+        return means
+
+    def _metrics(self) -> dict[str, float]:
+        state = self.state
+        return {
+            "epoch": round(state.step / self.steps_per_epoch, 4),
+            "seconds": round(state.seconds, 3),
+            "rate": self.rate(),
+            **self.losses,
+        }
+
+    def _sample(self, log: Log | None) -> None:
+        if log is None:
+            return
+        count, config = self.config.training.samples, self.config
+        pictures_a = read_heldout(self.a, config.a, config, count)
+        pictures_b = read_heldout(self.b, config.b, config, count)
+        G_ab, G_ba = self.state.best_generators()
+        pair = GeneratorPair(G_ab, G_ba, self._model_info())
+        sheet = sample_sheet(
+            pair, [p for _, p in pictures_a], [p for _, p in pictures_b], self.device
+        )
+        if sheet is not None:
+            log.write_samples(self.state.step, sheet)
+
+    def _model_info(self) -> ModelInfo:
+        data = self.config.data
+        return ModelInfo(
+            self.config.generator, self.a.pixel_format, self.b.pixel_format,
+            data.size, data.preprocess, data.background, self.state.step,
+        )  # fmt: skip

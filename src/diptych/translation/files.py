@@ -1,0 +1,191 @@
+"""Files and folders in, translated files out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from diptych.data.decode import DamagedPictureError
+from diptych.data.folder import find_pictures
+from diptych.data.pixels import PixelFormat, Pixels, to_pil
+from diptych.errors import DiptychError, UsageError
+from diptych.translation.translator import Side, Translator, scaled
+
+FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to translate."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job; ``problem`` is None when its target was written."""
+
+    job: Job
+    problem: str | None
+
+
+def default_format(target: PixelFormat) -> str:
+    """The file format that keeps every value: png for 8 and 16 bits, else tif."""
+    if target.dtype != "float32" and target.channels in (1, 3):
+        return "png"
+    return "tif"
+
+
+def check_format(name: str, target: PixelFormat) -> None:
+    """Raise UsageError if files of this format cannot hold such pictures."""
+    if name not in FORMATS:
+        raise UsageError(f"cannot write {name!r}: choose from {', '.join(FORMATS)}")
+    plain = target.dtype == "uint8" and target.channels in (1, 3)
+    if name in ("tif", "npy") or plain:
+        return
+    if name == "png" and default_format(target) == "png":
+        return
+    raise UsageError(f"{name} cannot hold {target.describe()}: use {default_format(target)}")
+
+
+def plan(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
+    """Where each picture goes: folders keep their structure below ``out``.
+
+    Raises DiptychError for an input that is missing, and UsageError where an output would
+    overwrite one of the inputs.
+    """
+    pairs: list[tuple[Path, Path]] = []
+    for given in inputs:
+        if given.is_dir():
+            found = find_pictures(given)
+            pairs += [(path, path.relative_to(given)) for path in found]
+        elif given.exists():
+            pairs.append((given, Path(given.name)))
+        else:
+            raise DiptychError(f"there is no picture {given}: check the name")
+    taken: set[Path] = set()
+    jobs = []
+    for source, below in pairs:
+        target = out / below.with_suffix(f".{ending}")
+        if target in taken:  # horse.jpg beside horse.png
+            target = out / below.with_name(f"{below.name.replace('.', '-')}.{ending}")
+        number = 2
+        while target in taken:  # the same name from two folders
+            target = out / below.with_name(f"{below.stem}-{number}.{ending}")
+            number += 1
+        taken.add(target)
+        jobs.append(Job(source, target))
+    sources = {job.source.resolve() for job in jobs}
+    for job in jobs:
+        if job.target.resolve() in sources:
+            raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
+    return jobs
+
+
+def translate_files(
+    translator: Translator,
+    jobs: Sequence[Job],
+    to: Side,
+    size: int | None = None,
+    batch: int = 8,
+    on_done: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Translate every job; neighbours of equal size share a batch. Bad pictures are reported.
+
+    Raises DiptychError if an output cannot be written.
+    """
+    _, target_format = translator.formats(to)
+
+    def read(job: Job) -> tuple[Job, Pixels | str]:
+        try:
+            return job, scaled(translator.read(job.source, to), size)
+        except DamagedPictureError as error:
+            return job, str(error)
+
+    def write(job: Job, picture: Pixels) -> None:
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            write_picture(job.target, picture, target_format)
+        except OSError as error:
+            raise DiptychError(f"cannot write {job.target}: {error.strerror or error}") from error
+
+    outcomes: list[Outcome] = []
+
+    def done(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if on_done is not None:
+            on_done(outcome)
+
+    writing: list[tuple[Job, Future[None]]] = []
+
+    def finish_writing(most_waiting: int) -> None:
+        while len(writing) > most_waiting:
+            job, future = writing.pop(0)
+            future.result()
+            done(Outcome(job, None))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = ahead(pool, read, jobs, 2 * batch)
+        for shape, group in groupby(
+            results, lambda r: r[1].shape if not isinstance(r[1], str) else None
+        ):
+            if shape is None:
+                for job, reason in group:
+                    done(Outcome(job, str(reason)))
+                continue
+            while chunk := list(islice(group, batch)):
+                pictures = [p for _, p in chunk if not isinstance(p, str)]
+                translated = translator.arrays(pictures, to)
+                for (job, _), picture in zip(chunk, translated, strict=True):
+                    writing.append((job, pool.submit(write, job, picture)))
+                finish_writing(most_waiting=2 * batch)
+        finish_writing(most_waiting=0)
+    return outcomes
+
+
+def ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Job], T], jobs: Iterable[Job], count: int
+) -> Iterator[T]:
+    """The results of ``work`` in order; up to ``count`` are under way before they are needed."""
+    waiting: list[Future[T]] = []
+    for job in jobs:
+        waiting.append(pool.submit(work, job))
+        if len(waiting) >= count:
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
+
+
+def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:
+    """Write stored pixels in the format that the file's ending names, values unchanged.
+
+    (JPEG and lossy WebP round, as those formats do.)
+    """
+    ending = path.suffix.lower()
+    if ending == ".npy":
+        np.save(path, picture)
+    elif ending == ".tif":
+        import tifffile
+
+        colour = "rgb" if picture.shape[2] == 3 else "minisblack"
+        one = picture[..., 0] if picture.shape[2] == 1 else picture
+        extra = {} if picture.shape[2] in (1, 3) else {"planarconfig": "contig"}
+        tifffile.imwrite(path, one, photometric=colour, **extra)  # type: ignore[arg-type]
+    elif pixel_format.dtype == "uint16":
+        import imagecodecs
+
+        one = picture[..., 0] if picture.shape[2] == 1 else picture
+        path.write_bytes(imagecodecs.png_encode(one))
+    elif ending in (".jpg", ".webp"):
+        to_pil(picture).save(path, quality=95)
+    else:
+        to_pil(picture).save(path)

@@ -1,0 +1,181 @@
+"""A trained pair of generators, applied to pictures of any size and kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diptych.config import DomainConfig
+from diptych.data.decode import DamagedPictureError, flatten, read_picture
+from diptych.data.pixels import PixelFormat, Pixels, resize, to_pil
+from diptych.device import choose_device
+from diptych.errors import DiptychError, UsageError
+from diptych.model_file import GeneratorPair, ModelInfo, load_model
+from diptych.networks.generator import size_multiple
+
+Side = Literal["a", "b"]
+Picture = str | Path | Image.Image | Pixels | Tensor
+SMALLEST = 16  # pixels a side: below, reflection padding inside the networks has no room
+
+
+class Translator:
+    """Translates to domain A or B. Made by ``diptych.load``."""
+
+    def __init__(self, pair: GeneratorPair, device: torch.device) -> None:
+        self.pair = pair
+        self.device = device
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model file says about its networks."""
+        return self.pair.info
+
+    @overload
+    def to_b(self, picture: Sequence[Any], *, size: int | None = None) -> list[Any]: ...
+    @overload
+    def to_b(self, picture: Tensor, *, size: int | None = None) -> Tensor: ...
+    @overload
+    def to_b(self, picture: Any, *, size: int | None = None) -> Any: ...
+    def to_b(self, picture: Any, *, size: int | None = None) -> Any:
+        """Translate a picture of domain A to domain B, in its own size.
+
+        What comes out is of the kind that went in:
+
+        * a path or a PIL image: a PIL image (an array, if B is not 8-bit with 1 or 3 channels)
+        * a NumPy array ``(H, W, C)`` or ``(H, W)`` of A's dtype: ``(H, W, C)`` of B's dtype
+        * a tensor ``(C, H, W)`` or ``(N, C, H, W)`` in [-1, 1]: the same shape of B, in [-1, 1]
+        * a list of these: a list
+
+        ``size`` first scales the shorter side to that many pixels. Raises DiptychError for a
+        picture that cannot be read or has other channels than A.
+        """
+        return self._translate_any(picture, "b", size)
+
+    def to_a(self, picture: Any, *, size: int | None = None) -> Any:
+        """Translate a picture of domain B to domain A; otherwise as ``to_b``."""
+        return self._translate_any(picture, "a", size)
+
+    def formats(self, to: Side) -> tuple[PixelFormat, PixelFormat]:
+        """The pixel formats of the source and the target domain."""
+        a, b = self.info.a, self.info.b
+        return (a, b) if to == "b" else (b, a)
+
+    def read(self, path: Path, to: Side) -> Pixels:
+        """Decode a file as training did. Raises DamagedPictureError with the reason."""
+        source, _ = self.formats(to)
+        depth: Literal["8bit", "native"] = "8bit" if source.dtype == "uint8" else "native"
+        if source.channels not in (1, 3):
+            depth = "native"
+        reading = DomainConfig(channels=source.channels, depth=depth)
+        picture = read_picture(path, reading, self.info.background)
+        if str(picture.dtype) != source.dtype:
+            raise DamagedPictureError(f"it is {picture.dtype}, the model takes {source.dtype}")
+        return picture
+
+    @torch.inference_mode()
+    def tensor(self, x: Tensor, to: Side) -> Tensor:
+        """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W.
+
+        The picture is padded by reflection to what the network needs and cropped back.
+        """
+        generator = self.pair.G_ab if to == "b" else self.pair.G_ba
+        height, width = x.shape[-2:]
+        multiple = size_multiple(self.info.generator)
+        bottom, right = (max(SMALLEST, -(-n // multiple) * multiple) - n for n in (height, width))
+        padded = x.to(self.device)[..., _reflect(height, bottom), :][..., _reflect(width, right)]
+        fake: Tensor = generator(padded)
+        return fake[..., :height, :width].to(x.device)
+
+    def arrays(self, pictures: Sequence[Pixels] | Pixels, to: Side) -> list[Pixels]:
+        """Translate stored ``(H, W, C)`` pictures of one shape in one batch."""
+        source, target = self.formats(to)
+        x = source.to_tensor(np.stack(list(pictures)))
+        return list(target.to_pixels(self.tensor(x, to)))
+
+    def _translate_any(self, picture: Any, to: Side, size: int | None) -> Any:
+        if isinstance(picture, list | tuple):
+            return [self._translate_any(one, to, size) for one in picture]
+        if isinstance(picture, Tensor):
+            return self._translate_tensor(picture, to, size)
+        stored = self._stored(picture, to)
+        result = self.arrays([scaled(stored, size)], to)[0]
+        _, target = self.formats(to)
+        if (
+            isinstance(picture, np.ndarray)
+            or target.dtype != "uint8"
+            or target.channels not in (1, 3)
+        ):
+            return result
+        return to_pil(result)
+
+    def _translate_tensor(self, x: Tensor, to: Side, size: int | None) -> Tensor:
+        source, _ = self.formats(to)
+        if x.ndim not in (3, 4) or x.shape[-3] != source.channels:
+            raise UsageError(
+                f"the tensor's shape {tuple(x.shape)} is not (N, {source.channels}, H, W)"
+            )
+        batch = (x if x.ndim == 4 else x[None]).to(torch.float32)
+        if size is not None:
+            factor = size / min(batch.shape[-2:])
+            shape = [max(1, round(n * factor)) for n in batch.shape[-2:]]
+            batch = torch.nn.functional.interpolate(batch, shape, mode="bicubic", antialias=True)
+        fake = self.tensor(batch, to)
+        return fake if x.ndim == 4 else fake[0]
+
+    def _stored(self, picture: Any, to: Side) -> Pixels:
+        source, _ = self.formats(to)
+        if isinstance(picture, str | Path):
+            try:
+                return self.read(Path(picture), to)
+            except DamagedPictureError as error:
+                raise DiptychError(f"cannot read {picture}: {error}") from error
+        if isinstance(picture, Image.Image):
+            if source.dtype != "uint8" or source.channels not in (1, 3):
+                raise UsageError(f"this model takes {source.describe()}: give an array or a path")
+            return flatten(picture, source.channels, self.info.background)
+        if isinstance(picture, np.ndarray):
+            array = picture[..., None] if picture.ndim == 2 else picture
+            if array.ndim != 3 or array.shape[2] != source.channels or array.dtype != source.dtype:
+                raise UsageError(
+                    f"the array is {array.dtype} {picture.shape}; this model takes (H, W, "
+                    f"{source.channels}) of {source.dtype}"
+                )
+            return array
+        raise UsageError(f"cannot translate a {type(picture).__name__}: give a path, a PIL image, "
+                         "a NumPy array, a tensor, or a list of these")  # fmt: skip
+
+
+def _reflect(length: int, extra: int) -> Tensor:
+    """Indices 0 .. length - 1, then ``extra`` more that walk back and forth (no edge repeated)."""
+    period = max(1, 2 * (length - 1))
+    place = torch.arange(length + extra) % period
+    return torch.minimum(place, period - place) if length > 1 else torch.zeros_like(place)
+
+
+def scaled(picture: Pixels, size: int | None) -> Pixels:
+    """The picture with its shorter side scaled to ``size`` pixels; unchanged for None."""
+    if size is None:
+        return picture
+    height, width = picture.shape[:2]
+    factor = size / min(height, width)
+    return resize(picture, max(1, round(width * factor)), max(1, round(height * factor)))
+
+
+def load(path: str | Path, device: str = "auto") -> Translator:
+    """Open a run folder or a ``model.safetensors`` for translating.
+
+    Raises DiptychError with one line if there is no usable model at ``path``.
+    """
+    place = Path(path)
+    if place.is_dir():
+        if not (place / "model.safetensors").is_file():
+            raise DiptychError(f"there is no model in {place} (yet): looked for model.safetensors")
+        place = place / "model.safetensors"
+    where = choose_device(device)
+    return Translator(load_model(place, where), where)

@@ -154,8 +154,12 @@ def _read_tiff(path: Path) -> np.ndarray[Any, Any]:
         orientation = int(tag.value) if tag is not None else 1
         if axes in ("YX", "YXS", "YXC"):
             array = series.asarray()
-        elif axes in ("SYX", "CYX", "QYX"):  # channel by channel
+        elif axes in ("SYX", "CYX"):  # channel by channel
             array = np.moveaxis(series.asarray(), 0, -1)
+        elif axes == "QYX":  # three dimensions of unknown meaning: the shorter end is channels
+            array = series.asarray()
+            if array.shape[0] < array.shape[2]:
+                array = np.moveaxis(array, 0, -1)
         else:  # several pages: the first, as for any picture
             array = np.asarray(file.pages[0].asarray())
     array = array[..., None] if array.ndim == 2 else array

@@ -1,0 +1,86 @@
+"""What the tests share: a small set of towns on the disk, a tiny training, the real command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# One thread each: processes that the tests start must not fight over the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from diptych.data import town  # noqa: E402
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+TINY = {
+    "data": {"size": 32},
+    "generator": {"width": 4, "blocks": 1},
+    "discriminator": {"width": 4, "layers": 1},
+    "training": {
+        "steps": 12,
+        "samples": 2,
+        "log_every": 3,
+        "sample_every": 6,
+        "checkpoint_every": 4,
+        "device": "cpu",
+    },
+}
+TINY_OPTIONS = [
+    option
+    for section, values in TINY.items()
+    for key, value in values.items()
+    if key != "steps"
+    for option in ("--set", f"{section}.{key}={value}")
+]
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["DIPTYCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def towns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """trainA, trainB with 10 pictures of 32 px each; testA, testB with 4 true pairs."""
+    folder = tmp_path_factory.mktemp("towns")
+    town.write_towns(folder, train=10, test=4, size=32)
+    return folder
+
+
+def start(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[str]:
+    """The real command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "diptych", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture(scope="session")
+def diptych() -> Command:
+    """Run the real command to its end: ``diptych("train", ...)``."""
+
+    def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        with start(*arguments, cwd=cwd) as process:
+            out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(towns: Path, diptych: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tiny run."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    done = diptych("train", "--data", towns, "--run", run, "--steps", "12", *TINY_OPTIONS)
+    assert done.returncode == 0, done.stderr
+    return run

@@ -1,0 +1,222 @@
+"""From folders to batches: scanning, holding out, caching, sampling, cropping."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED
+from diptych.config import build_config
+from diptych.data.batches import Batches, crop
+from diptych.data.cache import open_cache
+from diptych.data.domain import Folders, open_domains, split
+from diptych.data.folder import find_pictures
+from diptych.data.geometry import fit_for_looking, fit_for_training, stored_size
+from diptych.data.sampler import Draw, Sampler
+from diptych.errors import DiptychError
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+CPU = torch.device("cpu")
+
+
+def write_pictures(folder: Path, count: int, size: tuple[int, int] = (20, 24), first: int = 0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(first, first + count):
+        rng = np.random.default_rng(i)
+        Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+
+
+def config(**data: Any) -> Any:
+    return build_config(
+        {"data": {"size": 16, **data}, "discriminator": {"layers": 1}, "training": {"steps": 1}}
+    )
+
+
+def test_folders_are_scanned_deep_and_in_one_order(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "b" / "deep", 1)
+    write_pictures(tmp_path / "a", 2, first=5)
+    (tmp_path / "a" / "notes.txt").write_text("no picture")
+    (tmp_path / ".hidden").mkdir()
+    write_pictures(tmp_path / ".hidden", 1)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = [str(p.relative_to(tmp_path)) for p in find_pictures(tmp_path)]
+    assert found == ["a/5.png", "a/6.png", "b/deep/0.png"]
+
+
+@pytest.mark.parametrize(("count", "held"), [(2, 1), (40, 2), (5000, 200)])
+def test_five_percent_are_held_out_at_least_1_at_most_200(count: int, held: int) -> None:
+    from types import SimpleNamespace
+
+    cache: Any = SimpleNamespace(entries=[SimpleNamespace(content=f"{i:05}") for i in range(count)])
+    train, heldout = split(cache, 0.05)
+    assert len(heldout) == held
+    assert sorted(train + heldout) == list(range(count))
+
+
+def test_held_out_pictures_do_not_depend_on_names_and_copies_go_with_them(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", 30)
+    write_pictures(tmp_path / "b", 30, first=100)
+    settings = config(holdout=0.2)
+    domain, _ = open_domains(Folders(tmp_path / "a", tmp_path / "b"), settings)
+    held = {path.read_bytes() for path in domain.heldout}
+    assert len(held) == 6
+    for number, path in enumerate(sorted((tmp_path / "a").iterdir())):
+        shutil.copy(path, tmp_path / "a" / f"copy-{number}.png")
+        path.rename(tmp_path / "a" / f"renamed-{99 - number}.png")
+    again, _ = open_domains(Folders(tmp_path / "a", tmp_path / "b"), settings)
+    assert {path.read_bytes() for path in again.heldout} == held
+    trained = {(again.folder / again.cache.entries[i].name).read_bytes() for i in again.train}
+    assert not trained & held
+    assert len(again.train) == 48
+
+
+def test_the_cache_is_built_once_and_anew_when_a_picture_changes(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", 3)
+    files = find_pictures(tmp_path / "a")
+    settings = config(preprocess="crop")
+    built: list[int] = []
+
+    def opened() -> Any:
+        return open_cache(
+            tmp_path / "a", files, settings.a, settings.data, 4, lambda done, total: built.append(done)
+        )
+
+    first = opened()
+    assert built == [1, 2, 3]
+    for path, picture in zip(files, first, strict=False):
+        np.testing.assert_array_equal(picture, np.asarray(Image.open(path)))
+    opened()
+    assert built == [1, 2, 3]
+    write_pictures(tmp_path / "a", 1, size=(30, 30))
+    assert opened()[0].shape == (30, 30, 3)
+    assert built == [1, 2, 3, 1, 2, 3]
+
+
+def test_damaged_files_are_left_out_and_named(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", 5)
+    write_pictures(tmp_path / "b", 5, first=50)
+    (tmp_path / "a" / "broken.png").write_bytes(b"\x89PNG and no more")
+    domain, _ = open_domains(Folders(tmp_path / "a", tmp_path / "b"), config())
+    assert [one.name for one in domain.skipped] == ["broken.png"]
+    assert domain.skipped[0].reason
+    with pytest.raises(DiptychError, match=r"broken\.png"):
+        open_domains(Folders(tmp_path / "a", tmp_path / "b"), config(strict=True))
+
+
+def test_the_range_of_16_bit_pictures_is_measured_on_the_training_set(tmp_path: Path) -> None:
+    for name, high in (("a", 4095), ("b", 900)):
+        (tmp_path / name).mkdir()
+        for i in range(8):
+            values = np.random.default_rng(i).integers(10, high, (20, 20)).astype(np.uint16)
+            values[0, :2] = (10, high)
+            Image.fromarray(values).save(tmp_path / name / f"{i}.png")
+    settings = build_config({**config().model_dump(), "a": {"depth": "native"},
+                             "b": {"depth": "native", "range": (0, 1000)}})  # fmt: skip
+    a, b = open_domains(Folders(tmp_path / "a", tmp_path / "b"), settings)
+    # Resizing is monotone and clipped, so the extremes of single pixels may shrink, not grow.
+    assert a.pixel_format.dtype == "uint16"
+    assert a.pixel_format.channels == 1
+    assert 10 <= a.pixel_format.low < 600
+    assert 3500 < a.pixel_format.high <= 4400
+    assert (b.pixel_format.low, b.pixel_format.high) == (0, 1000)
+
+
+@given(
+    count=st.integers(1, 50), seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 10**6)
+)  # fmt: skip
+def test_every_epoch_shows_every_picture_once(count: int, seed: int, epoch: int) -> None:
+    sampler = Sampler(count, seed, 0)
+    draws = [sampler.draw(epoch * count + i) for i in range(count)]
+    assert sorted(draw.index for draw in draws) == list(range(count))
+
+
+def test_the_sampler_is_a_function_of_seed_stream_and_position() -> None:
+    positions = [3, 0, 10**12, 7, 3]
+    first = [Sampler(100, 1, 0).draw(p) for p in positions]
+    assert first == [Sampler(100, 1, 0).draw(p) for p in positions]
+    assert first[0] == first[4]
+    for other in (Sampler(100, 2, 0), Sampler(100, 1, 1)):
+        assert [other.draw(p) for p in positions] != first
+
+
+def test_crops_and_flips_are_spread_evenly() -> None:
+    draws = [Sampler(5, 0, 0).draw(p) for p in range(4000)]
+    for values in ([d.x for d in draws], [d.y for d in draws]):
+        assert abs(np.mean(values) - 0.5) < 0.02
+        assert abs(np.std(values) - 12**-0.5) < 0.01
+    assert abs(np.mean([d.flip for d in draws]) - 0.5) < 0.03
+    lag = np.corrcoef([d.x for d in draws[1:]], [d.x for d in draws[:-1]])[0, 1]
+    assert abs(lag) < 0.06
+
+
+@given(x=st.floats(0, 1, exclude_max=True), y=st.floats(0, 1, exclude_max=True))
+def test_crops_lie_inside(x: float, y: float) -> None:
+    picture = np.arange(20 * 31).reshape(20, 31, 1)
+    part = crop(picture, 16, Draw(0, x, y, False))
+    assert part.shape == (16, 16, 1)
+
+
+@given(
+    preprocess=st.sampled_from(["resize-crop", "resize", "crop", "scale-width-crop", "none"]),
+    width=st.integers(1, 900), height=st.integers(1, 900), size=st.sampled_from([16, 64, 256]),
+)  # fmt: skip
+def test_every_preprocess_makes_pictures_the_networks_can_take(
+    preprocess: str, width: int, height: int, size: int
+) -> None:
+    data = config(size=size, preprocess=preprocess).data
+    w, h = stored_size(data, width, height, 4)
+    if preprocess == "none":
+        assert w % 4 == h % 4 == 0
+        assert abs(w - width) <= 2 or width < 16
+    else:
+        assert min(w, h) >= size
+    if preprocess == "resize":
+        assert (w, h) == (size, size)
+    if preprocess == "resize-crop":
+        assert min(w, h) == round(size * 286 / 256)
+    if preprocess == "scale-width-crop" and height >= width:
+        assert w == round(size * 286 / 256)
+    if preprocess == "crop" and min(width, height) >= size:
+        assert (w, h) == (width, height)
+
+
+def test_looking_shows_the_middle_without_stretching() -> None:
+    picture = np.zeros((100, 50, 3), np.uint8)
+    picture[40:60] = 255
+    shown = fit_for_looking(config(size=32).data, 4)(picture)
+    assert shown.shape == (32, 32, 3)
+    assert shown[16].min() > 250
+    assert shown[0].max() < 5
+    assert fit_for_training(config(size=32).data, 4)(picture).shape == (72, 36, 3)
+
+
+def test_batches_are_flipped_crops_in_unit_range(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", 6)
+    write_pictures(tmp_path / "b", 6, first=50)
+    settings = config(preprocess="crop")
+    a, _ = open_domains(Folders(tmp_path / "a", tmp_path / "b"), settings)
+    batches = Batches(a, settings.data, seed=3, stream=0, device=CPU)
+    batch = batches.at(40, 4)
+    assert batch.shape == (4, 3, 16, 16)
+    torch.testing.assert_close(batch[2:], batches.at(42, 2))
+    draw = batches.sampler.draw(40)
+    picture = np.asarray(a.cache[a.train[draw.index]]).astype(np.float32) / 127.5 - 1
+    window = crop(picture, 16, draw)
+    window = window[:, ::-1] if draw.flip else window
+    np.testing.assert_allclose(batch[0].permute(1, 2, 0), window, atol=1e-6)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="horse2zebra is not here")
+def test_all_of_horse2zebra_is_read() -> None:
+    root = SHARED / "data" / "horse2zebra"
+    folders = Folders(root / "trainA", root / "trainB", root / "testA", root / "testB")
+    a, b = open_domains(folders, config(size=32))
+    assert (len(a.train), len(b.train), len(a.heldout), len(b.heldout)) == (1067, 1334, 120, 140)
+    assert not a.skipped
+    assert not b.skipped

@@ -1,0 +1,159 @@
+"""Real files of every kind, written by other libraries, read back pixel by pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from diptych.config import DomainConfig
+from diptych.data.decode import SUFFIXES, DamagedPictureError, read_picture
+from PIL import Image
+
+COLOUR = DomainConfig()
+GREY = DomainConfig(channels=1)
+NATIVE = DomainConfig(depth="native")
+
+
+@pytest.fixture
+def rgb() -> np.ndarray[Any, Any]:
+    """A smooth picture, 20 high and 30 wide, different in all four corners."""
+    y, x = np.mgrid[0:20, 0:30]
+    return np.stack([x * 8, y * 12, 255 - x * 4 - y * 4], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("ending", sorted(SUFFIXES - {".npy"}))
+def test_every_8bit_format_is_read(
+    ending: str, rgb: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / f"picture{ending}"
+    Image.fromarray(rgb).save(path, **({"quality": 95} if ending != ".png" else {}))
+    picture = read_picture(path, COLOUR)
+    assert picture.shape == (20, 30, 3)
+    assert picture.dtype == np.uint8
+    lossless = ending in (".png", ".bmp", ".tif", ".tiff")
+    worst = np.abs(picture.astype(int) - rgb).mean()
+    assert worst == 0 if lossless else worst < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(
+    orientation: int, rgb: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    """The eight orientations, by the definition of where row 0 and column 0 are shown."""
+    stored = {
+        1: rgb, 2: rgb[:, ::-1], 3: rgb[::-1, ::-1], 4: rgb[::-1],
+        5: rgb.swapaxes(0, 1), 6: np.rot90(rgb, 1), 7: rgb[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(rgb, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for ending in ("png", "tif"):
+        path = tmp_path / f"turned.{ending}"
+        Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+        np.testing.assert_array_equal(read_picture(path, COLOUR), rgb)
+    native = read_picture(tmp_path / "turned.tif", NATIVE)
+    np.testing.assert_array_equal(native, rgb)
+
+
+def test_transparency_goes_onto_the_background(tmp_path: Path) -> None:
+    rgba = np.zeros((4, 4, 4), np.uint8)
+    rgba[:2] = (200, 0, 0, 255)
+    Image.fromarray(rgba).save(tmp_path / "alpha.png")
+    picture = read_picture(tmp_path / "alpha.png", COLOUR)
+    assert picture[0, 0].tolist() == [200, 0, 0]
+    assert picture[3, 3].tolist() == [255, 255, 255]
+    black = read_picture(tmp_path / "alpha.png", COLOUR, background="#102030")
+    assert black[3, 3].tolist() == [16, 32, 48]
+    palette = Image.fromarray(rgba).convert("P")
+    palette.info["transparency"] = palette.getpixel((0, 3))
+    palette.save(tmp_path / "palette.gif", transparency=palette.getpixel((0, 3)))
+    assert read_picture(tmp_path / "palette.gif", COLOUR)[3, 3].tolist() == [255, 255, 255]
+
+
+def test_grey_palette_and_cmyk_become_rgb(rgb: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    image = Image.fromarray(rgb)
+    image.convert("L").save(tmp_path / "grey.png")
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=98)
+    image.quantize(200).save(tmp_path / "palette.png")
+    grey = read_picture(tmp_path / "grey.png", COLOUR)
+    assert (grey[..., 0] == grey[..., 2]).all()
+    for name in ("cmyk.jpg", "palette.png"):
+        assert np.abs(read_picture(tmp_path / name, COLOUR).astype(int) - rgb).mean() < 8
+    assert read_picture(tmp_path / "cmyk.jpg", GREY).shape == (20, 30, 1)
+
+
+def test_16_bit_grey_read_as_8_bit_keeps_its_tones(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    picture = read_picture(tmp_path / "deep.png", GREY)
+    np.testing.assert_array_equal(picture[..., 0], values >> 8)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("dtype", ["uint16", "float32", "uint8"])
+def test_native_depth_keeps_every_value(channels: int, dtype: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 60000 if dtype != "uint8" else 255, (9, 11, channels)).astype(dtype)
+    one = values[..., 0] if channels == 1 else values
+    np.save(tmp_path / "x.npy", one)
+    tifffile.imwrite(tmp_path / "x.tif", one, photometric="rgb" if channels == 3 else "minisblack")
+    tifffile.imwrite(
+        tmp_path / "planes.tiff", np.moveaxis(values, -1, 0), photometric="minisblack",
+        metadata={"axes": "CYX"},
+    )  # fmt: skip
+    names = ["x.npy", "x.tif", "planes.tiff"]
+    if channels != 5 and dtype != "float32":
+        (tmp_path / "x.png").write_bytes(imagecodecs.png_encode(one))
+        names.append("x.png")
+    for name in names:
+        picture = read_picture(tmp_path / name, DomainConfig(depth="native", channels=channels))
+        assert picture.dtype == np.dtype(dtype), name
+        np.testing.assert_array_equal(picture, values, err_msg=name)
+
+
+def test_first_page_of_a_tiff_and_first_frame_of_a_gif(
+    rgb: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    first, second = Image.fromarray(rgb), Image.fromarray(255 - rgb)
+    for name in ("pages.tif", "frames.gif"):
+        first.save(tmp_path / name, save_all=True, append_images=[second])
+        assert np.abs(read_picture(tmp_path / name, COLOUR).astype(int) - rgb).mean() < 12
+    np.testing.assert_array_equal(read_picture(tmp_path / "pages.tif", NATIVE), rgb)
+
+
+def test_what_is_no_picture_is_refused_with_its_reason(
+    rgb: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    good = tmp_path / "good.png"
+    Image.fromarray(rgb).save(good)
+    data = good.read_bytes()
+    bad = {
+        "empty.png": b"",
+        "words.jpg": b"this is not a picture",
+        "cut.png": data[: len(data) // 2],
+        "words.tif": b"II*\0 and nothing more",
+        "words.npy": b"\x93NUMPY nonsense",
+    }
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+        for reading in (COLOUR, NATIVE):
+            with pytest.raises(DamagedPictureError) as caught:
+                read_picture(tmp_path / name, reading)
+            assert str(caught.value), name
+            assert "\n" not in str(caught.value)
+
+
+def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "nan.npy", np.full((4, 4), np.nan, np.float32))
+    with pytest.raises(DamagedPictureError, match="NaN"):
+        read_picture(tmp_path / "nan.npy", NATIVE)
+    np.save(tmp_path / "objects.npy", np.array([[{}]], dtype=object), allow_pickle=True)
+    with pytest.raises(DamagedPictureError):
+        read_picture(tmp_path / "objects.npy", NATIVE)
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(DamagedPictureError, match="--depth native"):
+        read_picture(tmp_path / "float.tif", COLOUR)

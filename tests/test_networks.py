@@ -1,0 +1,115 @@
+"""The networks are those of the paper: sizes, what they see, and another implementation's output."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import SHARED
+from diptych.config import DiscriminatorConfig, GeneratorConfig
+from diptych.networks import initialise, make_discriminator, make_generator
+from diptych.networks.blocks import count_parameters
+from torch import nn
+
+
+def conv(before: int, after: int, kernel: int) -> int:
+    return before * after * kernel * kernel + after
+
+
+@pytest.mark.parametrize(("blocks", "published"), [(6, 7_837_699), (9, 11_378_179)])
+def test_generator_has_the_published_number_of_parameters(blocks: int, published: int) -> None:
+    by_definition = (
+        conv(3, 64, 7) + conv(64, 128, 3) + conv(128, 256, 3)
+        + blocks * 2 * conv(256, 256, 3)
+        + conv(256, 128, 3) + conv(128, 64, 3) + conv(64, 3, 7)
+    )  # fmt: skip
+    assert by_definition == published
+    assert count_parameters(make_generator(GeneratorConfig(blocks=blocks), 3, 3)) == published
+
+
+def test_discriminator_has_the_published_number_of_parameters() -> None:
+    by_definition = (
+        conv(3, 64, 4) + conv(64, 128, 4) + conv(128, 256, 4) + conv(256, 512, 4) + conv(512, 1, 4)
+    )
+    assert by_definition == 2_764_737
+    assert count_parameters(make_discriminator(DiscriminatorConfig(), 3)) == 2_764_737
+
+
+@pytest.mark.parametrize(("layers", "patch"), [(1, 16), (2, 34), (3, 70)])
+def test_one_verdict_sees_one_patch(layers: int, patch: int) -> None:
+    config = DiscriminatorConfig(width=2, layers=layers, norm="none")
+    D = make_discriminator(config, 1).double()
+    x = torch.randn(1, 1, 160, 160, dtype=torch.float64, requires_grad=True)
+    verdicts = D(x)
+    verdicts[0, 0, verdicts.shape[2] // 2, verdicts.shape[3] // 2].backward()
+    assert x.grad is not None
+    rows = x.grad[0, 0].abs().sum(1).nonzero()
+    assert int(rows.max() - rows.min()) + 1 == patch
+
+
+def test_pixel_discriminator_sees_one_pixel() -> None:
+    D = make_discriminator(DiscriminatorConfig(architecture="pixel", width=4, norm="none"), 3)
+    x = torch.randn(1, 3, 8, 8, requires_grad=True)
+    D(x)[0, 0, 3, 5].backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum(1).nonzero().tolist() == [[0, 3, 5]]
+
+
+@pytest.mark.parametrize("upsample", ["transpose", "resize"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "group", "none"])
+@pytest.mark.parametrize("architecture", ["resnet", "unet"])
+def test_every_generator_keeps_the_size_and_learns(
+    architecture: str, norm: str, upsample: str
+) -> None:
+    config = GeneratorConfig.model_validate(
+        {"architecture": architecture, "norm": norm, "upsample": upsample,
+         "width": 4, "blocks": 2, "levels": 4, "dropout": 0.1}
+    )  # fmt: skip
+    G = make_generator(config, 2, 5)
+    initialise(G)
+    y = G(torch.randn(2, 2, 48, 32))
+    assert y.shape == (2, 5, 48, 32)
+    assert y.abs().max() <= 1
+    y.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in G.parameters())
+
+
+def test_instance_norm_makes_one_batch_of_two_equal_two_batches() -> None:
+    G = make_generator(GeneratorConfig(width=4, blocks=2), 3, 3).double()
+    a, b = torch.randn(2, 2, 3, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(G(torch.cat([a, b])), torch.cat([G(a), G(b)]), rtol=1e-12, atol=1e-12)
+
+
+def test_initial_weights_have_the_published_spread() -> None:
+    G = make_generator(GeneratorConfig(width=32, blocks=2), 3, 3)
+    initialise(G)
+    weights = torch.cat([m.weight.flatten() for m in G.modules() if isinstance(m, nn.Conv2d)])
+    assert abs(float(weights.detach().std()) - 0.02) < 2e-4
+    assert all(float(m.bias.abs().sum()) == 0 for m in G.modules() if isinstance(m, nn.Conv2d))
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the reference outputs are not here")
+def test_generator_gives_the_outputs_of_the_fields_reference_implementation() -> None:
+    import numpy as np
+
+    folder = SHARED / "reference" / "official_layout"
+    theirs = torch.load(folder / "latest_net_G_A.pth", weights_only=True)
+    G = make_generator(GeneratorConfig(width=8, blocks=9), 3, 3).eval()
+    ours = G.state_dict()
+    # Both lists go from the first layer to the last.
+    assert [tuple(v.shape) for v in ours.values()] == [tuple(v.shape) for v in theirs.values()]
+    G.load_state_dict(dict(zip(ours, theirs.values(), strict=True)))
+    known = np.load(folder / "pictures_and_outputs.npz")
+    x = torch.from_numpy(known["pictures_uint8_nhwc"]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        y = G(x)
+    torch.testing.assert_close(y, torch.from_numpy(known["outputs_float_nchw"]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the reference weights are not here")
+def test_discriminator_has_the_layers_of_the_fields_reference_implementation() -> None:
+    path = SHARED / "reference" / "official_layout" / "latest_net_D_A.pth"
+    theirs = torch.load(path, weights_only=True)
+    D = make_discriminator(DiscriminatorConfig(width=8), 3)
+    assert [tuple(v.shape) for v in D.state_dict().values()] == [
+        tuple(v.shape) for v in theirs.values()
+    ]

@@ -1,0 +1,112 @@
+"""Stored values to [-1, 1] and back: nothing is lost on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diptych.config import GeneratorConfig
+from diptych.data.pixels import DType, PixelFormat, resize
+from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.translation.files import plan, translate_files, write_picture
+from diptych.translation.translator import Translator, load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+
+@given(
+    low=st.integers(0, 60_000), span=st.integers(1, 65_535), seed=st.integers(0, 2**32 - 1)
+)  # fmt: skip
+def test_16_bit_values_survive_the_round_trip(low: int, span: int, seed: int) -> None:
+    high = min(65_535, low + span)
+    pixel_format = PixelFormat(2, "uint16", low, high)
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(low, high, (1, 5, 4, 2), endpoint=True).astype(np.uint16)
+    x = pixel_format.to_tensor(pictures)
+    assert -1.000001 <= float(x.min())
+    assert float(x.max()) <= 1.000001
+    np.testing.assert_array_equal(pixel_format.to_pixels(x), pictures)
+
+
+def test_all_8_bit_and_all_16_bit_values_survive() -> None:
+    dtypes: list[tuple[DType, int]] = [("uint8", 255), ("uint16", 65_535)]
+    for dtype, high in dtypes:
+        values = np.arange(high + 1, dtype=dtype).reshape(1, 1, -1, 1)
+        pixel_format = PixelFormat(1, dtype, 0, high)
+        np.testing.assert_array_equal(
+            pixel_format.to_pixels(pixel_format.to_tensor(values)), values
+        )
+
+
+def test_the_range_maps_to_minus_one_and_one() -> None:
+    pixel_format = PixelFormat(1, "float32", -1000, 3000)
+    stored = np.array([-1000, 1000, 3000], np.float32).reshape(1, 1, 3, 1)
+    assert pixel_format.to_tensor(stored).flatten().tolist() == [-1, 0, 1]
+
+
+def test_values_beyond_the_range_stay_inside_the_dtype() -> None:
+    pixel_format = PixelFormat(1, "uint8", 0, 255)
+    x = torch.tensor([-3.0, 3.0]).reshape(1, 1, 1, 2)
+    assert pixel_format.to_pixels(x).flatten().tolist() == [0, 255]
+
+
+class Identity(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "npy"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_identity_network_returns_16_bit_files_bit_for_bit(
+    channels: int, ending: str, tmp_path: Path
+) -> None:
+    """Through the whole of translate: decode, network, encode; a size that needs padding."""
+    pixel_format = PixelFormat(channels, "uint16", 37, 51_234)
+    rng = np.random.default_rng(0)
+    values = rng.integers(37, 51_234, (21, 35, channels), endpoint=True).astype(np.uint16)
+    source = tmp_path / "in" / f"scan.{ending}"
+    source.parent.mkdir()
+    write_picture(source, values, pixel_format)
+    info = ModelInfo(GeneratorConfig(), pixel_format, pixel_format, 64, "crop", "white", 0)
+    translator = Translator(GeneratorPair(Identity(), Identity(), info), torch.device("cpu"))
+    jobs = plan([source], tmp_path / "out", ending)
+    (outcome,) = translate_files(translator, jobs, "b")
+    assert outcome.problem is None
+    np.testing.assert_array_equal(translator.read(outcome.job.target, "b"), values)
+
+
+def test_the_format_is_kept_in_the_model_file(tmp_path: Path) -> None:
+    from diptych.networks import make_generator
+
+    config = GeneratorConfig(width=2, blocks=1)
+    a, b = PixelFormat(1, "uint16", 12, 4095), PixelFormat(4, "float32", -5, 7.25)
+    pair = GeneratorPair(
+        make_generator(config, 1, 4), make_generator(config, 4, 1),
+        ModelInfo(config, a, b, 64, "crop", "white", 9),
+    )  # fmt: skip
+    save_model(tmp_path / "model.safetensors", pair)
+    loaded = load(tmp_path / "model.safetensors", "cpu")
+    assert loaded.info == pair.info
+    out = loaded.to_b(np.full((20, 20), 4095, np.uint16))
+    assert out.shape == (20, 20, 4)
+    assert out.dtype == np.float32
+    assert -5 <= out.min()
+    assert out.max() <= 7.25
+
+
+@settings(max_examples=30)
+@given(
+    dtype=st.sampled_from(["uint8", "uint16", "float32"]), channels=st.integers(1, 5),
+    width=st.integers(1, 40), height=st.integers(1, 40),
+)  # fmt: skip
+def test_resize_keeps_dtype_channels_and_a_flat_picture(
+    dtype: str, channels: int, width: int, height: int
+) -> None:
+    flat = np.full((7, 9, channels), 200, dtype)
+    out = resize(flat, width, height)
+    assert out.shape == (height, width, channels)
+    assert out.dtype == flat.dtype
+    np.testing.assert_allclose(out, 200, rtol=1e-6)

@@ -1,0 +1,91 @@
+"""Learning rates, the history and the average: small rules, checked against their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from diptych.config import OptimizerConfig
+from diptych.training.average import keep_share, update_average
+from diptych.training.history import History
+from diptych.training.schedule import Plateau, rate_share
+from torch import nn
+
+
+@pytest.mark.parametrize(
+    ("schedule", "values"),
+    [  # at 0, 1/4, 1/2, 3/4, 1
+        ("constant", [1, 1, 1, 1, 1]),
+        ("linear", [1, 1, 1, 0.5, 0]),
+        ("cosine", [1, 1, 1, 0.5, 0]),
+        ("step", [1, 0.1, 0.01, 0.001, 0.001]),
+    ],
+)
+def test_schedules(schedule: str, values: list[float]) -> None:
+    optimizer = OptimizerConfig.model_validate({"schedule": schedule})
+    at = [rate_share(progress, optimizer) for progress in (0, 0.25, 0.5, 0.75, 1)]
+    assert at == pytest.approx(values, abs=1e-12)
+
+
+def test_cosine_over_the_whole_run_is_a_cosine() -> None:
+    optimizer = OptimizerConfig(schedule="cosine", decay_from=0)
+    for p in (0.1, 0.3, 0.9):
+        assert rate_share(p, optimizer) == pytest.approx((1 + math.cos(math.pi * p)) / 2)
+
+
+def test_plateau_waits_for_patience_and_then_lowers_the_rate() -> None:
+    plateau = Plateau(factor=0.5, patience=2)
+    for loss in (1.0, 0.8, 0.81, 0.80):
+        plateau.look(loss)
+    assert plateau.share == 1.0
+    plateau.look(0.805)
+    assert plateau.share == 0.5
+    for loss in (0.5, 0.6, 0.6, 0.6):
+        plateau.look(loss)
+    assert plateau.share == 0.25
+
+
+def test_history_fills_and_then_exchanges_half_of_the_pictures() -> None:
+    history = History(50, seed=1)
+    for i in range(50):
+        shown = history.exchange(torch.full((1, 1, 2, 2), float(i)))
+        assert float(shown.mean()) == i
+    shown_past, seen = 0, set(range(50))
+    for i in range(50, 2050):
+        shown = float(history.exchange(torch.full((1, 1, 2, 2), float(i))).mean())
+        assert shown in seen | {i}
+        if shown != i:
+            shown_past += 1
+            seen.remove(int(shown))  # given away for the new one
+            seen.add(i)
+    assert 900 < shown_past < 1100
+    assert {float(p.mean()) for p in history.pictures} == seen
+
+
+def test_history_goes_on_exactly_from_its_state() -> None:
+    first = History(5, seed=2)
+    for i in range(12):
+        first.exchange(torch.full((1, 1, 1, 1), float(i)))
+    second = History(5, seed=99)
+    second.load(first.state(), torch.device("cpu"))
+    for i in range(12, 60):
+        fake = torch.full((1, 1, 1, 1), float(i))
+        assert float(first.exchange(fake)) == float(second.exchange(fake))
+
+
+def test_history_passes_no_gradient_and_none_at_size_0_remembers() -> None:
+    fake = torch.ones(2, 1, 2, 2, requires_grad=True) * 2
+    assert not History(5, seed=0).exchange(fake).requires_grad
+    history = History(0, seed=0)
+    assert torch.equal(history.exchange(fake), fake)
+    assert history.pictures == []
+
+
+def test_average_halves_the_distance_in_one_half_life() -> None:
+    average, current = nn.Linear(2, 2), nn.Linear(2, 2)
+    start = average.weight.detach().clone()
+    for _ in range(100):
+        update_average(average, current, keep_share(100, step=10_000))
+    torch.testing.assert_close(average.weight, (start + current.weight) / 2)
+    assert keep_share(500, step=1) < 1e-3  # the random start is forgotten at once

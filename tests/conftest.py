@@ -13,7 +13,7 @@ import pytest
 # One thread each: processes that the tests start must not fight over the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from diptych.data import town  # noqa: E402
+from diptych.data import town
 
 SHARED = Path(__file__).parents[2] / "shared"
 

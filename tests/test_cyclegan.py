@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from diptych.config import build_config
-from diptych.cyclegan import CycleGAN, discriminator_loss, generator_loss
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+
+from diptych.config import build_config
+from diptych.cyclegan import CycleGAN, discriminator_loss, generator_loss
 
 SMALL: dict[str, Any] = {
     "data": {"size": 32},

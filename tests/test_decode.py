@@ -9,9 +9,10 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
+
 from diptych.config import DomainConfig
 from diptych.data.decode import SUFFIXES, DamagedPictureError, read_picture
-from PIL import Image
 
 COLOUR = DomainConfig()
 GREY = DomainConfig(channels=1)
@@ -26,9 +27,7 @@ def rgb() -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("ending", sorted(SUFFIXES - {".npy"}))
-def test_every_8bit_format_is_read(
-    ending: str, rgb: np.ndarray[Any, Any], tmp_path: Path
-) -> None:
+def test_every_8bit_format_is_read(ending: str, rgb: np.ndarray[Any, Any], tmp_path: Path) -> None:
     path = tmp_path / f"picture{ending}"
     Image.fromarray(rgb).save(path, **({"quality": 95} if ending != ".png" else {}))
     picture = read_picture(path, COLOUR)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from diptych.losses import OBJECTIVES, gradient_penalty, l1
 from torch import Tensor, nn
+
+from diptych.losses import OBJECTIVES, gradient_penalty, l1
 
 
 @pytest.fixture

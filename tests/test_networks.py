@@ -1,14 +1,15 @@
-"""The networks are those of the paper: sizes, what they see, and another implementation's output."""
+"""The networks are the paper's: sizes, what they see, another implementation's output."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from conftest import SHARED
+from torch import nn
+
 from diptych.config import DiscriminatorConfig, GeneratorConfig
 from diptych.networks import initialise, make_discriminator, make_generator
 from diptych.networks.blocks import count_parameters
-from torch import nn
 
 
 def conv(before: int, after: int, kernel: int) -> int:
@@ -76,7 +77,9 @@ def test_every_generator_keeps_the_size_and_learns(
 def test_instance_norm_makes_one_batch_of_two_equal_two_batches() -> None:
     G = make_generator(GeneratorConfig(width=4, blocks=2), 3, 3).double()
     a, b = torch.randn(2, 2, 3, 32, 32, dtype=torch.float64)
-    torch.testing.assert_close(G(torch.cat([a, b])), torch.cat([G(a), G(b)]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        G(torch.cat([a, b])), torch.cat([G(a), G(b)]), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_initial_weights_have_the_published_spread() -> None:

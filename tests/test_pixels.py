@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
 from diptych.config import GeneratorConfig
 from diptych.data.pixels import DType, PixelFormat, resize
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.translation.files import plan, translate_files, write_picture
 from diptych.translation.translator import Translator, load
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
 
 
 @given(
@@ -26,7 +27,7 @@ def test_16_bit_values_survive_the_round_trip(low: int, span: int, seed: int) ->
     rng = np.random.default_rng(seed)
     pictures = rng.integers(low, high, (1, 5, 4, 2), endpoint=True).astype(np.uint16)
     x = pixel_format.to_tensor(pictures)
-    assert -1.000001 <= float(x.min())
+    assert float(x.min()) >= -1.000001
     assert float(x.max()) <= 1.000001
     np.testing.assert_array_equal(pixel_format.to_pixels(x), pictures)
 
@@ -93,7 +94,7 @@ def test_the_format_is_kept_in_the_model_file(tmp_path: Path) -> None:
     out = loaded.to_b(np.full((20, 20), 4095, np.uint16))
     assert out.shape == (20, 20, 4)
     assert out.dtype == np.float32
-    assert -5 <= out.min()
+    assert out.min() >= -5
     assert out.max() <= 7.25
 
 

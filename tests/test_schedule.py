@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from diptych.config import OptimizerConfig
 from diptych.training.average import keep_share, update_average
 from diptych.training.history import History
 from diptych.training.schedule import Plateau, rate_share
-from torch import nn
 
 
 @pytest.mark.parametrize(

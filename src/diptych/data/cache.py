@@ -49,7 +49,7 @@ class Entry:
     content: str  # sha256 of the file
     offset: int  # bytes
     shape: tuple[int, int, int]
-    low: float  # smallest and largest stored value
+    low: float  # smallest and largest value, before any resizing
     high: float
 
 
@@ -142,10 +142,11 @@ def _build(
     aside.mkdir()
     fit = fit_for_training(data, multiple)
 
-    def decode(path: Path) -> tuple[str, Pixels] | str:
+    def decode(path: Path) -> tuple[str, Pixels, float, float] | str:
         try:
-            picture = fit(read_picture(path, domain, data.background))
-            return hashlib.sha256(path.read_bytes()).hexdigest(), picture
+            picture = read_picture(path, domain, data.background)
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            return content, fit(picture), float(picture.min()), float(picture.max())
         except (DamagedPictureError, OSError) as error:
             return str(error)
 
@@ -158,9 +159,8 @@ def _build(
             if isinstance(result, str):
                 skipped.append(Skipped(name, result))
             else:
-                content, picture = result
+                content, picture, low, high = result
                 out.write(picture.tobytes())
-                low, high = float(picture.min()), float(picture.max())
                 shape = (picture.shape[0], picture.shape[1], picture.shape[2])
                 entries.append((str(picture.dtype), Entry(name, content, offset, shape, low, high)))
                 offset += picture.nbytes

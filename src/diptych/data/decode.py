@@ -189,7 +189,7 @@ def _on_background(array: np.ndarray[Any, Any], background: str) -> np.ndarray[A
     behind: Pixels = rgb if array.shape[2] == 4 else rgb @ LUMINANCE
     alpha = array[..., -1:] / 65535
     mixed: Pixels = array[..., :-1] * alpha + behind * (1 - alpha)
-    return mixed.round().astype(np.uint16)
+    return np.rint(mixed).astype(np.uint16)
 
 
 def _oriented(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:

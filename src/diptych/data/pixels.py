@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ def _largest(dtype: DType) -> int:
 
 
 def resize(picture: Pixels, width: int, height: int) -> Pixels:
-    """Bicubic, antialiased; dtype and channels are kept. ``picture`` is ``(H, W, C)``."""
+    """Bicubic, antialiased; dtype, channels and range are kept. ``picture`` is ``(H, W, C)``."""
     if picture.shape[:2] == (height, width):
         return picture
     if picture.dtype == np.uint8 and picture.shape[2] in (1, 3):
@@ -71,10 +71,9 @@ def resize(picture: Pixels, width: int, height: int) -> Pixels:
         )
         for c in range(picture.shape[2])
     ]
-    stack = np.stack(planes, axis=-1)
-    if picture.dtype != np.float32:  # bicubic overshoots at edges
-        stack = stack.round().clip(0, _largest(cast(DType, str(picture.dtype))))
-    return stack.astype(picture.dtype)
+    # Bicubic overshoots at edges: no value may appear that the picture does not reach.
+    stack = np.stack(planes, axis=-1).clip(picture.min(), picture.max())
+    return (stack if picture.dtype == np.float32 else stack.round()).astype(picture.dtype)
 
 
 def to_pil(picture: Pixels) -> Image.Image:

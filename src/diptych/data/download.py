@@ -1,0 +1,163 @@
+"""An archive from the network to a folder: resumed where it broke off, checked, safely unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import shutil
+import stat
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from diptych.errors import DiptychError, UsageError
+from diptych.files import explain_os_errors
+
+CHUNK = 1 << 18  # bytes
+TIMEOUT = 30.0  # seconds without a byte
+TRIES = 4  # in a row that bring nothing
+OnBytes = Callable[[int, "int | None"], None]  # bytes here, bytes in all if the server says
+
+
+def fetch(
+    address: str, path: Path, sha256: str | None = None, on_bytes: OnBytes | None = None
+) -> None:
+    """Download ``address`` to ``path``.
+
+    What has arrived is kept in ``path.part``: a broken transfer goes on from there, at once or when
+    called again, if the server offers that and the file there is still the same. Raises
+    DiptychError when the server cannot be reached or refuses, the transfer keeps breaking, the
+    disk is full, or the checksum differs.
+    """
+    if not address.startswith(("http://", "https://")):
+        raise UsageError(f"{address!r} is not an address: it must begin with http:// or https://")
+    part = path.with_name(f"{path.name}.part")
+    with explain_os_errors(f"write {part}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    vain = 0
+    while True:
+        before = part.stat().st_size
+        try:
+            if _transfer(address, part, on_bytes):
+                break
+            problem = "the connection broke off"
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise DiptychError(
+                    f"{address}: the server says {error.code} {error.reason}"
+                ) from None
+            problem = f"the server says {error.code} {error.reason}"
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            problem = str(getattr(reason, "strerror", None) or reason)
+        vain = 0 if part.stat().st_size > before else vain + 1
+        if vain == TRIES:
+            raise DiptychError(
+                f"{address}: {problem}; the same command goes on where this one stopped"
+            )
+        time.sleep(0.25 * 2**vain)
+    if sha256 is not None and (found := _sha256(part)) != sha256:
+        part.unlink()
+        raise DiptychError(
+            f"{address} is not the file it should be (sha256 {found[:12]}..., expected "
+            f"{sha256[:12]}...): it was removed; try again, or another address with --url"
+        )
+    with explain_os_errors(f"write {path}"):
+        part.replace(path)
+
+
+def _transfer(address: str, part: Path, on_bytes: OnBytes | None) -> bool:
+    """One connection; append what comes. True if the file is whole now."""
+    version = part.with_name(f"{part.name}.version")  # what the server called the file we have
+    have = part.stat().st_size
+    request = urllib.request.Request(address, headers={"User-Agent": "diptych"})
+    if have and version.exists():
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", version.read_text())
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # nothing beyond what we have
+            raise
+        version.unlink()
+        whole = error.headers.get("Content-Range", "").rpartition("/")[2] == str(have)
+        if not whole:
+            part.write_bytes(b"")
+        return whole
+    with answer:
+        goes_on = answer.status == 206
+        have = have if goes_on else 0
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length is not None else None
+        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        with explain_os_errors(f"write {part}"):
+            if tag is not None and not tag.startswith("W/"):
+                version.write_text(tag)
+            out = open(part, "ab" if goes_on else "wb")  # noqa: SIM115
+        with out:
+            while chunk := answer.read(CHUNK):
+                with explain_os_errors(f"write {part}"):
+                    out.write(chunk)
+                have += len(chunk)
+                if on_bytes is not None:
+                    on_bytes(have, total)
+    if total is not None and have < total:
+        return False
+    version.unlink(missing_ok=True)
+    return True
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def unpack(archive: Path, folder: Path) -> int:
+    """Unpack a zip file as ``folder``; returns how many files it held.
+
+    A single folder at the top of the archive is left away. It is unpacked under another name and
+    renamed, so ``folder`` is whole or absent. Raises DiptychError for a broken archive, one that
+    does not fit on the disk, or one with names that lead outside; nothing is written then.
+    """
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with explain_os_errors(f"unpack {archive}"), zipfile.ZipFile(archive) as bundle:
+            members = [
+                m for m in bundle.infolist()
+                if not m.is_dir() and not m.filename.startswith("__MACOSX/")
+            ]  # fmt: skip
+            for member in members:
+                _check_name(archive, member)
+            need, free = sum(m.file_size for m in members), shutil.disk_usage(folder.parent).free
+            if need > free:
+                raise DiptychError(
+                    f"unpacking {archive} needs {need / 1e6:.0f} MB, and {folder.parent} has "
+                    f"{free / 1e6:.0f} MB free"
+                )
+            for member in members:
+                bundle.extract(member, aside)
+            tops = list(aside.iterdir()) if members else []
+            (tops[0] if len(tops) == 1 and tops[0].is_dir() else aside).rename(folder)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise DiptychError(f"{archive} is not a zip file that can be unpacked: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return len(members)
+
+
+def _check_name(archive: Path, member: zipfile.ZipInfo) -> None:
+    path = PurePosixPath(member.filename.replace("\\", "/"))
+    is_link = stat.S_ISLNK(member.external_attr >> 16)
+    if path.is_absolute() or ".." in path.parts or ":" in str(path) or is_link:
+        raise DiptychError(
+            f"{archive} holds {member.filename!r}, which leads outside: not unpacked"
+        )

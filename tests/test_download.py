@@ -1,0 +1,206 @@
+"""``diptych data``: against a real server on the loopback address that can misbehave."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from diptych.data.catalog import DATA_SETS, find
+from diptych.data.download import fetch, unpack
+from diptych.errors import DiptychError, UsageError
+
+CONTENT = bytes(range(256)) * 4000
+
+
+class Server:
+    """Serves ``content`` at every path but /missing; ``cuts`` breaks the next transfers off."""
+
+    def __init__(self) -> None:
+        self.content = CONTENT
+        self.tag = '"one"'
+        self.ranges = True  # whether Range requests are understood
+        self.cuts: list[int] = []  # after how many bytes each coming transfer breaks off
+        self.asked: list[str | None] = []  # the Range header of each request
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.asked.append(self.headers.get("Range"))
+                if self.path == "/missing":
+                    self.send_error(404)
+                    return
+                first = 0
+                if server.ranges and (asked := self.headers.get("Range")):
+                    first = int(asked.removeprefix("bytes=").removesuffix("-"))
+                    first = first if self.headers["If-Range"] == server.tag else 0
+                body = server.content[first:]
+                if first and not body:
+                    self.send_response(416)
+                    self.send_header("Content-Range", f"bytes */{len(server.content)}")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                self.send_response(206 if first else 200)
+                self.send_header("ETag", server.tag)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[: server.cuts.pop(0)] if server.cuts else body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.http.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, data in files.items():
+            bundle.writestr(name, data)
+    return buffer.getvalue()
+
+
+def test_a_download_is_whole_and_checked(server: Server, tmp_path: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    fetch(f"{server.address}/x", tmp_path / "x", sha256, lambda *both: seen.append(both))
+    assert (tmp_path / "x").read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_cut_download_goes_on_where_it_broke(server: Server, tmp_path: Path) -> None:
+    server.cuts = [300_000, 200_000]
+    fetch(f"{server.address}/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=300000-", "bytes=500000-"]
+
+
+def test_a_later_call_goes_on_too(server: Server, tmp_path: Path) -> None:
+    server.cuts = [300_000, 0, 0, 0, 0]
+    with pytest.raises(DiptychError, match=r"broke off.*same command goes on"):
+        fetch(f"{server.address}/x", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    fetch(f"{server.address}/x", tmp_path / "x")
+    assert server.asked[-1] == "bytes=300000-"
+    assert (tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_a_file_that_changed_in_between_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+    server.cuts = [300_000, 0, 0, 0, 0]
+    with pytest.raises(DiptychError):
+        fetch(f"{server.address}/x", tmp_path / "x")
+    server.content, server.tag = CONTENT[::-1], '"two"'
+    fetch(f"{server.address}/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
+    server.ranges, server.cuts = False, [300_000]
+    fetch(f"{server.address}/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_all_there_but_not_renamed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "x.part").write_bytes(CONTENT)
+    (tmp_path / "x.part.version").write_text(server.tag)
+    fetch(f"{server.address}/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_what_cannot_be_had_is_said(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DiptychError, match="says 404"):
+        fetch(f"{server.address}/missing", tmp_path / "x")
+    with pytest.raises(DiptychError, match="not the file it should be"):
+        fetch(f"{server.address}/x", tmp_path / "x", "0" * 64)
+    assert not (tmp_path / "x.part").exists()
+    with pytest.raises(UsageError, match="http"):
+        fetch("file:///etc/hostname", tmp_path / "x")
+    server.http.server_close()
+    with pytest.raises(DiptychError, match="refused"):
+        fetch(f"{server.address}/x", tmp_path / "x")
+
+
+@pytest.mark.parametrize("top", ["", "horses/"])
+def test_unpacking(tmp_path: Path, top: str) -> None:
+    files = {f"{top}trainA/1.png": b"one", f"{top}trainB/2.png": b"two", "__MACOSX/x": b"no"}
+    (tmp_path / "x.zip").write_bytes(zipped(files))
+    assert unpack(tmp_path / "x.zip", tmp_path / "new" / "out") == 2
+    assert (tmp_path / "new" / "out" / "trainB" / "2.png").read_bytes() == b"two"
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["out"]
+
+
+def link(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as bundle:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        bundle.writestr(info, "/etc")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        zipped({"ok": b"", "../outside": b"x"}),
+        zipped({"ok": b"", "/outside": b"x"}),
+        zipped({"ok": b"", "a\\..\\..\\outside": b"x"}),
+        zipped({"ok": b"", "C:\\outside": b"x"}),
+        link("trainA"),
+        b"PK\x03\x04 no zip at all",
+        zipped({"x": CONTENT})[:-40],
+    ],
+)
+def test_bad_archives_write_nothing(tmp_path: Path, archive: bytes) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.zip").write_bytes(archive)
+    with pytest.raises(DiptychError, match=r"x\.zip"):
+        unpack(tmp_path / "in" / "x.zip", tmp_path / "in" / "out")
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["in", "in/x.zip"]
+
+
+def test_the_catalog_names_the_twelve_sets_of_the_paper(diptych: Command) -> None:
+    shown = diptych("data", "list")
+    assert shown.returncode == 0
+    assert len(DATA_SETS) == 12
+    for one in DATA_SETS:
+        assert one.name in shown.stdout
+        assert one.address().endswith(f"/cyclegan/datasets/{one.name}.zip")
+        assert one.sha256 is None or len(one.sha256) == 64
+    with pytest.raises(UsageError, match="did you mean 'horse2zebra'"):
+        find("horses2zebra")
+
+
+def test_get_from_the_command_line(server: Server, tmp_path: Path, diptych: Command) -> None:
+    server.content = zipped({"horse2zebra/trainA/1.png": b"a", "horse2zebra/trainB/1.png": b"b"})
+    wrong = diptych("data", "get", "horse2zebra", "--mirror", server.address, cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "not the file it should be" in wrong.stderr
+    done = diptych("data", "get", "mine", "--url", f"{server.address}/any.zip", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "diptych train --data data/mine" in done.stdout
+    assert (tmp_path / "data" / "mine" / "trainA" / "1.png").read_bytes() == b"a"
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["mine"]
+    again = diptych("data", "get", "mine", "--url", f"{server.address}/any.zip", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr

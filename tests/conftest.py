@@ -28,6 +28,7 @@ TINY = {
         "sample_every": 6,
         "checkpoint_every": 4,
         "device": "cpu",
+        "precision": "float32",  # the same numbers on every machine
     },
 }
 TINY_OPTIONS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,19 @@ if TYPE_CHECKING:
     from diptych.training.start import Listener
     from diptych.training.trainer import Status, Trainer
 
-console = Console()
+# Under torchrun process 0 speaks for all.
+console = Console(quiet=os.environ.get("RANK", "0") != "0")
 PLAIN_EVERY = 30.0  # seconds between lines when the output is a file
+
+
+def say(line: str = "", style: str | None = None) -> None:
+    """Print a line as it is: unbroken, brackets in paths left alone; above a running bar."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """Print something that a person should know but need not act on."""
+    say(f"note: {line}", style="yellow")
 
 
 def progress_bar() -> Progress:
@@ -47,7 +59,7 @@ def training_listener(run: RunFolder) -> Iterator[Listener]:
 
     with progress_bar() as progress:
         view = _TrainingView(run, progress)
-        yield Listener(view.decoding, view.ready, view.warning, view.watch)
+        yield Listener(view.decoding, view.ready, note, view.watch)
     view.finish()
 
 
@@ -67,21 +79,17 @@ class _TrainingView:
 
     def ready(self, config: Config, trainer: Trainer) -> None:
         a, b = trainer.a, trainer.b
-        self.progress.console.print(
-            f"[bold]{self.run.path}[/bold]  preset {config.preset}, {config.data.size} px, "
-            f"{trainer.device.type} in {str(trainer.precision).removeprefix('torch.')}",
-            highlight=False,
+        precision = str(trainer.precision).removeprefix("torch.")
+        say(
+            f"{self.run.path}: preset {config.preset}, {config.data.size} px, "
+            f"{trainer.device.type} in {precision}"
         )
         for name, domain in (("A", a), ("B", b)):
-            self.progress.console.print(
+            say(
                 f"  {name}: {len(domain.train)} pictures of {domain.folder}, "
-                f"{len(domain.heldout)} held out ({domain.pixel_format.describe()})",
-                highlight=False,
+                f"{len(domain.heldout)} held out ({domain.pixel_format.describe()})"
             )
         self.training = self.progress.add_task("training", total=1.0, info="")
-
-    def warning(self, line: str) -> None:
-        self.progress.console.print(f"[yellow]note:[/yellow] {line}", highlight=False)
 
     def watch(self, status: Status) -> None:
         self.status = status
@@ -95,15 +103,12 @@ class _TrainingView:
 
     def finish(self) -> None:
         if self.status is None:
-            console.print(f"{self.run.path} is finished already: give a longer --steps to go on")
+            say(f"{self.run.path} is finished already: give a longer --steps to go on")
             return
-        console.print(
+        say(
             f"done: {self.status.step} steps in {duration(self.status.seconds)}; "
-            f"model in {self.run.model}",
-            highlight=False,
+            f"model in {self.run.model}"
         )
-        console.print(f"next: diptych translate {self.run.path} PICTURE -o out/", highlight=False)
-        console.print(f"      diptych report {self.run.path}", highlight=False)
 
 
 def describe(status: Status) -> str:

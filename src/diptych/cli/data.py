@@ -13,19 +13,17 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("list")
 def list_() -> None:
     """Show the public CycleGAN data sets."""
-    from rich.table import Table
-
-    from diptych.cli.console import console
+    from diptych.cli.console import say
     from diptych.data.catalog import AUTHORS, DATA_SETS
 
-    table = Table("name", "A", "B", "size", "licence", box=None, padding=(0, 2, 0, 0))
-    table.columns[0].no_wrap = True
     for one in DATA_SETS:
-        size = f"{one.size / 1e6:.0f} MB" if one.size is not None else "?"
-        table.add_row(one.name, one.a, one.b, size, one.licence)
-    console.print(table)
-    console.print(f"\nAddress of each: {AUTHORS}/NAME.zip", highlight=False, soft_wrap=True)
-    console.print("next: diptych data get NAME", highlight=False)
+        size = f"{one.size / 1e6:.0f} MB" if one.size is not None else "size unknown"
+        say(f"{one.name:22}  {size:>12}  A: {one.a}, B: {one.b}")
+    say(f"\nEach is at {AUTHORS}/NAME.zip\n\nWhose pictures they are:")
+    for licence in dict.fromkeys(one.licence for one in DATA_SETS):
+        say(f"  {licence}")
+        say(f"    {', '.join(one.name for one in DATA_SETS if one.licence == licence)}")
+    say("\nnext: diptych data get NAME")
 
 
 @app.command()
@@ -49,7 +47,7 @@ def get(
     """Download a data set and unpack it."""
     from rich.filesize import decimal
 
-    from diptych.cli.console import console, progress_bar
+    from diptych.cli.console import progress_bar, say
     from diptych.data.catalog import AUTHORS, find
     from diptych.data.download import fetch, unpack
     from diptych.errors import UsageError
@@ -73,7 +71,5 @@ def get(
         files = unpack(archive, folder)
         progress.update(bar, info="")
     archive.unlink()
-    console.print(f"{files} files in {folder}", highlight=False, soft_wrap=True)
-    console.print(
-        f"next: diptych train --data {folder} --run runs/{name}", highlight=False, soft_wrap=True
-    )
+    say(f"{files} files in {folder}")
+    say(f"next: diptych train --data {folder} --run runs/{name}")

@@ -25,31 +25,29 @@ def demo(
 
     from rich.table import Table
 
-    from diptych.cli.console import console, duration, training_listener
+    from diptych.cli.console import console, duration, say, training_listener
     from diptych.demo import free_run, run_demo, score_rows
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
 
     folder = RunFolder(run) if run is not None else free_run(Path("runs"))
-    console.print("diptych demo: aerial pictures (A) and street maps (B) of small made-up towns.")
-    console.print("Nobody says which map belongs to which picture; watch it find out.\n")
+    say("diptych demo: aerial pictures (A) and street maps (B) of small made-up towns.")
+    say("Nobody says which map belongs to which picture; watch it find out.\n")
     with training_listener(folder) as listener:
         scores = run_demo(folder, minutes, seed, device, listener)
     last = folder.read_metrics()[-1]
     table = Table("direction", "pixels of the right class", "L1 to the truth")
     for row in score_rows(scores):
         table.add_row(*row)
-    console.print(f"\nOn {scores.towns} held-out towns:")
+    say(f"\nOn {scores.towns} held-out towns:")
     console.print(table)
     each = ", ".join(f"{name} {share:.0%}" for name, share in scores.class_accuracy.items())
-    console.print(f"aerial to map by class: {each}", highlight=False)
+    say(f"aerial to map by class: {each}")
     pace = last["step"] / last["seconds"]
-    console.print(
-        f"{last['step']:.0f} steps in {duration(last['seconds'])}, {pace:.1f} steps/s\n",
-        highlight=False,
-    )
+    say(f"{last['step']:.0f} steps in {duration(last['seconds'])}, {pace:.1f} steps/s\n")
     page = write_report(folder)
-    console.print(f"report: {page}", highlight=False)
-    console.print("next:   diptych train YOUR_A/ YOUR_B/ --run runs/mine", highlight=False)
+    say(f"report: {page}")
+    say(f"next:   diptych translate {folder.path} PICTURE -o out/   (an aerial picture, to a map)")
+    say("        diptych train YOUR_A/ YOUR_B/ --run runs/mine")
     if open_ and sys.stdout.isatty():
         webbrowser.open(page.resolve().as_uri())

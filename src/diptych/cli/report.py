@@ -18,8 +18,8 @@ def report(
     ] = 8,
 ) -> None:
     """Write one self-contained page about a run."""
-    from diptych.cli.console import console
+    from diptych.cli.console import say
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
 
-    console.print(f"report in {write_report(RunFolder(run), out, pictures)}", highlight=False)
+    say(f"report in {write_report(RunFolder(run), out, pictures)}")

@@ -66,7 +66,7 @@ def train(
     ] = None,
 ) -> None:
     """Learn to translate between two folders of pictures."""
-    from diptych.cli.console import training_listener
+    from diptych.cli.console import say, training_listener
     from diptych.config import merge, parse_assignment
     from diptych.errors import UsageError
     from diptych.training.run_folder import RunFolder
@@ -107,6 +107,8 @@ def train(
             folder.check_free()
             folders = pick_folders(a, b, data)
             start_run(folders, folder, make_config(preset, config, settings), listener)
+    say(f"next: diptych translate {run} PICTURE -o out/")
+    say(f"      diptych report {run}")
 
 
 def _given(**values: Any) -> dict[str, Any]:

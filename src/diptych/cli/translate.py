@@ -24,7 +24,7 @@ def translate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Translate pictures with a trained model."""
-    from diptych.cli.console import console, progress_bar
+    from diptych.cli.console import note, progress_bar, say
     from diptych.errors import DiptychError, UsageError, nearest
     from diptych.translation.files import (
         Outcome,
@@ -54,10 +54,7 @@ def translate(
         def show(outcome: Outcome) -> None:
             progress.update(bar, advance=1, info=outcome.job.source.name)
             if outcome.problem is not None:
-                progress.console.print(
-                    f"[yellow]skipped[/yellow] {outcome.job.source}: {outcome.problem}",
-                    highlight=False,
-                )
+                note(f"skipped {outcome.job.source}: {outcome.problem}")
 
         outcomes = translate_files(translator, jobs, side, size, batch, show)
     written = [outcome for outcome in outcomes if outcome.problem is None]
@@ -68,4 +65,4 @@ def translate(
             f"{first.job.source}: {first.problem}"
         )
     skipped = f" ({len(outcomes) - len(written)} skipped)" if len(written) < len(outcomes) else ""
-    console.print(f"{len(written)} pictures written to {out}{skipped}", highlight=False)
+    say(f"{len(written)} pictures written to {out}{skipped}")

@@ -84,21 +84,27 @@ class TrainingState:
                 f"the run was made with {numbers['processes']} processes and can only be resumed "
                 f"with as many (now {distributed.world_size()})"
             )
-        self.step, self.seconds = step, numbers["seconds"]
-        self.model.load_state_dict(parts["model"])
-        if self.average is not None:
-            self.average.load_state_dict(parts["average"])
-        _unflatten(self.optimizer_G, parts["optimizer-G"])
-        _unflatten(self.optimizer_D, parts["optimizer-D"])
-        self.plateau = Plateau(**numbers["plateau"])
-        self.scaler.load_state_dict(numbers["scaler"])
-        own = parts[f"process-{distributed.rank()}"]
-        self.sums = {k: v.to(self.device) for k, v in _below("sums", own).items()}
-        self.history_a.load(_below("history-a", own), self.device)
-        self.history_b.load(_below("history-b", own), self.device)
-        torch.set_rng_state(own["random"])
-        if "random-cuda" in own:
-            torch.cuda.set_rng_state(own["random-cuda"], self.device)
+        try:
+            self.step, self.seconds = step, numbers["seconds"]
+            self.model.load_state_dict(parts["model"])
+            if self.average is not None:
+                self.average.load_state_dict(parts["average"])
+            _unflatten(self.optimizer_G, parts["optimizer-G"])
+            _unflatten(self.optimizer_D, parts["optimizer-D"])
+            self.plateau = Plateau(**numbers["plateau"])
+            self.scaler.load_state_dict(numbers["scaler"])
+            own = parts[f"process-{distributed.rank()}"]
+            self.sums = {k: v.to(self.device) for k, v in _below("sums", own).items()}
+            self.history_a.load(_below("history-a", own), self.device)
+            self.history_b.load(_below("history-b", own), self.device)
+            torch.set_rng_state(own["random"])
+            if "random-cuda" in own:
+                torch.cuda.set_rng_state(own["random-cuda"], self.device)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise DiptychError(
+                f"the checkpoint of step {step} in {folder} does not fit the settings: has "
+                "config.yaml been edited?"
+            ) from error
         return problems
 
 

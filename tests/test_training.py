@@ -1,0 +1,264 @@
+"""Training as people do it: real processes, real kills, and what is left on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import TINY, TINY_OPTIONS, Command, start
+from safetensors.torch import load_file
+
+import diptych as package
+from diptych.config import build_config, merge
+from diptych.data.domain import data_folders, open_domains
+from diptych.errors import DiptychError
+from diptych.training import checkpoint
+from diptych.training.run_folder import RunFolder
+from diptych.training.start import start_run
+from diptych.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def config(**sections: Any) -> Any:
+    return build_config(merge(TINY, sections))
+
+
+def trainer(towns: Path, **sections: Any) -> Trainer:
+    settings = config(**sections)
+    a, b = open_domains(data_folders(towns), settings)
+    return Trainer(settings, RunFolder(Path("unused")), a, b, CPU)
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.state.model.parameters()])
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """All that a training made, but for the times it took."""
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in metrics:
+        line.pop("seconds")
+    newest = max((run / "checkpoints").iterdir())
+    found: dict[str, Any] = {"metrics": metrics, "checkpoint": newest.name}
+    for path in [*newest.glob("*.safetensors"), run / "model.safetensors", *run.glob("samples/*")]:
+        found[str(path.relative_to(run))] = path.read_bytes()
+    return found
+
+
+def wait_for(condition: Any, seconds: float = 120) -> None:
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def test_a_run_folder_holds_everything(trained: Path) -> None:
+    assert sorted(p.name for p in trained.iterdir()) == [
+        "checkpoints", "config.yaml", "data.json", "metrics.jsonl", "model.safetensors",
+        "samples", "tensorboard",
+    ]  # fmt: skip
+    kept = ["step-00000004", "step-00000008", "step-00000012"]
+    assert sorted(p.name for p in (trained / "checkpoints").iterdir()) == kept
+    assert sorted(p.name for p in (trained / "samples").iterdir()) == [
+        "step-00000006.png", "step-00000012.png",
+    ]  # fmt: skip
+    settings = yaml.safe_load((trained / "config.yaml").read_text())
+    assert settings["training"]["steps"] == 12
+    assert settings["made_with"]["torch"] == torch.__version__
+    lines = RunFolder(trained).read_metrics()
+    assert [line["step"] for line in lines] == [3, 6, 9, 12]
+    assert {"cycle_a", "identity_b", "G_ab/adversarial", "D_a", "rate", "seconds"} <= set(lines[0])
+
+
+def test_tensorboard_has_the_scalars_and_pictures(trained: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained / "tensorboard"))
+    events.Reload()
+    written = {e.step: e.value for e in events.Scalars("cycle_a")}
+    logged = {line["step"]: line["cycle_a"] for line in RunFolder(trained).read_metrics()}
+    assert written == pytest.approx(logged)
+    assert [picture.step for picture in events.Images("samples")] == [6, 12]
+
+
+@pytest.mark.parametrize("average", ["ema_half_life=0", "ema_half_life=5"])
+def test_a_killed_and_resumed_run_ends_with_the_same_bytes(
+    towns: Path, tmp_path: Path, diptych: Command, average: str
+) -> None:
+    options = ["train", "--data", str(towns), *TINY_OPTIONS, "--set", f"training.{average}"]
+    options += ["--steps", "60", "--set", "training.history=3"]
+    options += ["--set", "generator.dropout=0.3"]
+    whole = diptych(*options, "--run", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = start(*options, "--run", tmp_path / "killed")
+    wait_for(lambda: (tmp_path / "killed" / "checkpoints" / "step-00000020").exists())
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "killed" / "checkpoints" / "step-00000060").exists(), "killed too late"
+    resumed = diptych("train", "--run", tmp_path / "killed", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    towns: Path, tmp_path: Path, diptych: Command, number: int, code: int
+) -> None:
+    options = ["--set", "training.checkpoint_every=100000", "--steps", "100000"]
+    run = tmp_path / "run"
+    process = start("train", "--data", towns, "--run", run, *TINY_OPTIONS, *options)
+    wait_for(lambda: (run / "metrics.jsonl").exists() and RunFolder(run).read_metrics())
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, out + err
+    assert f"diptych train --run {run} --resume" in err
+    assert len(err.splitlines()) == 1
+    (saved,) = (run / "checkpoints").iterdir()
+    step = int(saved.name.removeprefix("step-"))
+    longer = diptych("train", "--run", run, "--resume", "--steps", str(step + 5))
+    assert longer.returncode == 0, longer.stderr
+    assert RunFolder(run).read_metrics()[-1]["step"] == step + 5
+    assert "finished already" in diptych("train", "--run", run, "--resume").stdout
+
+
+def test_the_newest_checkpoint_that_is_whole_is_used(towns: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    start_run(data_folders(towns), RunFolder(run), config())
+    newest = run / "checkpoints" / "step-00000012" / "model.safetensors"
+    damaged = bytearray(newest.read_bytes())
+    damaged[-1] ^= 1
+    newest.write_bytes(damaged)
+    again = trainer(towns)
+    (problem,) = again.state.load(run / "checkpoints")
+    assert "step-00000012 is damaged" in problem
+    assert again.state.step == 8
+    for path in (run / "checkpoints").iterdir():
+        (path / "manifest.json").write_text("{")  # cut short
+    with pytest.raises(DiptychError, match="no checkpoint to resume from"):
+        again.state.load(run / "checkpoints")
+
+
+def test_a_checkpoint_of_other_networks_is_refused(trained: Path, towns: Path) -> None:
+    other = trainer(towns, generator={"width": 8})
+    with pytest.raises(DiptychError, match=r"does not fit the settings.*config\.yaml"):
+        other.state.load(trained / "checkpoints")
+
+
+def test_the_last_three_and_every_nth_checkpoint_are_kept(towns: Path, tmp_path: Path) -> None:
+    settings = merge(TINY, {"training": {"steps": 24, "checkpoint_every": 2, "keep_every": 8}})
+    package.train(data=towns, run=tmp_path / "run", settings=settings)
+    names = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == [checkpoint.step_name(step) for step in (8, 16, 20, 22, 24)]
+
+
+def test_a_seed_makes_the_run(towns: Path) -> None:
+    runs = []
+    for seed in (0, 0, 1):
+        one = trainer(towns, training={"seed": seed})
+        for _ in range(3):
+            one.step()
+        runs.append(weights(one))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+def test_accumulating_two_batches_is_a_batch_of_two(towns: Path) -> None:
+    double = trainer(towns, training={"batch": 2, "history": 0})
+    halves = trainer(towns, training={"accumulate": 2, "history": 0})
+    for one in (double, halves):
+        one.step()
+    # Instance norm treats pictures one by one, and all losses are means: only rounding differs.
+    # (Weights would not do: Adam's first step turns rounding around zero into full steps.)
+    for p, q in zip(double.state.model.parameters(), halves.state.model.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_follows_float32(towns: Path, precision: str) -> None:
+    full, half = trainer(towns), trainer(towns, training={"precision": precision})
+    for one in (full, half):
+        before = weights(one)
+        for _ in range(4):
+            one.step()
+        assert weights(one).isfinite().all()
+        assert not torch.equal(weights(one), before)
+    for name, value in full.state.sums.items():
+        assert float(half.state.sums[name]) == pytest.approx(float(value), rel=0.1), name
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step", "plateau"])
+@pytest.mark.parametrize("adversarial", ["lsgan", "bce", "hinge", "wgangp"])
+def test_every_objective_trains_under_every_schedule(
+    towns: Path, schedule: str, adversarial: str
+) -> None:
+    one = trainer(
+        towns, optimizer={"schedule": schedule}, loss={"adversarial": adversarial},
+        generator={"architecture": "unet", "levels": 3, "norm": "group"},
+        discriminator={"architecture": "pixel", "norm": "batch"}, training={"steps": 4},
+    )  # fmt: skip
+    before = weights(one)
+    while one.progress() < 1:
+        one.step()
+    assert weights(one).isfinite().all()
+    assert float((weights(one) - before).abs().max()) > 1e-5
+
+
+def test_epochs_and_minutes_end_a_run(towns: Path, tmp_path: Path) -> None:
+    by_epochs = merge(TINY, {"training": {"epochs": 2, "batch": 3}})
+    package.train(data=towns, run=tmp_path / "epochs", settings=by_epochs)
+    assert RunFolder(tmp_path / "epochs").read_metrics()[-1]["step"] == 8  # 2 * ceil(10 / 3)
+    by_minutes = merge(TINY, {"training": {"minutes": 0.03}})
+    begin = time.monotonic()
+    package.train(data=towns, run=tmp_path / "minutes", settings=by_minutes)
+    last = RunFolder(tmp_path / "minutes").read_metrics()[-1]
+    assert 1.8 <= last["seconds"] <= time.monotonic() - begin
+    assert last["rate"] < 1e-5  # the schedule came to its end with the minutes
+
+
+def test_a_run_that_diverges_stops_and_keeps_the_good_checkpoint(
+    towns: Path, tmp_path: Path
+) -> None:
+    settings = config(optimizer={"rate": 1e30}, training={"steps": 50, "checkpoint_every": 1})
+    with pytest.raises(DiptychError, match=r"became (nan|inf|NaN).*lower optimizer\.rate"):
+        start_run(data_folders(towns), RunFolder(tmp_path / "run"), settings)
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        assert all(t.isfinite().all() for t in load_file(path / "model.safetensors").values())
+
+
+def test_domains_may_differ_in_channels_and_depth(tmp_path: Path, diptych: Command) -> None:
+    """Grey 16-bit scans to colour pictures and back; the identity loss says that it is off."""
+    import numpy as np
+    from PIL import Image
+
+    for i in range(5):
+        rng = np.random.default_rng(i)
+        for name in ("scans", "photos"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        scan = rng.integers(0, 4000, (40, 40)).astype(np.uint16)
+        Image.fromarray(scan).save(tmp_path / "scans" / f"{i}.png")
+        photo = rng.integers(0, 255, (33, 50, 3)).astype(np.uint8)
+        Image.fromarray(photo).save(tmp_path / "photos" / f"{i}.jpg")
+    run, out = tmp_path / "run", tmp_path / "out"
+    done = diptych(
+        "train", tmp_path / "scans", tmp_path / "photos", "--run", run, *TINY_OPTIONS,
+        "--set", "a.depth=native", "--steps", "2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the identity loss is off" in done.stdout
+    assert "1 channel, uint16" in done.stdout
+    assert "identity_a" not in RunFolder(run).read_metrics()[0]
+    back = diptych("translate", run, tmp_path / "photos", "--to", "a", "-o", out)
+    assert back.returncode == 0, back.stderr
+    with Image.open(out / "0.png") as scan:
+        assert scan.size == (50, 33)
+        assert scan.mode == "I;16"
+        assert os.path.getsize(out / "0.png") > 100

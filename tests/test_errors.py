@@ -1,0 +1,155 @@
+"""A person's mistakes: each ends in one clear line and an exit code, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY_OPTIONS, Command
+from PIL import Image
+from safetensors.numpy import save_file
+
+
+def train(*arguments: str | Path) -> list[str | Path]:
+    return ["train", *arguments, *TINY_OPTIONS, "--steps", "2"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, towns: Path) -> Path:
+    """A place with good folders a and b, and several bad ones."""
+    shutil.copytree(towns / "trainA", tmp_path / "a")
+    shutil.copytree(towns / "trainB", tmp_path / "b")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "notes.txt").write_text("no picture")
+    (tmp_path / "damaged").mkdir()
+    for i in range(3):
+        (tmp_path / "damaged" / f"{i}.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    (tmp_path / "single").mkdir()
+    shutil.copy(next((tmp_path / "a").iterdir()), tmp_path / "single")
+    shutil.copytree(tmp_path / "a", tmp_path / "same-pictures")
+    (tmp_path / "bad.yaml").write_text("training: [")
+    (tmp_path / "list.yaml").write_text("- training")
+    (tmp_path / "wrong.safetensors").write_bytes(b"not a model")
+    save_file({"x": np.zeros(3)}, tmp_path / "other.safetensors")
+    for i, values in enumerate((0, 0, 0)):
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        flat = np.full((20, 20 + i), values, np.uint16)
+        Image.fromarray(flat).save(tmp_path / "flat" / f"{i}.png")
+    return tmp_path
+
+
+CASES = [
+    # arguments, exit code, what the line must say
+    (train("nowhere", "b"), 1, ["there is no folder nowhere"]),
+    (train("a/town-0000.png", "b"), 1, ["town-0000.png is a file", "folder"]),
+    (train("empty", "b"), 1, ["no picture in empty", ".png"]),
+    (train("texts", "b"), 1, ["no picture in texts"]),
+    (train("damaged", "b"), 1, ["none of the 3 pictures in damaged can be read", "0.png"]),
+    (train("single", "b"), 1, ["single needs at least two different pictures"]),
+    (train("a", "a"), 2, ["same folder a"]),
+    (train("a", "same-pictures"), 2, ["same pictures"]),
+    (train("a"), 2, ["two folders", "--data"]),
+    (train("--data", "a"), 1, ["a has no trainA and no trainB"]),
+    ([*train("a", "b"), "--set", "data.size=30"], 2, ["data.size 30", "28 or 32"]),
+    ([*train("a", "b"), "--set", "data.size=8"], 2, ["data.size 8 is too small", "16"]),
+    (train("a", "b", "--preset", "laptap"), 2, ["no preset 'laptap'", "'laptop'"]),
+    (train("a", "b", "--set", "generator.widht=8"), 2, ["'generator.widht'", "'width'"]),
+    (train("a", "b", "--set", "generatr.width=8"), 2, ["'generatr'", "'generator'"]),
+    (train("a", "b", "--set", "loss.adversarial=wgan"), 2, ["'wgan'", "'wgangp'"]),
+    (train("a", "b", "--set", "loss.cycle=much"), 2, ["loss.cycle = 'much'", "number"]),
+    (train("a", "b", "--set", "loss.cycle"), 2, ["section.key=value"]),
+    (train("a", "b", "--set", "data.background=whit"), 2, ["'whit' is not a colour"]),
+    (train("a", "b", "--batch", "0"), 2, ["training.batch = 0", "greater than or equal to 1"]),
+    (train("a", "b", "--epochs", "3"), 2, ["one of steps, epochs, minutes"]),
+    ([*train("a", "b"), "--set", "training.device=gpu"], 2, ["no device 'gpu'"]),
+    (train("a", "b", "--range-a", "5"), 2, ["--range-a '5'", "low,high"]),
+    (train("a", "b", "--range-a", "9,3"), 2, ["low below high"]),
+    (train("a", "b", "--channels", "7"), 2, ["1 or 3 channels", "native"]),
+    (train("flat", "b", "--set", "a.depth=native"), 1, ["one value 0", "--range-a"]),
+    (train("a", "b", "--config", "bad.yaml"), 1, ["bad.yaml is not valid YAML"]),
+    (train("a", "b", "--config", "list.yaml"), 1, ["list.yaml must be sections"]),
+    (train("a", "b", "--config", "none.yaml"), 1, ["cannot read the config none.yaml"]),
+    (train("a", "b", "--run", "texts"), 2, ["texts is not empty"]),
+    (train("a", "b", "--run", "bad.yaml/run"), 1, ["cannot write the run folder bad.yaml/run"]),
+    (["train", "--run", "none", "--resume"], 1, ["there is no run in none"]),
+    (["translate", "none", "a", "-o", "out"], 1, ["there is no model none"]),
+    (["translate", "empty", "a", "-o", "out"], 1, ["there is no model in empty"]),
+    (["translate", "wrong.safetensors", "a", "-o", "out"], 1, ["not a model file"]),
+    (["translate", "other.safetensors", "a", "-o", "out"], 1, ["not a diptych model"]),
+    (["translate", "MODEL", "none", "-o", "out"], 1, ["there is no picture none"]),
+    (["translate", "MODEL", "damaged", "-o", "out"], 1, ["none of the 3 pictures", "0.png"]),
+    (["translate", "MODEL", "a", "-o", "a"], 2, ["one of the inputs"]),
+    (["translate", "MODEL", "a", "-o", "bad.yaml"], 1, ["cannot write bad.yaml/town-"]),
+    (["translate", "MODEL", "a", "-o", "out", "--to", "c"], 2, ["--to 'c'"]),
+    (["translate", "MODEL", "a", "-o", "out", "--format", "gif"], 2, ["'gif'", "png"]),
+    (["report", "none"], 1, ["there is no run in none"]),
+    (["report", "RUN", "-o", "bad.yaml/x.html"], 1, ["cannot write the report"]),
+    (["data", "get", "horse2zebr"], 2, ["'horse2zebra'"]),
+    (["trian", "a", "b"], 2, ["trian"]),
+    (["train", "a", "b", "--stepps", "2"], 2, ["--stepps"]),
+    (["train", "a", "b", "--steps", "two"], 2, ["--steps"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), CASES, ids=lambda x: str(x)[:60])
+def test_one_clear_line(
+    here: Path, trained: Path, diptych: Command, arguments: list[str], code: int, words: list[str]
+) -> None:
+    places = {"MODEL": str(trained / "model.safetensors"), "RUN": str(trained)}
+    before = snapshot(here)
+    done = diptych(*[places.get(argument, argument) for argument in arguments], cwd=here)
+    assert done.returncode == code, done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    if done.stderr.startswith("diptych: "):
+        assert len(done.stderr.splitlines()) == 1
+    else:  # the option parser's own form: usage, then the error
+        assert done.stderr.lower().startswith("usage:")
+    assert snapshot(here) == before
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_run_is_never_overwritten(trained: Path, here: Path, diptych: Command) -> None:
+    before = snapshot(trained)
+    done = diptych(*train("a", "b", "--run", trained), cwd=here)
+    assert done.returncode == 2
+    assert "already holds a run: continue it with --resume" in done.stderr
+    assert snapshot(trained) == before
+
+
+def test_resume_takes_no_other_settings(trained: Path, diptych: Command) -> None:
+    done = diptych("train", "--run", trained, "--resume", "--batch", "2")
+    assert done.returncode == 2
+    assert "--resume goes on with the run's own folders and settings" in done.stderr
+
+
+def test_damaged_pictures_are_named_or_refused(here: Path, diptych: Command) -> None:
+    shutil.copy(here / "damaged" / "0.png", here / "a" / "cut.png")
+    skipping = diptych(*train("a", "b", "--run", "run"), cwd=here)
+    assert skipping.returncode == 0, skipping.stderr
+    assert "left out 1 damaged pictures of a: cut.png (" in skipping.stdout
+    strict = diptych(*train("a", "b", "--run", "strict", "--strict"), cwd=here)
+    assert strict.returncode == 1
+    assert "cut.png" in strict.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(here: Path, diptych: Command) -> None:
+    (here / "empty").chmod(0o500)
+    done = diptych(*train("a", "b", "--run", "empty/run"), cwd=here)
+    assert done.returncode == 1
+    assert "cannot write the run folder" in done.stderr
+
+
+def test_debug_shows_the_traceback(here: Path, diptych: Command) -> None:
+    done = diptych("--debug", *train("nowhere", "b"), cwd=here)
+    assert "Traceback" in done.stderr
+    assert "there is no folder nowhere" in done.stderr

@@ -1,0 +1,204 @@
+"""Translating files and Python pictures with a real (tiny) trained model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED, Command
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import diptych as package
+from diptych.errors import DiptychError, UsageError
+from diptych.translation.translator import Translator, load
+
+
+@pytest.fixture(scope="session")
+def translator(trained: Path) -> Translator:
+    return load(trained, "cpu")
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Pictures of several kinds, sizes and shapes, some in folders below."""
+    folder = tmp_path / "in"
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    noise(50, 37).save(folder / "odd.png")
+    noise(1, 1).save(folder / "dot.png")
+    noise(200, 9).save(folder / "flat.webp", lossless=True)
+    noise(64, 64).convert("L").save(folder / "deep" / "grey.jpg")
+    noise(64, 64).convert("P").save(folder / "deep" / "palette.gif")
+    noise(64, 64).convert("RGBA").save(folder / "deep" / "deeper" / "odd.png")
+    return folder
+
+
+def test_folders_keep_their_structure_and_pictures_their_size(
+    trained: Path, pictures: Path, tmp_path: Path, diptych: Command
+) -> None:
+    (pictures / "deep" / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    done = diptych("translate", trained, pictures, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    sizes = {
+        str(path.relative_to(tmp_path / "out")): Image.open(path).size
+        for path in (tmp_path / "out").rglob("*.*")
+    }
+    assert sizes == {
+        "odd.png": (50, 37), "dot.png": (1, 1), "flat.png": (200, 9), "deep/grey.png": (64, 64),
+        "deep/palette.png": (64, 64), "deep/deeper/odd.png": (64, 64),
+    }  # fmt: skip
+    assert "broken.jpg" in done.stdout
+    assert "6 pictures written" in done.stdout
+    assert "(1 skipped)" in done.stdout
+
+
+def test_the_model_file_alone_is_enough(
+    trained: Path, pictures: Path, tmp_path: Path, diptych: Command
+) -> None:
+    shutil.copy(trained / "model.safetensors", tmp_path / "mine.safetensors")
+    one = pictures / "odd.png"
+    by_run = diptych("translate", trained, one, "-o", tmp_path / "x")
+    by_file = diptych("translate", tmp_path / "mine.safetensors", one, "-o", tmp_path / "y")
+    assert by_run.returncode == by_file.returncode == 0, by_file.stderr
+    assert (tmp_path / "x" / "odd.png").read_bytes() == (tmp_path / "y" / "odd.png").read_bytes()
+
+
+def test_both_directions_sizes_and_formats(
+    trained: Path, pictures: Path, tmp_path: Path, diptych: Command, translator: Translator
+) -> None:
+    source = pictures / "odd.png"
+    options = ["--to", "a", "--size", "24", "--format", "npy"]
+    assert diptych("translate", trained, source, "-o", tmp_path, *options).returncode == 0
+    written = np.load(tmp_path / "odd.npy")
+    expected = translator.to_a(source, size=24)
+    assert expected.size == (32, 24)  # the shorter side becomes 24
+    np.testing.assert_array_equal(written, np.asarray(expected))
+    for name in ("jpg", "webp", "tif", "bmp", "png"):
+        done = diptych("translate", trained, source, "-o", tmp_path / "f", "--format", name)
+        assert done.returncode == 0, done.stderr
+        with Image.open(tmp_path / "f" / f"odd.{name}") as picture:
+            assert picture.size == (50, 37)
+
+
+def test_inputs_are_never_overwritten(
+    trained: Path, pictures: Path, tmp_path: Path, diptych: Command
+) -> None:
+    before = {path: path.read_bytes() for path in pictures.rglob("*.*")}
+    done = diptych("translate", trained, pictures, "-o", pictures)
+    assert done.returncode == 2
+    assert "is one of the inputs" in done.stderr
+    (tmp_path / "link").symlink_to(pictures)
+    done = diptych("translate", trained, pictures / "odd.png", "-o", tmp_path / "link")
+    assert done.returncode == 2
+    assert {path: path.read_bytes() for path in pictures.rglob("*.*")} == before
+
+
+def test_equal_names_do_not_overwrite_one_another(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+    noise(20, 20, 1).save(tmp_path / "x" / "one.png")
+    noise(20, 20, 2).save(tmp_path / "x" / "one.bmp")
+    noise(20, 20, 3).save(tmp_path / "y" / "one.png")
+    done = diptych("translate", trained, tmp_path / "x", tmp_path / "y", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    written = {path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert len(written) == 3
+
+
+def test_a_batch_gives_what_single_pictures_give(translator: Translator) -> None:
+    batch = [np.asarray(noise(30, 26, seed)) for seed in range(3)]
+    together = translator.arrays(batch, "b")
+    for picture, translated in zip(batch, together, strict=True):
+        alone = translator.arrays([picture], "b")[0]
+        assert np.abs(alone.astype(int) - translated).max() <= 1  # rounding
+
+
+def test_odd_sizes_are_padded_by_reflection_and_cropped_back(translator: Translator) -> None:
+    x = translator.info.a.to_tensor(np.stack([np.asarray(noise(33, 32))]))
+    reflected = torch.nn.functional.pad(x, (0, 3, 0, 0), mode="reflect")
+    expected = translator.pair.G_ab(reflected)[..., :33]
+    torch.testing.assert_close(translator.tensor(x, "b"), expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(width=st.integers(1, 70), height=st.integers(1, 70))
+def test_every_size_comes_back(translator: Translator, width: int, height: int) -> None:
+    assert translator.to_b(noise(width, height)).size == (width, height)
+
+
+def test_python_gives_back_the_kind_it_was_given(translator: Translator, tmp_path: Path) -> None:
+    image = noise(40, 28)
+    image.save(tmp_path / "x.png")
+    array = np.asarray(image)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1) / 127.5 - 1
+    expected = np.asarray(translator.to_b(image))
+    for given_path in (tmp_path / "x.png", str(tmp_path / "x.png")):
+        made = translator.to_b(given_path)
+        assert isinstance(made, Image.Image)
+        np.testing.assert_array_equal(np.asarray(made), expected)
+    np.testing.assert_array_equal(translator.to_b(array), expected)
+    one, many = translator.to_b(tensor), translator.to_b(torch.stack([tensor, tensor]))
+    assert one.shape == (3, 28, 40)
+    assert many.shape == (2, 3, 28, 40)
+    as_pixels = ((one.permute(1, 2, 0) + 1) * 127.5).round().numpy()
+    assert np.abs(as_pixels - expected).max() <= 1
+    kinds = translator.to_b([image, array, tensor])
+    assert [type(kind) for kind in kinds] == [Image.Image, np.ndarray, torch.Tensor]
+    assert translator.to_b(array[..., :1].repeat(3, 2)).shape == (28, 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        (np.zeros((8, 8), np.uint8), "takes (H, W, 3)"),
+        (np.zeros((8, 8, 3)), "float64"),
+        (torch.zeros(1, 8, 8), "not (N, 3, H, W)"),
+        ("nowhere.png", "no such file"),
+        (7, "cannot translate a int"),
+    ],
+)
+def test_python_says_what_it_cannot_take(translator: Translator, picture: Any, reason: str) -> None:
+    with pytest.raises(DiptychError) as error:
+        translator.to_b(picture)
+    assert reason in str(error.value)
+
+
+def test_train_and_load_from_python(towns: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    run = package.train(
+        towns / "trainA", towns / "trainB", run=tmp_path / "run", preset="laptop",
+        settings={
+            "data": {"size": 32}, "generator": {"width": 4, "blocks": 0},
+            "discriminator": {"width": 4, "layers": 1},
+            "training": {"steps": 3, "samples": 1, "device": "cpu"},
+        },
+        watch=lambda status: seen.append(status.step),
+    )  # fmt: skip
+    assert seen == [1, 2, 3]
+    assert run.metrics()[-1]["step"] == 3
+    picture = noise(48, 32)
+    assert run.load("cpu").to_b(picture).tobytes() == (
+        package.load(tmp_path / "run", "cpu").to_b(picture).tobytes()
+    )
+    with pytest.raises(UsageError, match="already holds a run"):
+        package.train(towns / "trainA", towns / "trainB", run=tmp_path / "run")
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="horse2zebra is not here")
+def test_real_photographs_are_translated(trained: Path, tmp_path: Path, diptych: Command) -> None:
+    horses = sorted((SHARED / "data" / "horse2zebra" / "testA").iterdir())[:5]
+    done = diptych("translate", trained, *horses, "-o", tmp_path, "--size", "64")
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.iterdir())) == 5

@@ -1,0 +1,82 @@
+"""The command as a person meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from conftest import TINY_OPTIONS, Command
+
+from diptych.config import build_config, preset_names, read_preset
+
+
+def test_help_names_every_command(diptych: Command) -> None:
+    shown = diptych("--help")
+    assert shown.returncode == 0
+    for command in ("demo", "train", "translate", "report", "data"):
+        assert f" {command} " in shown.stdout
+        assert diptych(command, "--help").returncode == 0
+
+
+def test_help_and_import_do_not_load_torch() -> None:
+    code = (
+        "import sys, diptych, diptych.cli.main as m\n"
+        "try: m.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('loaded', [n for n in ('torch', 'numpy', 'PIL', 'jinja2') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.rstrip().endswith("loaded []")
+
+
+def test_presets_are_whole_and_as_the_design_says() -> None:
+    assert preset_names() == ["classic", "laptop", "paper"]
+    classic, paper = (build_config(read_preset(name)) for name in ("classic", "paper"))
+    assert (classic.generator.blocks, paper.generator.blocks) == (6, 9)
+    assert (classic.training.history, paper.training.history) == (0, 50)
+    assert (classic.training.steps, paper.training.epochs) == (200_000, 200)
+    assert (classic.loss.discriminator, paper.loss.discriminator) == (1.0, 0.5)
+    assert (classic.data.preprocess, paper.data.preprocess) == ("resize", "resize-crop")
+    for preset in (classic, paper):
+        assert (preset.data.size, preset.training.batch, preset.optimizer.rate) == (256, 1, 2e-4)
+        assert (preset.loss.cycle, preset.loss.identity, preset.optimizer.beta1) == (10, 5, 0.5)
+
+
+def test_a_config_file_and_settings_lie_on_top_of_the_preset(
+    towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "preset: classic\ngenerator:\n  blocks: 1\n  norm: group\nloss:\n  cycle: 7\n"
+    )
+    run = tmp_path / "run"
+    done = diptych(
+        "train", "--data", towns, "--run", run, "--config", tmp_path / "mine.yaml",
+        *TINY_OPTIONS, "--set", "loss.cycle=3", "--epochs", "1", "--precision", "bf16",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    used = yaml.safe_load((run / "config.yaml").read_text())
+    assert used["preset"] == "classic"
+    assert used["optimizer"]["schedule"] == "constant"  # of the preset
+    assert used["generator"]["norm"] == "group"  # of the file
+    assert used["loss"]["cycle"] == 3  # of the command, over the file
+    assert (used["training"]["epochs"], used["training"]["steps"]) == (1, None)
+    # What a run wrote is itself a config file, for another one like it.
+    again = diptych("train", "--data", towns, "--run", tmp_path / "2", "--config",
+                    run / "config.yaml")  # fmt: skip
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_demo_from_start_to_end(tmp_path: Path, diptych: Command) -> None:
+    """Far too short to learn; its parts must all be there."""
+    done = diptych("demo", "--minutes", "0.1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in ("On 100 held-out towns", "aerial to map", "map to aerial", "steps/s", "next:"):
+        assert words in done.stdout
+    report = (tmp_path / "runs" / "demo" / "report.html").read_text()
+    assert "held-out towns" in report
+    assert (tmp_path / "runs" / "demo" / "scores.json").is_file()
+    again = diptych("demo", "--minutes", "0.02", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "runs" / "demo-2" / "report.html").is_file()

@@ -87,7 +87,9 @@ def test_initial_weights_have_the_published_spread() -> None:
     initialise(G)
     weights = torch.cat([m.weight.flatten() for m in G.modules() if isinstance(m, nn.Conv2d)])
     assert abs(float(weights.detach().std()) - 0.02) < 2e-4
-    assert all(float(m.bias.abs().sum()) == 0 for m in G.modules() if isinstance(m, nn.Conv2d))
+    assert all(
+        float(m.bias.detach().abs().sum()) == 0 for m in G.modules() if isinstance(m, nn.Conv2d)
+    )
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the reference outputs are not here")

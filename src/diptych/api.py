@@ -1,11 +1,23 @@
-"""Training from Python in one call."""
+"""Training and scoring from Python, each in one call."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from diptych.config import Tree
+from diptych.config import DomainConfig, Tree
+from diptych.data.domain import read_for_looking
+from diptych.data.pixels import PixelFormat
+from diptych.device import choose_device
+from diptych.errors import DiptychError, UsageError
+from diptych.evaluation.features import FeatureName, make_feature_net
+from diptych.evaluation.pairs import parse_palette
+from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair
+from diptych.evaluation.table import score_tables
+from diptych.files import explain_os_errors, write_whole
+from diptych.model_file import load_model
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import Listener, make_config, pick_folders, resume_run, start_run
 from diptych.training.trainer import Watch
@@ -21,6 +33,10 @@ class Run:
     def load(self, device: str = "auto") -> Translator:
         """The trained translator."""
         return load(self.path, device)
+
+    def evaluate(self) -> Evaluation:
+        """Its scores on the held-out pictures."""
+        return evaluate(self.path)
 
     def metrics(self) -> list[dict[str, float]]:
         """The loss terms over time: one dictionary per log step."""
@@ -57,3 +73,94 @@ def train(
         made = make_config(preset, Path(config) if config is not None else None, settings)
         start_run(pick_folders(a, b, data), folder, made, listener)
     return Run(Path(run))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What else to score of the translations to one domain.
+
+    ``palette``: its pictures are label maps in these colours, as ``"#ffffff,#00ff00"``.
+    ``classes``: numbers of the ImageNet classes that its pictures show.
+    """
+
+    palette: str | None = None
+    classes: tuple[int, ...] = ()
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    features: FeatureName | None = None,
+    inception_file: str | Path | None = None,
+    paired: bool | None = None,
+    a: Target = Target(),
+    b: Target = Target(),
+    device: str = "auto",
+) -> Evaluation:
+    """Score a run on its held-out pictures, both ways; the run folder keeps ``evaluation.json``.
+
+    ``features`` is ``"inception"`` (fetched on first use, or read from ``inception_file``) or
+    ``"efficientnet-lite0"``; None takes the first that is at hand. ``paired``: whether held-out
+    pictures of A and B belong together, by name, or in their order if no name agrees; None finds
+    out by the names. Raises DiptychError with one line.
+    """
+    folder, where = RunFolder(Path(run)), choose_device(device)
+    config, data = folder.config(), folder.data()
+    pair = load_model(folder.model, where)
+
+    def heldout(side: str, reading: DomainConfig, pixel_format: PixelFormat) -> Heldout:
+        paths = [Path(path) for path in data[side]["heldout"]]
+        found = read_for_looking(paths, reading, pixel_format, config)
+        if not found:
+            raise DiptychError(
+                f"none of the {len(paths)} held-out pictures of {side.upper()} can be read; the "
+                f"first should be {paths[0]}"
+            )
+        return Heldout([path for path, _ in found], [p for _, p in found], pixel_format)
+
+    held_a = heldout("a", config.a, pair.info.a)
+    held_b = heldout("b", config.b, pair.info.b)
+    file = Path(inception_file) if inception_file is not None else None
+    net = make_feature_net(features, where, file, classify=bool(a.classes or b.classes))
+    found = evaluate_pair(
+        pair, held_a, held_b, net, where,
+        _wanted(b, held_a, held_b, paired), _wanted(a, held_b, held_a, paired),
+    )  # fmt: skip
+    tables = [asdict(table) for table in score_tables(found)]
+    with explain_os_errors(f"write {folder.evaluation}"):
+        text = json.dumps({"tables": tables, "evaluation": asdict(found)}, indent=1)
+        write_whole(folder.evaluation, text)
+    return found
+
+
+def _wanted(target: Target, source: Heldout, real: Heldout, paired: bool | None) -> Wanted:
+    partners = _partners(source.paths, real.paths, paired)
+    truths = None if partners is None else [real.pictures[i] for i in partners]
+    palette = None if target.palette is None else parse_palette(target.palette)
+    if palette is not None and truths is None:
+        raise UsageError("a palette needs the true label maps: held-out pictures in pairs")
+    for path, picture, truth in zip(source.paths, source.pictures, truths or [], strict=False):
+        if picture.shape[:2] != truth.shape[:2]:
+            raise UsageError(
+                f"{path} and its partner differ in size: they cannot be compared; use --unpaired"
+            )
+    return Wanted(truths, palette, target.classes)
+
+
+def _partners(
+    sources: Sequence[Path], targets: Sequence[Path], paired: bool | None
+) -> list[int] | None:
+    """For each source picture the place of its true translation; None for unpaired pictures."""
+    if paired is False:
+        return None
+    by_name = {path.stem: i for i, path in enumerate(targets)}
+    if all(path.stem in by_name for path in sources):
+        return [by_name[path.stem] for path in sources]
+    if paired is None:
+        return None
+    if len(sources) != len(targets):
+        raise UsageError(
+            f"--paired, but there are {len(sources)} and {len(targets)} held-out pictures whose "
+            "names do not agree"
+        )
+    return list(range(len(targets)))

@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Table
 
 if TYPE_CHECKING:
     from diptych.config import Config
@@ -50,6 +51,18 @@ def progress_bar() -> Progress:
         console=console,
         transient=False,
     )
+
+
+def show_table(title: str, columns: list[str], rows: list[list[str]], note: str = "") -> None:
+    """A table under its title, with a remark."""
+    say(f"\n{title}", style="bold")
+    if rows:
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    if note:
+        console.print(note, style="dim", markup=False, highlight=False)
 
 
 @contextmanager

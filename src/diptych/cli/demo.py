@@ -23,9 +23,7 @@ def demo(
     """Learn map <-> aerial picture on built-in towns, and show a report."""
     import webbrowser
 
-    from rich.table import Table
-
-    from diptych.cli.console import console, duration, say, training_listener
+    from diptych.cli.console import duration, say, show_table, training_listener
     from diptych.demo import free_run, run_demo, score_rows
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
@@ -36,11 +34,8 @@ def demo(
     with training_listener(folder) as listener:
         scores = run_demo(folder, minutes, seed, device, listener)
     last = folder.read_metrics()[-1]
-    table = Table("direction", "pixels of the right class", "L1 to the truth")
-    for row in score_rows(scores):
-        table.add_row(*row)
-    say(f"\nOn {scores.towns} held-out towns:")
-    console.print(table)
+    columns = ["direction", "pixels of the right class", "L1 to the truth"]
+    show_table(f"On {scores.towns} held-out towns:", columns, score_rows(scores))
     each = ", ".join(f"{name} {share:.0%}" for name, share in scores.class_accuracy.items())
     say(f"aerial to map by class: {each}")
     pace = last["step"] / last["seconds"]

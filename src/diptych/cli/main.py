@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli import data, demo, report, train, translate
+from diptych.cli import data, demo, evaluate, report, train, translate
 from diptych.errors import DiptychError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("translate")(translate.translate)
+app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.add_typer(data.app, name="data", help="Public data sets.")
 

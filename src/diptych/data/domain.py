@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -141,23 +141,26 @@ def _pixel_format(cache: PictureCache, train: tuple[int, ...], domain: DomainCon
     return PixelFormat(channels, dtype, low, high)
 
 
-def read_heldout(
-    domain: Domain, reading: DomainConfig, config: Config, most: int
+def read_for_looking(
+    paths: Iterable[Path],
+    reading: DomainConfig,
+    expected: PixelFormat,
+    config: Config,
+    most: int | None = None,
 ) -> list[tuple[Path, Pixels]]:
-    """The first ``most`` readable held-out pictures, brought to the training size.
+    """The first ``most`` readable pictures, brought to the training size without chance.
 
-    Damaged ones, and those of another depth than the training pictures, are passed over.
+    Damaged ones, and those of other channels or depth than ``expected``, are passed over.
     """
     fit = fit_for_looking(config.data, size_multiple(config.generator))
-    expected = (domain.pixel_format.channels, domain.pixel_format.dtype)
     pictures: list[tuple[Path, Pixels]] = []
-    for path in domain.heldout:
+    for path in paths:
         if len(pictures) == most:
             break
         try:
             picture = read_picture(path, reading, config.data.background)
         except DamagedPictureError:
             continue
-        if (picture.shape[2], str(picture.dtype)) == expected:
+        if (picture.shape[2], str(picture.dtype)) == (expected.channels, expected.dtype):
             pictures.append((path, fit(picture)))
     return pictures

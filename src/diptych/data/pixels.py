@@ -95,3 +95,13 @@ def preview(picture: Pixels, pixel_format: PixelFormat) -> Image.Image:
         unit = (shown.astype(np.float64) - pixel_format.low) / span
         shown = (unit.clip(0, 1) * 255).round().astype(np.uint8)
     return to_pil(np.ascontiguousarray(shown)).convert("RGB")
+
+
+def nearest_colour(pictures: Pixels, palette: Pixels) -> NDArray[np.int64]:
+    """For each pixel of ``(..., 3)`` uint8 pictures the index of the nearest of ``(K, 3)`` colours.
+
+    Nearest by Euclidean distance in RGB; the first of equally near ones.
+    """
+    difference = pictures[..., None, :].astype(np.int32) - palette.astype(np.int32)
+    nearest: NDArray[np.int64] = np.square(difference).sum(-1).argmin(-1)
+    return nearest

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from diptych.data.pixels import nearest_colour
+
 Array = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -239,9 +241,7 @@ def _colour(rgb: NDArray[np.floating]) -> tuple[int, int, int]:
 
 def read_map(picture: Array) -> Array:
     """The class of each pixel of a map, ``(..., H, W, 3)`` uint8, by the nearest map colour."""
-    distance = picture[..., None, :].astype(np.int32) - MAP_COLOURS.astype(np.int32)
-    nearest: Array = np.square(distance).sum(-1).argmin(-1).astype(np.uint8)
-    return nearest
+    return nearest_colour(picture, MAP_COLOURS).astype(np.uint8)
 
 
 def read_aerial(picture: Array) -> Array:
@@ -249,10 +249,9 @@ def read_aerial(picture: Array) -> Array:
 
     That of the nearest typical ground colour; shadows and noise make it err now and then.
     """
-    colours = np.array([colour for _, colour in AERIAL_COLOURS], np.int32)
+    colours = np.array([colour for _, colour in AERIAL_COLOURS], np.uint8)
     kinds = np.array([kind for kind, _ in AERIAL_COLOURS], np.uint8)
-    distance = picture[..., None, :].astype(np.int32) - colours
-    nearest: Array = kinds[np.square(distance).sum(-1).argmin(-1)]
+    nearest: Array = kinds[nearest_colour(picture, colours)]
     return nearest
 
 

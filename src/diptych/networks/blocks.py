@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,19 @@ def upsample(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
         nn.ReflectionPad2d(1),
         nn.Conv2d(channels_in, channels_out, 3),
     )
+
+
+@contextmanager
+def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
+    """Within the block the networks are as for use (no dropout); after it as they were."""
+    before = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network, training in zip(networks, before, strict=True):
+            network.train(training)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,16 @@ import torch
 import yaml
 from PIL import Image
 
-from diptych.config import Config, DomainConfig
-from diptych.data.decode import DamagedPictureError, read_picture
-from diptych.data.geometry import fit_for_looking
-from diptych.data.pixels import PixelFormat, Pixels, preview
+from diptych.config import Config
+from diptych.data.domain import read_for_looking
+from diptych.data.pixels import preview
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, load_model
-from diptych.networks.generator import size_multiple
 from diptych.report.chart import line_chart
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import translate_there_and_back
 
+MOST_RANKED = 4  # best and worst pictures of each direction
 MOST_SHEETS = 24  # on the slider: first, last, and evenly between
 
 
@@ -41,6 +41,16 @@ class Row:
     cycle_l1: float  # mean|rec - picture| in [-1, 1] units
 
 
+@dataclass(frozen=True)
+class Section:
+    """Held-out pictures under one heading."""
+
+    title: str
+    own: str
+    other: str
+    rows: list[Row]
+
+
 def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> Path:
     """Write the page (by default ``report.html`` in the run) and return its path.
 
@@ -51,10 +61,12 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     data = run.data()
     metrics = run.read_metrics()
     made_with = yaml.safe_load((run.path / "config.yaml").read_text()).get("made_with", {})
-    sides = [
-        ("A", "B", _rows(pair, config, data, "a", pictures)),
-        ("B", "A", _rows(pair, config, data, "b", pictures)),
+    sections = [
+        Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
+        for side, other in (("a", "b"), ("b", "a"))
+        if (rows := _rows(pair, config, data, side, data[side]["heldout"], pictures))
     ]
+    sections += _best_and_worst(run, pair, config, data)
     page = _template().render(
         name=run.path.resolve().name,
         config=config,
@@ -62,10 +74,10 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         seconds=metrics[-1]["seconds"] if metrics else 0,
         made_with=made_with,
         data=data,
-        scores=_scores(run),
+        tables=_tables(run),
         charts=_charts(metrics),
         sheets=_sheets(run),
-        sides=sides,
+        sections=sections,
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     )
     target = out or run.report
@@ -82,10 +94,14 @@ def _template() -> jinja2.Template:
     return environment.get_template("page.html.j2")
 
 
-def _scores(run: RunFolder) -> dict[str, Any] | None:
-    """``scores.json`` of the run (title, columns, rows, note), if something has written one."""
-    path = run.path / "scores.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+def _tables(run: RunFolder) -> list[dict[str, Any]]:
+    """Tables of scores (title, columns, rows, note) that the demo or an evaluation left."""
+    tables = []
+    if (run.path / "scores.json").is_file():
+        tables.append(json.loads((run.path / "scores.json").read_text()))
+    if run.evaluation.is_file():
+        tables += json.loads(run.evaluation.read_text())["tables"]
+    return tables
 
 
 def _charts(metrics: list[dict[str, float]]) -> list[str]:
@@ -124,23 +140,45 @@ def _sheets(run: RunFolder) -> list[tuple[int, str]]:
     return sheets
 
 
+def _best_and_worst(
+    run: RunFolder, pair: GeneratorPair, config: Config, data: dict[str, Any]
+) -> list[Section]:
+    """What an evaluation found closest to real pictures, and farthest from them."""
+    if not run.evaluation.is_file():
+        return []
+    found = json.loads(run.evaluation.read_text())["evaluation"]
+    sections = []
+    for side, other in (("a", "b"), ("b", "a")):
+        distances = found[f"to_{other}"]["distances"]
+        if distances is None:
+            continue
+        ranked = distances["best_first"]
+        for which, paths in (("best", ranked[:MOST_RANKED]), ("worst", ranked[-MOST_RANKED:])):
+            title = (
+                f"{side.upper()} to {other.upper()}: the {which} by {found['features']} features"
+            )
+            rows = _rows(pair, config, data, side, paths, MOST_RANKED)
+            sections.append(Section(title, side.upper(), other.upper(), rows))
+    return sections
+
+
 def _rows(
-    pair: GeneratorPair, config: Config, data: dict[str, Any], side: str, most: int
+    pair: GeneratorPair,
+    config: Config,
+    data: dict[str, Any],
+    side: str,
+    paths: Sequence[str],
+    most: int,
 ) -> list[Row]:
     there, back = (pair.G_ab, pair.G_ba) if side == "a" else (pair.G_ba, pair.G_ab)
     own, other = (pair.info.a, pair.info.b) if side == "a" else (pair.info.b, pair.info.a)
     own_reading, other_reading = (config.a, config.b) if side == "a" else (config.b, config.a)
     others = {Path(p).stem: Path(p) for p in data["b" if side == "a" else "a"]["heldout"]}
-    rows: list[Row] = []
-    for path in map(Path, data[side]["heldout"]):
-        if len(rows) == most:
-            break
-        picture = _read(path, own_reading, own, config)
-        if picture is None:
-            continue
+    rows = []
+    for path, picture in read_for_looking(map(Path, paths), own_reading, own, config, most):
         fake, rec = translate_there_and_back(there, back, picture, own, other, torch.device("cpu"))
-        partner = others.get(path.stem)
-        truth = _read(partner, other_reading, other, config) if partner else None
+        partner = [others[path.stem]] if path.stem in others else []
+        truth = read_for_looking(partner, other_reading, other, config)
         difference = np.abs(rec.astype(np.float64) - picture).mean() * 2 / (own.high - own.low)
         rows.append(
             Row(
@@ -148,24 +186,11 @@ def _rows(
                 _data_url(preview(picture, own)),
                 _data_url(preview(fake, other)),
                 _data_url(preview(rec, own)),
-                _data_url(preview(truth, other)) if truth is not None else None,
+                _data_url(preview(truth[0][1], other)) if truth else None,
                 float(difference),
             )
         )
     return rows
-
-
-def _read(
-    path: Path, reading: DomainConfig, expected: PixelFormat, config: Config
-) -> Pixels | None:
-    """A held-out picture at the training size; None if it cannot be read any more."""
-    try:
-        picture = read_picture(path, reading, config.data.background)
-    except DamagedPictureError:
-        return None
-    if (picture.shape[2], str(picture.dtype)) != (expected.channels, expected.dtype):
-        return None
-    return fit_for_looking(config.data, size_multiple(config.generator))(picture)
 
 
 def _data_url(image: Image.Image, kind: str = "PNG", quality: int = 90) -> str:

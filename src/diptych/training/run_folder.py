@@ -45,6 +45,10 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @cached_property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
     def exists(self) -> bool:
         return (self.path / "config.yaml").is_file()
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from diptych.data.pixels import PixelFormat, Pixels, preview
 from diptych.model_file import GeneratorPair
+from diptych.networks.blocks import evaluation_mode
 
 GAP = 4  # pixels between pictures
 
@@ -57,11 +58,9 @@ def _rows(
     there: nn.Module, back: nn.Module, pictures: list[Pixels], own: PixelFormat,
     other: PixelFormat, device: torch.device,
 ) -> list[list[Image.Image]]:  # fmt: skip
-    training = there.training
-    there.eval(), back.eval()
     rows = []
-    for picture in pictures:
-        fake, rec = translate_there_and_back(there, back, picture, own, other, device)
-        rows.append([preview(picture, own), preview(fake, other), preview(rec, own)])
-    there.train(training), back.train(training)
+    with evaluation_mode(there, back):
+        for picture in pictures:
+            fake, rec = translate_there_and_back(there, back, picture, own, other, device)
+            rows.append([preview(picture, own), preview(fake, other), preview(rec, own)])
     return rows

@@ -13,7 +13,7 @@ from torch import Tensor
 from diptych.config import Config
 from diptych.cyclegan import Translations, discriminator_loss, generator_loss
 from diptych.data.batches import Batches
-from diptych.data.domain import Domain, read_heldout
+from diptych.data.domain import Domain, read_for_looking
 from diptych.device import choose_precision
 from diptych.errors import DiptychError
 from diptych.files import explain_os_errors
@@ -227,9 +227,13 @@ class Trainer:
     def _sample(self, log: Log | None) -> None:
         if log is None:
             return
-        count, config = self.config.training.samples, self.config
-        pictures_a = read_heldout(self.a, config.a, config, count)
-        pictures_b = read_heldout(self.b, config.b, config, count)
+        config = self.config
+        pictures_a, pictures_b = (
+            read_for_looking(
+                domain.heldout, reading, domain.pixel_format, config, config.training.samples
+            )
+            for domain, reading in ((self.a, config.a), (self.b, config.b))
+        )
         G_ab, G_ba = self.state.best_generators()
         pair = GeneratorPair(G_ab, G_ba, self._model_info())
         sheet = sample_sheet(

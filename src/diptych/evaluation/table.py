@@ -1,0 +1,100 @@
+"""Scores as tables for people: the same for the terminal and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diptych.evaluation.distances import Interval
+from diptych.evaluation.pairs import Likeness, PaletteScores
+from diptych.evaluation.scores import FEW, FEWEST, Direction, Evaluation, SetScores
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Title, column heads, rows of as many cells, and a remark below."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str
+
+
+def score_tables(evaluation: Evaluation) -> list[ScoreTable]:
+    """Both directions: sets of pictures first, then pictures one by one."""
+    tables = []
+    for direction in (evaluation.to_b, evaluation.to_a):
+        tables += [_sets(evaluation, direction), _pictures(direction)]
+        if direction.palette is not None:
+            tables.append(_palette(direction, direction.palette))
+    return tables
+
+
+def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
+    pictures, targets = direction.pictures, direction.targets
+    title = f"{_name(direction)}: {pictures} translations, {targets} real pictures"
+    columns = ["", "translations", "real, split", "untouched"]
+    if direction.distances is None:
+        note = f"Distances between sets need at least {FEWEST} held-out pictures of each domain."
+        return ScoreTable(title, columns, [], note)
+    found = direction.distances
+    sets = (found.translations, found.split, found.untouched)
+    rows = [
+        ["KID x 1000", *(f"{1000 * one.kid.value:.1f}" for one in sets)],
+        ["95 % interval", *(_interval(one.kid) for one in sets)],
+        [evaluation.frechet_name, *(f"{one.frechet:.1f}" for one in sets)],
+        ["precision", *(f"{one.precision:.2f}" for one in sets)],
+        ["recall", *(f"{one.recall:.2f}" for one in sets)],
+    ]
+    if found.translations.recognised is not None:
+        rows.append(["recognised", *(_recognised(one) for one in sets)])
+    note = (
+        f"{evaluation.features} features, pictures of {evaluation.size} px. The split compares one "
+        "half of the real pictures with the other: no translator can be expected to do better. "
+        "Untouched pictures are what doing nothing would score."
+    )
+    if min(pictures, targets) < FEW:
+        note += (
+            f" With fewer than {FEW} pictures the {evaluation.frechet_name} is biased upwards: go "
+            "by KID."
+        )
+    else:
+        rows.insert(0, rows.pop(2))
+    return ScoreTable(title, columns, rows, note)
+
+
+def _pictures(direction: Direction) -> ScoreTable:
+    rows = [["there and back", *_likeness(direction.cycle)]]
+    if direction.identity_l1 is not None:
+        rows.append(["of the target already", f"{direction.identity_l1:.4f}", "", ""])
+    if direction.paired is not None:
+        rows.append(["against the true translation", *_likeness(direction.paired)])
+    note = "L1 is mean|x - y| for values from -1 to 1; a translator leaves target pictures alone."
+    title = f"{_name(direction)}: picture by picture"
+    return ScoreTable(title, ["", "L1", "PSNR (dB)", "SSIM"], rows, note)
+
+
+def _palette(direction: Direction, scores: PaletteScores) -> ScoreTable:
+    rows = [
+        ["pixels right", f"{scores.pixel_accuracy:.1%}"],
+        ["mean over classes", f"{scores.class_accuracy:.1%}"],
+        ["mean IoU over classes", f"{scores.class_iou:.3f}"],
+        *([f"pixels of {colour} right", f"{x:.1%}"] for colour, x in scores.accuracy_of.items()),
+    ]
+    note = "Each pixel is read as the nearest of the palette's colours."
+    return ScoreTable(f"{_name(direction)}: label maps", ["", "score"], rows, note)
+
+
+def _name(direction: Direction) -> str:
+    return "A to B" if direction.to == "b" else "B to A"
+
+
+def _interval(interval: Interval) -> str:
+    return f"{1000 * interval.low:.1f} to {1000 * interval.high:.1f}"
+
+
+def _recognised(scores: SetScores) -> str:
+    return f"{scores.recognised:.1%}" if scores.recognised is not None else ""
+
+
+def _likeness(scores: Likeness) -> list[str]:
+    return [f"{scores.l1:.4f}", f"{scores.psnr:.1f}", f"{scores.ssim:.3f}"]

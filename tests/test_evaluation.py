@@ -1,0 +1,323 @@
+"""Scores against independent implementations, closed forms, and a published generator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import gan_compression
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED, Command
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+import diptych as package
+from diptych.api import Target
+from diptych.data.pixels import RGB
+from diptych.errors import DiptychError
+from diptych.evaluation import features
+from diptych.evaluation.distances import (
+    frechet_distance,
+    kid,
+    nearest_distance,
+    precision_recall,
+)
+from diptych.evaluation.features import Described, make_feature_net
+from diptych.evaluation.pairs import likeness, palette_scores, psnr, ssim
+from diptych.evaluation.scores import score_sets
+
+CPU = torch.device("cpu")
+ZEBRA = 340  # among the classes of ImageNet
+
+
+def samples(rows: int, columns: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(columns, columns)) / columns**0.5
+    return rng.normal(size=(rows, columns)) @ mixing + shift
+
+
+class Given(nn.Module):
+    """Stands in for torchmetrics' network: the 'pictures' are the features already."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self.num_features = columns
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(60, 8), (30, 64)])
+def test_kid_and_frechet_agree_with_torchmetrics(rows: int, columns: int) -> None:
+    x, y = samples(rows, columns, 1), samples(rows, columns, 2, shift=0.3)
+    fid = FrechetInceptionDistance(feature=Given(columns), normalize=True).set_dtype(torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the memory that it takes
+        their_kid = KernelInceptionDistance(
+            feature=Given(columns), subsets=1, subset_size=rows, normalize=True
+        ).set_dtype(torch.float64)
+    for metric in (fid, their_kid):
+        metric.inception.num_features = columns
+        metric.normalize = False
+        metric.used_custom_model = True
+        metric.update(torch.from_numpy(x), real=True)
+        metric.update(torch.from_numpy(y), real=False)
+    # Their covariance of few rows has eigenvalues around zero, whose roots are noise.
+    tolerance = 1e-6 if rows > columns else 1e-4
+    assert frechet_distance(x, y) == pytest.approx(float(fid.compute()), rel=tolerance)
+    assert kid(x, y, resamples=0).value == pytest.approx(float(their_kid.compute()[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(200, 5), (8, 7)])
+def test_frechet_distance_of_gaussians_has_a_closed_form(rows: int, columns: int) -> None:
+    """Samples made to have exactly these means and (commuting) covariances."""
+    white = samples(rows, columns, 0)
+    white -= white.mean(axis=0)
+    covariance = white.T @ white / (rows - 1)
+    white = white @ np.linalg.inv(np.linalg.cholesky(covariance)).T
+    rng = np.random.default_rng(1)
+    rotation, _ = np.linalg.qr(rng.normal(size=(columns, columns)))
+    s, t = rng.uniform(0.5, 3, columns), rng.uniform(0.5, 3, columns)
+    mean = rng.normal(size=columns)
+    x, y = white * s @ rotation, white * t @ rotation + mean
+    expected = (mean**2).sum() + ((s - t) ** 2).sum()
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+
+
+def test_kid_is_unbiased_and_its_interval_covers() -> None:
+    """Over many draws of two equal distributions: mean zero, and zero inside 95 % of the time."""
+    rng = np.random.default_rng(0)
+    trials = [
+        kid(rng.normal(size=(40, 6)), rng.normal(size=(50, 6)), resamples=200) for _ in range(300)
+    ]
+    values = np.array([trial.value for trial in trials])
+    assert abs(values.mean()) < 3 * values.std() / len(values) ** 0.5
+    far = [
+        kid(rng.normal(size=(40, 6)), rng.normal(size=(50, 6)) + 0.5, resamples=200)
+        for _ in range(300)
+    ]
+    large = kid(rng.normal(size=(3000, 6)), rng.normal(size=(3000, 6)) + 0.5, resamples=0).value
+    covered = np.mean([trial.low <= large <= trial.high for trial in far])
+    assert 0.88 < covered <= 0.99
+
+
+def test_precision_and_recall_of_known_sets() -> None:
+    real = samples(60, 4, 0)
+    assert precision_recall(real, real.copy()) == (1, 1)
+    assert precision_recall(real, real + 100) == (0, 0)
+    collapsed = real[:1] + 1e-6 * samples(60, 4, 1)  # one good picture, again and again
+    precision, recall = precision_recall(real, collapsed)
+    assert precision == 1
+    assert recall <= 1 / 30
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), k=st.integers(1, 4))
+def test_precision_and_recall_by_their_definition(seed: int, k: int) -> None:
+    real, fake = samples(12, 3, seed), samples(9, 3, seed + 1, shift=0.5)
+
+    def inside(points: np.ndarray, manifold: np.ndarray) -> float:
+        hits = 0
+        for point in points:
+            for centre in manifold:
+                radius = sorted(np.linalg.norm(manifold - centre, axis=1))[k]
+                if np.linalg.norm(point - centre) <= radius:
+                    hits += 1
+                    break
+        return hits / len(points)
+
+    assert precision_recall(real, fake, k) == (inside(fake, real), inside(real, fake))
+
+
+def test_translations_are_ranked_by_their_distance() -> None:
+    real = samples(20, 4, 0)
+    translated = np.concatenate([real[:5] + offset for offset in (9, 0.01, 3)])
+    found = score_sets(
+        Described(translated, None), Described(real + 5, None), Described(real, None),
+        [str(i) for i in range(15)], [],
+    )  # fmt: skip
+    assert set(found.best_first[:5]) == {"5", "6", "7", "8", "9"}
+    assert set(found.best_first[-5:]) == {"0", "1", "2", "3", "4"}
+    assert nearest_distance(translated, real, 1)[5] == pytest.approx(0.02)
+    assert abs(found.split.kid.value) < found.untouched.kid.value
+    assert found.translations.recognised is None
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 40, 31), (2, 1, 16, 16)])
+def test_ssim_agrees_with_torchmetrics(shape: tuple[int, ...]) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(shape, generator=rng, dtype=torch.float64) * 2 - 1
+    y = (x + 0.3 * torch.randn(shape, generator=rng, dtype=torch.float64)).clamp(-1, 1)
+    # They also look beyond the edge, at mirrored pixels; Wang et al. do not.
+    _, everywhere = structural_similarity_index_measure(
+        y, x, data_range=2.0, reduction="none", return_full_image=True
+    )
+    theirs = everywhere[..., 5:-5, 5:-5].flatten(1).mean(dim=1)
+    torch.testing.assert_close(ssim(x, y), theirs)
+    torch.testing.assert_close(ssim(x, x), torch.ones(shape[0], dtype=torch.float64))
+
+
+def test_likeness_in_numbers() -> None:
+    x = torch.zeros(1, 3, 20, 20)
+    y = x + 0.2
+    assert likeness(x, y).l1 == pytest.approx(0.2)
+    assert float(psnr(x, y)) == pytest.approx(20)  # 10 log10(4 / 0.04)
+    assert float(psnr(x, x)) == pytest.approx(100)
+    assert likeness(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)).ssim == pytest.approx(1)
+
+
+def test_palette_scores_by_hand() -> None:
+    palette = np.array([(255, 255, 255), (0, 0, 0), (255, 0, 0), (0, 0, 255)], np.uint8)
+    truth = palette[np.array([[[0, 0, 0, 1], [1, 1, 2, 2]]])]
+    fake = palette[np.array([[[0, 0, 1, 1], [1, 1, 2, 3]]])]
+    fake = np.clip(fake.astype(int) + 20, 0, 255).astype(np.uint8)  # not exactly the colours
+    found = palette_scores(fake, truth, palette)
+    assert found.pixel_accuracy == 6 / 8
+    assert found.class_accuracy == pytest.approx((2 / 3 + 3 / 3 + 1 / 2) / 3)
+    assert found.class_iou == pytest.approx((2 / 3 + 3 / 4 + 1 / 2) / 3)
+    assert list(found.accuracy_of) == ["#ffffff", "#000000", "#ff0000"]  # no blue in the truth
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the reference generator is not here")
+def test_a_published_generator_scores_as_published() -> None:
+    """KID x 1000 64.7 and 87.5 % zebras for its output, 219.5 and none for untouched horses."""
+    G = gan_compression.load(SHARED / "reference/gan_compression_horse2zebra/latest_net_G.pth")
+    folder = SHARED / "data" / "horse2zebra"
+    horses, zebras = (
+        [Image.open(path).convert("RGB") for path in sorted((folder / name).iterdir())]
+        for name in ("testA", "testB")
+    )
+    with torch.inference_mode():
+        fakes = [
+            Image.fromarray(RGB.to_pixels(G(RGB.to_tensor(np.array(horse)[None])))[0])
+            for horse in horses
+        ]
+    net = make_feature_net("efficientnet-lite0", CPU)
+    names = [str(i) for i in range(len(horses))]
+    found = score_sets(net(fakes), net(horses), net(zebras), names, [ZEBRA])
+    assert 1000 * found.translations.kid.value == pytest.approx(64.7, abs=1.5)
+    assert 1000 * found.untouched.kid.value == pytest.approx(219.5, abs=1.5)
+    assert found.translations.frechet == pytest.approx(107.8, abs=1.5)
+    assert found.untouched.frechet == pytest.approx(220.2, abs=1.5)
+    assert found.translations.recognised == pytest.approx(0.875, abs=0.02)
+    assert found.untouched.recognised == 0
+
+
+@pytest.fixture(scope="module")
+def scored(trained: Path, towns: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tiny run that knows of ten held-out towns (the training ones)."""
+    run = tmp_path_factory.mktemp("scored") / "run"
+    shutil.copytree(trained, run)
+    data = json.loads((run / "data.json").read_text())
+    for side, folder in (("a", "trainA"), ("b", "trainB")):
+        data[side]["heldout"] = [str(path) for path in sorted((towns / folder).iterdir())]
+    (run / "data.json").write_text(json.dumps(data))
+    return run
+
+
+def test_evaluate_from_the_command_line(scored: Path, diptych: Command) -> None:
+    palette = "#eee0be,#ffffff,#ba685c,#96ce80,#6cace4"
+    options = ["--features", "efficientnet-lite0", "--paired", "--palette", palette]
+    shown = diptych("evaluate", scored, *options, "--classifier", "340,341")
+    assert shown.returncode == 0, shown.stderr
+    for words in (
+        "A to B: 10 translations, 10 real pictures", "KID x 1000", "Fréchet distance",
+        "efficientnet-lite0 features", "untouched", "there and back", "mean IoU", "recognised",
+    ):  # fmt: skip
+        assert words in shown.stdout
+    assert "FID" not in shown.stdout
+    found = json.loads(diptych("evaluate", scored, *options, "--json").stdout)
+    distances = found["to_b"]["distances"]
+    assert distances["translations"]["kid"]["low"] < distances["translations"]["kid"]["high"]
+    assert abs(distances["split"]["kid"]["value"]) < distances["untouched"]["kid"]["value"]
+    assert len(distances["best_first"]) == 10
+    assert found["to_b"]["palette"]["pixel_accuracy"] < 1
+    assert found["to_b"]["identity_l1"] > 0
+    assert diptych("report", scored).returncode == 0
+    page = (scored / "report.html").read_text()
+    assert "A to B: the worst by efficientnet-lite0 features" in page
+    assert "KID x 1000" in page
+
+
+def test_few_pictures_are_scored_one_by_one_only(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    found = package.evaluate(tmp_path / "run", features="efficientnet-lite0", device="cpu")
+    assert found.to_b.distances is None
+    assert found.to_b.pictures == 4
+    assert found.to_b.paired is not None  # the test towns have partners of the same name
+    translator = package.load(trained, "cpu")
+    heldout = json.loads((trained / "data.json").read_text())["a"]["heldout"]
+    there_and_back = []
+    for path in heldout:
+        x = RGB.to_tensor(np.array(Image.open(path))[None])
+        there_and_back.append(translator.tensor(translator.tensor(x, "b"), "a") - x)
+    expected = float(torch.cat(there_and_back).abs().mean())
+    assert found.to_b.cycle.l1 == pytest.approx(expected, rel=1e-5)
+
+
+def test_inception_is_read_from_a_file_and_its_distance_is_fid(
+    scored: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """A small TorchScript network that is called as Inception is."""
+
+    class Small(nn.Module):
+        def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+            assert return_features
+            assert x.dtype == torch.uint8
+            return x.float().mean(dim=3).flatten(1)[:, :16]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is on its way out, but the file is in it
+        torch.jit.script(Small()).save(str(tmp_path / "inception.pt"))
+    shown = diptych("evaluate", scored, "--inception-file", tmp_path / "inception.pt")
+    assert shown.returncode == 0, shown.stderr
+    assert "FID" in shown.stdout
+    assert "inception features" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--features", "inceptoin"], "did you mean 'inception'?"),
+        (["--palette", "#fff"], "two or more different colours"),
+        (["--palette", "#fff,bluish"], "bluish"),
+        (["--palette", "#fff,#000", "--unpaired"], "in pairs"),
+        (["--classifier", "zebra"], "0 to 999"),
+        (["--inception-file", __file__], "is not the Inception network"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    scored: Path, diptych: Command, options: list[str], words: str
+) -> None:
+    done = diptych("evaluate", scored, *options)
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_network_inception_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(features, "INCEPTION_ADDRESS", "http://127.0.0.1:1/inception.pt")
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
+    with pytest.raises(DiptychError, match=r"127\.0\.0\.1:1/inception\.pt: .*refused"):
+        make_feature_net("inception", CPU)
+
+
+def test_pictures_that_are_gone_are_named(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    data = json.loads((trained / "data.json").read_text())
+    data["a"]["heldout"] = ["/nowhere/horse.png"]
+    (tmp_path / "run" / "data.json").write_text(json.dumps(data))
+    with pytest.raises(DiptychError, match=r"held-out pictures of A .* /nowhere/horse\.png"):
+        package.evaluate(tmp_path / "run", a=Target(classes=(3,)))

@@ -15,7 +15,7 @@ from diptych.config import build_config, preset_names, read_preset
 def test_help_names_every_command(diptych: Command) -> None:
     shown = diptych("--help")
     assert shown.returncode == 0
-    for command in ("demo", "train", "translate", "evaluate", "report", "data"):
+    for command in ("demo", "train", "translate", "evaluate", "compare", "report", "data"):
         assert f" {command} " in shown.stdout
         assert diptych(command, "--help").returncode == 0
 

@@ -11,7 +11,7 @@ import gan_compression
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, Command
+from conftest import SHARED, TINY_OPTIONS, Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,6 +22,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 import diptych as package
 from diptych.api import Target
+from diptych.data import town
 from diptych.data.pixels import RGB
 from diptych.errors import DiptychError
 from diptych.evaluation import features
@@ -34,6 +35,8 @@ from diptych.evaluation.distances import (
 from diptych.evaluation.features import Described, make_feature_net
 from diptych.evaluation.pairs import likeness, palette_scores, psnr, ssim
 from diptych.evaluation.scores import score_sets
+from diptych.model_file import load_model
+from diptych.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
 ZEBRA = 340  # among the classes of ImageNet
@@ -321,3 +324,55 @@ def test_pictures_that_are_gone_are_named(trained: Path, tmp_path: Path) -> None
     (tmp_path / "run" / "data.json").write_text(json.dumps(data))
     with pytest.raises(DiptychError, match=r"held-out pictures of A .* /nowhere/horse\.png"):
         package.evaluate(tmp_path / "run", a=Target(classes=(3,)))
+
+
+def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Command) -> None:
+    town.write_towns(tmp_path / "towns", train=10, test=8, size=32)
+    options = [
+        "--data",
+        tmp_path / "towns",
+        *TINY_OPTIONS,
+        "--steps",
+        "20",
+        "--evaluate-every",
+        "4",
+    ]
+    run = tmp_path / "run"
+    done = diptych("train", "--run", run, *options)
+    assert done.returncode == 0, done.stderr
+    lines = RunFolder(run).read_evaluations()
+    assert [line["step"] for line in lines] == [4, 8, 12, 16, 20]
+    best = min(lines, key=lambda line: line["kid/mean"])
+    assert load_model(run / "model-best.safetensors", CPU).info.step == best["step"]
+    last = package.evaluate(run, features="efficientnet-lite0", device="cpu")
+    assert last.to_b.distances is not None
+    assert last.to_b.distances.translations.kid.value == pytest.approx(lines[-1]["kid/to_b"])
+    assert diptych("report", run).returncode == 0
+    assert "KID x 1000, held-out pictures" in (run / "report.html").read_text()
+    longer = diptych("train", "--run", run, "--resume", "--steps", "24")
+    assert longer.returncode == 0, longer.stderr
+    assert [line["step"] for line in RunFolder(run).read_evaluations()] == [4, 8, 12, 16, 20, 24]
+
+
+def test_scoring_needs_pictures_to_score(towns: Path, tmp_path: Path, diptych: Command) -> None:
+    options = [*TINY_OPTIONS, "--steps", "4", "--evaluate-every", "2"]
+    done = diptych("train", "--data", towns, "--run", tmp_path / "run", *options)
+    assert done.returncode == 1
+    assert "at least 8 held-out pictures of A, and there are 4" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> None:
+    package.evaluate(scored, features="efficientnet-lite0")
+    shutil.copytree(scored, tmp_path / "other")
+    page = tmp_path / "compare.html"
+    done = diptych("compare", scored, tmp_path / "other", "-o", page, "--pictures", "3")
+    assert done.returncode == 0, done.stderr
+    assert "scoring" not in done.stdout  # both have been scored already
+    text = page.read_text()
+    assert text.count("<img") == 2 * 3 * 3  # directions, pictures, source and two runs
+    assert str(tmp_path / "other") in text
+    (tmp_path / "other" / "evaluation.json").write_text("{")
+    again = diptych("compare", scored, tmp_path / "other", "-o", page)
+    assert again.stdout.count("scoring ") == 1
+    assert diptych("compare", scored, "-o", page).returncode == 2

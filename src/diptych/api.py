@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from diptych.config import DomainConfig, Tree
 from diptych.data.domain import read_for_looking
 from diptych.data.pixels import PixelFormat
@@ -131,6 +133,21 @@ def evaluate(
         text = json.dumps({"tables": tables, "evaluation": asdict(found)}, indent=1)
         write_whole(folder.evaluation, text)
     return found
+
+
+def stored_evaluation(run: str | Path, features: FeatureName | None) -> Evaluation | None:
+    """What ``evaluate`` wrote, if it is of the run's model and of these features (None: of any)."""
+    folder = RunFolder(Path(run))
+    if not folder.evaluation.is_file():
+        return None
+    try:
+        stored = json.loads(folder.evaluation.read_text())["evaluation"]
+        found = TypeAdapter(Evaluation).validate_python(stored)
+    except (ValueError, KeyError):
+        return None  # cut short, or of another version
+    step = load_model(folder.model, choose_device("cpu")).info.step
+    current = found.step == step and features in (None, found.features)
+    return found if current else None
 
 
 def _wanted(target: Target, source: Heldout, real: Heldout, paired: bool | None) -> Wanted:

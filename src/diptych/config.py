@@ -122,6 +122,7 @@ class TrainingConfig(Section):
     sample_every: Count = 1000
     samples: Count = 6  # held-out pictures of each domain on a sample sheet
     checkpoint_every: Count = 1000
+    evaluate_every: Annotated[int, Field(ge=0)] = 0  # score held-out pictures; 0: never
     keep_every: Annotated[int, Field(ge=0)] = 0  # keep these checkpoints for ever; 0: none
 
     @model_validator(mode="after")

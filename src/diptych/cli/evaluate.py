@@ -40,16 +40,12 @@ def evaluate(
 
     import diptych.api
     from diptych.cli.console import say, show_table
-    from diptych.errors import UsageError, nearest
-    from diptych.evaluation.features import FEATURE_NAMES
+    from diptych.evaluation.features import parse_feature_name
     from diptych.evaluation.table import score_tables
 
-    name = next((known for known in FEATURE_NAMES if known == features), None)
-    if features is not None and name is None:
-        raise UsageError(f"--features {features!r}: {nearest(features, FEATURE_NAMES)}")
     found = diptych.api.evaluate(
         run,
-        features=name,
+        features=parse_feature_name(features),
         inception_file=inception_file,
         paired=paired,
         a=diptych.api.Target(palette_a, _classes("--classifier-a", classifier_a)),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli import data, demo, evaluate, report, train, translate
+from diptych.cli import compare, data, demo, evaluate, report, train, translate
 from diptych.errors import DiptychError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.add_typer(data.app, name="data", help="Public data sets.")
 

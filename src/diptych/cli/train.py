@@ -60,6 +60,10 @@ def train(
     keep_every: Annotated[
         Optional[int], typer.Option(help="Keep the checkpoint of every N-th step for good.")
     ] = None,
+    evaluate_every: Annotated[
+        Optional[int],
+        typer.Option(help="Score held-out pictures every N steps; keep the best model by KID."),
+    ] = None,
     set_: Annotated[
         Optional[list[str]],
         typer.Option("--set", help="Any setting: section.key=value. Can be repeated."),
@@ -82,7 +86,7 @@ def train(
             **length,
             **_given(
                 batch=batch, accumulate=accumulate, seed=seed, device=device,
-                precision=precision, keep_every=keep_every,
+                precision=precision, keep_every=keep_every, evaluate_every=evaluate_every,
             ),
         },
         "a": {**domain, **_given(range=_pair("--range-a", range_a))},

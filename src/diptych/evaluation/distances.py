@@ -39,6 +39,9 @@ def kid(x: Floats, y: Floats, resamples: int = RESAMPLES, seed: int = 0) -> Inte
     m, n = len(x), len(y)
     weights_x = rng.multinomial(m, np.full(m, 1 / m), size=resamples).astype(np.float64)
     weights_y = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    # A resample that drew nothing but copies of one picture has no pair to look at.
+    usable = (weights_x.max(axis=1) < m) & (weights_y.max(axis=1) < n)
+    weights_x, weights_y = weights_x[usable], weights_y[usable]
     values = _mmd(xx, yy, xy, weights_x, weights_y)
     low, high = np.quantile(values, [0.025, 0.975]) if resamples else (np.nan, np.nan)
     (value,) = _mmd(xx, yy, xy, np.ones((1, m)), np.ones((1, n)))

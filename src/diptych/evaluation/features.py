@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diptych.data.cache import cache_root
 from diptych.data.download import fetch
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, UsageError, nearest
 
 FeatureName = Literal["inception", "efficientnet-lite0"]
 FEATURE_NAMES: tuple[FeatureName, ...] = ("inception", "efficientnet-lite0")
@@ -70,6 +70,16 @@ class FeatureNet:
             if verdicts is not None:
                 classes.append(verdicts.argmax(dim=1).cpu().numpy())
         return Described(np.concatenate(rows), np.concatenate(classes) if classes else None)
+
+
+def parse_feature_name(text: str | None) -> FeatureName | None:
+    """The name as typed by a person. Raises UsageError for any other."""
+    for name in FEATURE_NAMES:
+        if text == name:
+            return name
+    if text is None:
+        return None
+    raise UsageError(f"--features {text!r}: {nearest(text, FEATURE_NAMES)}")
 
 
 def make_feature_net(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diptych.data.pixels import PixelFormat, Pixels, preview
+from diptych.errors import DiptychError
 from diptych.evaluation.distances import (
     Interval,
     frechet_distance,
@@ -176,6 +177,42 @@ def score_sets(
         against(untouched, real),
         [names[i] for i in np.argsort(nearest, kind="stable")],
     )
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Real held-out pictures, described once, to measure a training against again and again."""
+
+    a: Heldout
+    b: Heldout
+    net: FeatureNet
+    real_a: Described
+    real_b: Described
+
+    def kid_both_ways(
+        self, G_ab: nn.Module, G_ba: nn.Module, device: torch.device
+    ) -> tuple[Interval, Interval]:
+        """KID of the translations to B and to A."""
+        with evaluation_mode(G_ab, G_ba), torch.inference_mode():
+            fakes_b, _ = _translate(G_ab, G_ba, self.a, self.b.pixel_format, device)
+            fakes_a, _ = _translate(G_ba, G_ab, self.b, self.a.pixel_format, device)
+        made_b = _describe(Heldout(self.a.paths, fakes_b, self.b.pixel_format), self.net)
+        made_a = _describe(Heldout(self.b.paths, fakes_a, self.a.pixel_format), self.net)
+        return (
+            kid(made_b.features, self.real_b.features),
+            kid(made_a.features, self.real_a.features),
+        )
+
+
+def make_yardstick(a: Heldout, b: Heldout, net: FeatureNet) -> Yardstick:
+    """Describe the real pictures. Raises DiptychError for fewer than FEWEST of them."""
+    for name, heldout in (("A", a), ("B", b)):
+        if len(heldout.pictures) < FEWEST:
+            raise DiptychError(
+                f"scoring needs at least {FEWEST} held-out pictures of {name}, and there are "
+                f"{len(heldout.pictures)}: give test folders, or a larger --set data.holdout"
+            )
+    return Yardstick(a, b, net, _describe(a, net), _describe(b, net))
 
 
 def _describe(heldout: Heldout, net: FeatureNet) -> Described:

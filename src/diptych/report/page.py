@@ -67,7 +67,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         if (rows := _rows(pair, config, data, side, data[side]["heldout"], pictures))
     ]
     sections += _best_and_worst(run, pair, config, data)
-    page = _template().render(
+    page = template("page.html.j2").render(
         name=run.path.resolve().name,
         config=config,
         step=pair.info.step,
@@ -75,7 +75,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         made_with=made_with,
         data=data,
         tables=_tables(run),
-        charts=_charts(metrics),
+        charts=_score_charts(run) + _charts(metrics),
         sheets=_sheets(run),
         sections=sections,
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
@@ -86,12 +86,13 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     return target
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A page of this folder, in which all text is escaped."""
     loader = jinja2.PackageLoader("diptych", "report")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def _tables(run: RunFolder) -> list[dict[str, Any]]:
@@ -126,6 +127,17 @@ def _charts(metrics: list[dict[str, float]]) -> list[str]:
     return charts
 
 
+def _score_charts(run: RunFolder) -> list[str]:
+    lines = run.read_evaluations()
+    if not lines:
+        return []
+    values = {
+        label: [1000 * line[key] for line in lines]
+        for label, key in (("to B", "kid/to_b"), ("to A", "kid/to_a"))
+    }
+    return [line_chart("KID x 1000, held-out pictures", [x["step"] for x in lines], values)]
+
+
 def _sheets(run: RunFolder) -> list[tuple[int, str]]:
     """Step and picture of the sample sheets, at most MOST_SHEETS of them."""
     paths = sorted(run.samples.glob("step-*.png"))
@@ -135,7 +147,7 @@ def _sheets(run: RunFolder) -> list[tuple[int, str]]:
     sheets = []
     for path in paths:
         with Image.open(path) as sheet:
-            url = _data_url(sheet.convert("RGB"), "WEBP", quality=90)
+            url = data_url(sheet.convert("RGB"), "WEBP", quality=90)
         sheets.append((int(path.stem.removeprefix("step-")), url))
     return sheets
 
@@ -183,17 +195,18 @@ def _rows(
         rows.append(
             Row(
                 path.name,
-                _data_url(preview(picture, own)),
-                _data_url(preview(fake, other)),
-                _data_url(preview(rec, own)),
-                _data_url(preview(truth[0][1], other)) if truth else None,
+                data_url(preview(picture, own)),
+                data_url(preview(fake, other)),
+                data_url(preview(rec, own)),
+                data_url(preview(truth[0][1], other)) if truth else None,
                 float(difference),
             )
         )
     return rows
 
 
-def _data_url(image: Image.Image, kind: str = "PNG", quality: int = 90) -> str:
+def data_url(image: Image.Image, kind: str = "PNG", quality: int = 90) -> str:
+    """The picture itself as an address, so that a page needs no other file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, quality=quality)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

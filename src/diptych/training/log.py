@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -21,15 +22,27 @@ class Log:
 
     def __init__(self, run: RunFolder, step: int) -> None:
         self.run = run
-        lines = [line for line in run.read_metrics() if line["step"] <= step]
-        write_whole(run.metrics, "".join(json.dumps(line) + "\n" for line in lines))
-        self.metrics = open(run.metrics, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        for path, lines in (
+            (run.metrics, run.read_metrics()),
+            (run.evaluations, run.read_evaluations()),
+        ):
+            if lines:
+                kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
+                write_whole(path, "".join(kept))
         self.tensorboard = SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """One line in metrics.jsonl; the same numbers for TensorBoard."""
-        self.metrics.write(json.dumps({"step": step, **metrics}) + "\n")
-        for name, value in metrics.items():
+        self._write_line(self.run.metrics, step, metrics)
+
+    def write_evaluation(self, step: int, scores: dict[str, float]) -> None:
+        """One line in evaluations.jsonl; the same numbers for TensorBoard."""
+        self._write_line(self.run.evaluations, step, scores)
+
+    def _write_line(self, path: Path, step: int, values: dict[str, float]) -> None:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
             self.tensorboard.add_scalar(name, value, step)
 
     def write_samples(self, step: int, sheet: Image.Image) -> None:
@@ -39,6 +52,11 @@ class Log:
         self.tensorboard.add_image("samples", np.asarray(sheet), step, dataformats="HWC")
 
     def close(self) -> None:
-        """Flush and close everything."""
-        self.metrics.close()
+        """Flush TensorBoard's file and close it."""
         self.tensorboard.close()
+
+
+def _keep_until(step: int, path: Path, lines: list[dict[str, float]]) -> None:
+    kept = [line for line in lines if line["step"] <= step]
+    if path.is_file():  # (its last line may have been cut short)
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))

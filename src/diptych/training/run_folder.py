@@ -46,6 +46,14 @@ class RunFolder:
         return self.path / "report.html"
 
     @cached_property
+    def best_model(self) -> Path:
+        return self.path / "model-best.safetensors"
+
+    @cached_property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations.jsonl"
+
+    @cached_property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
 
@@ -107,16 +115,25 @@ class RunFolder:
         return Folders(Path(found["a"]), Path(found["b"]), *tests)
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """One dictionary per log step; a last line that was cut short is left out."""
-        if not self.metrics.is_file():
-            return []
-        lines = []
-        for line in self.metrics.read_text().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                break
-        return lines
+        """One dictionary per log step."""
+        return _read_lines(self.metrics)
+
+    def read_evaluations(self) -> list[dict[str, float]]:
+        """One dictionary per scoring of held-out pictures (``training.evaluate_every``)."""
+        return _read_lines(self.evaluations)
+
+
+def _read_lines(path: Path) -> list[dict[str, float]]:
+    """The lines of a JSON-lines file, or none; a last one that was cut short is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
 
 
 def made_with() -> dict[str, str]:

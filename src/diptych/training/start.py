@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from diptych.config import (
     Config,
     Tree,
@@ -15,9 +17,11 @@ from diptych.config import (
     read_preset,
     to_yaml,
 )
-from diptych.data.domain import Domain, Folders, data_folders, open_domains
+from diptych.data.domain import Domain, Folders, data_folders, open_domains, read_for_looking
 from diptych.device import choose_device
 from diptych.errors import UsageError
+from diptych.evaluation.features import make_feature_net
+from diptych.evaluation.scores import Heldout, Yardstick, make_yardstick
 from diptych.files import write_whole
 from diptych.training import distributed
 from diptych.training.run_folder import RunFolder, made_with
@@ -88,6 +92,7 @@ def _train(
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
         a, b = open_domains(folders, config, listener.decoding if leader else None)
         _check_batches(config, a, b)
+        yardstick = _yardstick(config, a, b, device) if leader else None
         if leader:
             if not resume:
                 run.create(config)
@@ -96,7 +101,7 @@ def _train(
                 if listener.warning is not None:
                     listener.warning(line)
             distributed.wait_for_all()
-        trainer = Trainer(config, run, a, b, device)
+        trainer = Trainer(config, run, a, b, device, yardstick)
         if resume:
             for problem in trainer.resume():
                 if leader and listener.warning is not None:
@@ -118,6 +123,18 @@ def _check_batches(config: Config, a: Domain, b: Domain) -> None:
                 f"the pictures in {domain.folder} differ in size: use --batch 1 with "
                 "preprocess none, or another preprocess"
             )
+
+
+def _yardstick(config: Config, a: Domain, b: Domain, device: torch.device) -> Yardstick | None:
+    """What held-out pictures will be scored by. Raises DiptychError if they cannot be."""
+    if not config.training.evaluate_every:
+        return None
+    heldout = []
+    for domain, reading in ((a, config.a), (b, config.b)):
+        found = read_for_looking(domain.heldout, reading, domain.pixel_format, config)
+        paths, pictures = [path for path, _ in found], [picture for _, picture in found]
+        heldout.append(Heldout(paths, pictures, domain.pixel_format))
+    return make_yardstick(heldout[0], heldout[1], make_feature_net(None, device))
 
 
 def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:

@@ -16,6 +16,7 @@ from diptych.data.batches import Batches
 from diptych.data.domain import Domain, read_for_looking
 from diptych.device import choose_precision
 from diptych.errors import DiptychError
+from diptych.evaluation.scores import Yardstick
 from diptych.files import explain_os_errors
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.training import checkpoint, distributed
@@ -49,9 +50,16 @@ class Trainer:
     """One run in one process. ``train`` goes on from wherever the state is, to the end."""
 
     def __init__(
-        self, config: Config, run: RunFolder, a: Domain, b: Domain, device: torch.device
+        self,
+        config: Config,
+        run: RunFolder,
+        a: Domain,
+        b: Domain,
+        device: torch.device,
+        yardstick: Yardstick | None = None,
     ) -> None:
         training = config.training
+        self.yardstick = yardstick  # to score by, every training.evaluate_every steps
         self.config, self.run, self.a, self.b, self.device = config, run, a, b, device
         self.state = TrainingState(config, a.pixel_format.channels, b.pixel_format.channels, device)
         self.batches_a = Batches(a, config.data, training.seed, 0, device)
@@ -88,6 +96,8 @@ class Trainer:
                         log.write(state.step, self._metrics())
                 if state.step % training.sample_every == 0 or done:
                     self._sample(log)
+                if log is not None and self._scores_now(done):
+                    self._score(log)
                 saves = state.step % training.checkpoint_every == 0 or done or signal_number
                 if saves:
                     self.save()
@@ -241,6 +251,25 @@ class Trainer:
         )
         if sheet is not None:
             log.write_samples(self.state.step, sheet)
+
+    def _scores_now(self, done: bool) -> bool:
+        every = self.config.training.evaluate_every
+        return self.yardstick is not None and (self.state.step % every == 0 or done)
+
+    def _score(self, log: Log) -> None:
+        """KID of held-out pictures both ways; the best pair so far (by their mean) is kept."""
+        assert self.yardstick is not None
+        G_ab, G_ba = self.state.best_generators()
+        to_b, to_a = self.yardstick.kid_both_ways(G_ab, G_ba, self.device)
+        mean = (to_b.value + to_a.value) / 2
+        if all(mean < line["kid/mean"] for line in self.run.read_evaluations()):
+            save_model(self.run.best_model, GeneratorPair(G_ab, G_ba, self._model_info()))
+        scores = {
+            "seconds": round(self.state.seconds, 3), "kid/mean": mean,
+            "kid/to_b": to_b.value, "kid/to_b/low": to_b.low, "kid/to_b/high": to_b.high,
+            "kid/to_a": to_a.value, "kid/to_a/low": to_a.low, "kid/to_a/high": to_a.high,
+        }  # fmt: skip
+        log.write_evaluation(self.state.step, scores)
 
     def _model_info(self) -> ModelInfo:
         data = self.config.data

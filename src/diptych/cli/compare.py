@@ -1,0 +1,41 @@
+"""``diptych compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Page to write.")] = Path("compare.html"),
+    features: Annotated[
+        Optional[str], typer.Option(help="inception or efficientnet-lite0, as for evaluate.")
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=1, help="Held-out pictures to show.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Put runs side by side: their scores, and the same pictures. Unscored runs are scored."""
+    from diptych.api import evaluate, stored_evaluation
+    from diptych.cli.console import say, show_table
+    from diptych.errors import UsageError
+    from diptych.evaluation.features import parse_feature_name
+    from diptych.report.compare import comparison_tables, write_comparison
+    from diptych.training.run_folder import RunFolder
+
+    if len(runs) < 2:
+        raise UsageError("give two or more runs to compare")
+    name = parse_feature_name(features)
+    evaluations = []
+    for run in runs:
+        stored = stored_evaluation(run, name)
+        if stored is None:
+            say(f"scoring {run} ...")
+        evaluations.append(stored or evaluate(run, features=name, device=device))
+    folders = [RunFolder(run) for run in runs]
+    tables = comparison_tables(folders, evaluations)
+    for table in tables:
+        show_table(table.title, table.columns, table.rows, table.note)
+    say(f"comparison in {write_comparison(folders, tables, out, pictures)}")

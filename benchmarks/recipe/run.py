@@ -1,0 +1,131 @@
+"""The ablation: train variants at equal cost, several seeds each, and write a table.
+
+    python benchmarks/recipe/run.py towns scratch/recipe --seeds 3
+    python benchmarks/recipe/run.py horse2zebra scratch/h2z --variants baseline rate-1e-3
+
+The cost of a step is measured for all variants first, side by side in one process; each variant
+then gets as many steps as take the baseline's time. So the minutes are equal, and a noisy machine
+changes no result. Finished trainings are kept: the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: trainings run side by side, a core each
+
+import torch
+import yaml
+from table import write_table
+from tasks import TASKS, Task, folders, score
+
+from diptych.config import Config, merge
+from diptych.data.domain import open_domains
+from diptych.training.run_folder import RunFolder
+from diptych.training.start import make_config, start_run
+from diptych.training.trainer import Trainer
+
+HERE = Path(__file__).parent
+NEVER = 10**9  # checkpoints and sample sheets on the way are not part of the comparison
+
+
+def variant_config(task: Task, variant: dict[str, Any], seed: int, steps: int) -> Config:
+    """The ``paper`` preset on the task's networks, with the variant's settings on top."""
+    training = {"steps": steps, "seed": seed, "device": "cpu", "precision": "float32",
+                "sample_every": NEVER, "checkpoint_every": NEVER}  # fmt: skip
+    settings = merge(task.networks, {"training": training})
+    return make_config("paper", settings=merge(settings, variant))
+
+
+def measure_costs(task: Task, variants: dict[str, Any], place: Path) -> dict[str, float]:
+    """The time of a step of each variant, in steps of the baseline; measured in turns."""
+    path = place / "costs.json"
+    known: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+    missing = [name for name in variants if name not in known]
+    if not missing:
+        return known
+    trainers = {}
+    for name in {"baseline", *missing}:
+        config = variant_config(task, variants[name], 0, 1000)
+        a, b = open_domains(folders(task, place), config)
+        trainers[name] = Trainer(config, RunFolder(place), a, b, torch.device("cpu"))
+        trainers[name].step()
+    best = dict.fromkeys(trainers, float("inf"))
+    for _ in range(10):
+        for name, trainer in trainers.items():
+            started = time.perf_counter()
+            trainer.step()
+            best[name] = min(best[name], time.perf_counter() - started)
+    known |= {name: seconds / best["baseline"] for name, seconds in best.items()}
+    path.write_text(json.dumps(known, indent=1))
+    return known
+
+
+def train_and_score(task: Task, name: str, seed: int, steps: int, place: Path) -> None:
+    """One training, in this process; its result is a file in ``place``."""
+    variant = yaml.safe_load((HERE / "variants.yaml").read_text())[name]
+    run = RunFolder(place / "runs" / f"{name}-{seed}")
+    started = time.perf_counter()
+    start_run(folders(task, place), run, variant_config(task, variant, seed, steps))
+    seconds = time.perf_counter() - started
+    result = {"variant": name, "seed": seed, "steps": steps, "seconds": round(seconds)}
+    result_path(place, name, seed).write_text(json.dumps({**result, **score(task, run.path)}))
+
+
+def result_path(place: Path, name: str, seed: int) -> Path:
+    """Where the result of a training is kept."""
+    return place / f"result-{name}-{seed}.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("place", type=Path, help="folder for everything that is made")
+    parser.add_argument("--variants", nargs="*", help="default: all of variants.yaml")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="of the baseline; default: the task's")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at once")
+    parser.add_argument("--one", nargs=3, metavar=("NAME", "SEED", "STEPS"), help="(for itself)")
+    given = parser.parse_args()
+    task, place = TASKS[given.task], given.place
+    if given.one:
+        train_and_score(task, given.one[0], int(given.one[1]), int(given.one[2]), place)
+        return
+
+    variants = yaml.safe_load((HERE / "variants.yaml").read_text())
+    names = given.variants or list(variants)
+    place.mkdir(parents=True, exist_ok=True)
+    folders(task, place)
+    costs = measure_costs(task, {name: variants[name] for name in {"baseline", *names}}, place)
+    steps = given.steps or task.steps
+    waiting = [
+        (name, seed) for seed in range(given.seeds) for name in names
+        if not result_path(place, name, seed).is_file()
+    ]  # fmt: skip
+    running: list[tuple[str, subprocess.Popen[bytes]]] = []
+    while waiting or running:
+        while waiting and len(running) < given.jobs:
+            name, seed = waiting.pop(0)
+            shutil.rmtree(place / "runs" / f"{name}-{seed}", ignore_errors=True)  # half done
+            one = ["--one", name, str(seed), str(round(steps / costs[name]))]
+            command = [sys.executable, __file__, given.task, str(place), *one]
+            running.append((f"{name}, seed {seed}", subprocess.Popen(command)))
+        time.sleep(0.5)
+        for what, process in running:
+            if process.poll() is not None:
+                print(what, "done" if process.returncode == 0 else "FAILED", flush=True)
+        running = [(what, process) for what, process in running if process.poll() is None]
+        write_table(task, place, names, costs)
+    print(f"table in {place / 'table.md'}")
+
+
+if __name__ == "__main__":
+    main()

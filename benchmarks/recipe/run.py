@@ -119,11 +119,10 @@ def main() -> None:
             command = [sys.executable, __file__, given.task, str(place), *one]
             running.append((f"{name}, seed {seed}", subprocess.Popen(command)))
         time.sleep(0.5)
-        for what, process in running:
-            if process.poll() is not None:
-                print(what, "done" if process.returncode == 0 else "FAILED", flush=True)
-        running = [(what, process) for what, process in running if process.poll() is None]
-        write_table(task, place, names, costs)
+        for what, process in [job for job in running if job[1].poll() is not None]:
+            running.remove((what, process))
+            print(what, "done" if process.returncode == 0 else "FAILED", flush=True)
+            write_table(task, place, names, costs)
     print(f"table in {place / 'table.md'}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,30 @@ def test_the_cache_is_built_once_and_anew_when_a_picture_changes(tmp_path: Path)
     write_pictures(tmp_path / "a", 1, size=(30, 30))
     assert opened()[0].shape == (30, 30, 3)
     assert built == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_picture_that_can_be_read_again_comes_back(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", 3)
+    write_pictures(tmp_path / "b", 3, first=50)
+    good = (tmp_path / "a" / "1.png").read_bytes()
+    stamp = (tmp_path / "a" / "1.png").stat().st_mtime_ns
+    (tmp_path / "a" / "1.png").write_bytes(bytes(len(good)))  # as a failing disk would give it
+    os.utime(tmp_path / "a" / "1.png", ns=(stamp, stamp))
+    folders = Folders(tmp_path / "a", tmp_path / "b")
+    assert [one.name for one in open_domains(folders, config())[0].skipped] == ["1.png"]
+    (tmp_path / "a" / "1.png").write_bytes(good)
+    os.utime(tmp_path / "a" / "1.png", ns=(stamp, stamp))
+    assert not open_domains(folders, config())[0].skipped
+
+
+def test_folders_alike_in_all_but_content_have_their_own_caches(tmp_path: Path) -> None:
+    for name, value in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            np.save(tmp_path / name / f"{i}.npy", np.full((20, 20, 3), value + 10 * i, np.uint8))
+            os.utime(tmp_path / name / f"{i}.npy", ns=(10**18, 10**18))
+    a, b = open_domains(Folders(tmp_path / "a", tmp_path / "b"), config())
+    assert (a.cache[0][0, 0, 0], b.cache[0][0, 0, 0]) == (1, 2)
 
 
 def test_damaged_files_are_left_out_and_named(tmp_path: Path) -> None:

@@ -156,3 +156,41 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(DamagedPictureError, match="--depth native"):
         read_picture(tmp_path / "float.tif", COLOUR)
+
+
+def test_native_tiff_shows_what_the_file_means(tmp_path: Path) -> None:
+    places = np.array([[0, 1], [2, 1]], np.uint8)
+    palette = np.zeros((3, 256), np.uint16)
+    palette[:, :3] = np.array([(10, 20, 30), (200, 50, 10), (0, 255, 7)]).T * 257
+    tifffile.imwrite(tmp_path / "p.tif", places, photometric="palette", colormap=palette)
+    colours = read_picture(tmp_path / "p.tif", NATIVE)
+    np.testing.assert_array_equal(colours[0], [(10, 20, 30), (200, 50, 10)])
+    tifffile.imwrite(tmp_path / "w.tif", places * 100, photometric="miniswhite")
+    white_is_zero = read_picture(tmp_path / "w.tif", NATIVE)[..., 0]
+    np.testing.assert_array_equal(white_is_zero, 255 - places * 100)
+        read_picture(tmp_path / "w.tif", NATIVE)[..., 0], 255 - places * 100
+    )
+    rgba = np.full((2, 2, 4), (200, 0, 0, 0), np.uint8)
+    rgba[0, 0, 3] = 255
+    tifffile.imwrite(tmp_path / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
+    on_white = read_picture(tmp_path / "a.tif", NATIVE)
+    np.testing.assert_array_equal(on_white[0], [(200, 0, 0), (255, 255, 255)])
+    four = DomainConfig(depth="native", channels=4)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif", four), rgba)
+
+
+def test_transparency_is_kept_as_a_channel_where_asked_for(tmp_path: Path) -> None:
+    rgba = np.full((3, 5, 4), (200, 50, 10, 128), np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "x.png")
+    four = DomainConfig(depth="native", channels=4)
+    np.testing.assert_array_equal(read_picture(tmp_path / "x.png", four), rgba)
+    with pytest.raises(DamagedPictureError, match="5 channels"):
+        read_picture(tmp_path / "x.png", DomainConfig(depth="native", channels=5))
+
+
+def test_turned_tiff_files_are_read_right(tmp_path: Path) -> None:
+    values = np.arange(15, dtype=np.uint8).reshape(3, 5)
+    tifffile.imwrite(tmp_path / "t.tif", values, extratags=[(0x0112, 3, 1, 6, True)])
+    upright = np.rot90(values, -1)  # orientation 6: turn clockwise to show
+    for domain in (DomainConfig(channels=1), NATIVE):
+        np.testing.assert_array_equal(read_picture(tmp_path / "t.tif", domain)[..., 0], upright)

@@ -32,6 +32,7 @@ def here(tmp_path: Path, towns: Path) -> Path:
     shutil.copy(next((tmp_path / "a").iterdir()), tmp_path / "single")
     shutil.copytree(tmp_path / "a", tmp_path / "same-pictures")
     (tmp_path / "bad.yaml").write_text("training: [")
+    (tmp_path / "odd.yaml").write_text("preset: 5\ntraining:\n")
     (tmp_path / "list.yaml").write_text("- training")
     (tmp_path / "wrong.safetensors").write_bytes(b"not a model")
     save_file({"x": np.zeros(3)}, tmp_path / "other.safetensors")
@@ -70,6 +71,13 @@ CASES = [
     (train("a", "b", "--range-a", "9,3"), 2, ["low below high"]),
     (train("a", "b", "--channels", "7"), 2, ["1 or 3 channels", "native"]),
     (train("flat", "b", "--set", "a.depth=native"), 1, ["one value 0", "--range-a"]),
+    (train("a", "b", "--set", "training=4"), 2, ["training is a section"]),
+    (train("a", "b", "--set", "training.device=[1]"), 2, ["training.device = [1]"]),
+    (train("a", "b", "--config", "odd.yaml"), 2, ["no preset '5'"]),
+    ([*train("a", "b"), "--preprocess", "none", "--set", "discriminator.layers=4"], 2,
+     ["too small"]),
+    (train("a", "b", "--preprocess", "none", "--set", "loss.adversarial=wgangp"), 2, ["one size"]),
+    (train("a", "b", "--run", "b/run"), 2, ["would lie among the pictures of b"]),
     (train("a", "b", "--config", "bad.yaml"), 1, ["bad.yaml is not valid YAML"]),
     (train("a", "b", "--config", "list.yaml"), 1, ["list.yaml must be sections"]),
     (train("a", "b", "--config", "none.yaml"), 1, ["cannot read the config none.yaml"]),

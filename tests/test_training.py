@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from diptych.data.domain import data_folders, open_domains
 from diptych.errors import DiptychError
 from diptych.training import checkpoint
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import start_run
+from diptych.training.start import resume_run, start_run
 from diptych.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -154,10 +155,10 @@ def test_a_checkpoint_of_other_networks_is_refused(trained: Path, towns: Path) -
 
 
 def test_the_last_three_and_every_nth_checkpoint_are_kept(towns: Path, tmp_path: Path) -> None:
-    settings = merge(TINY, {"training": {"steps": 24, "checkpoint_every": 2, "keep_every": 8}})
+    settings = merge(TINY, {"training": {"steps": 24, "checkpoint_every": 2, "keep_every": 5}})
     package.train(data=towns, run=tmp_path / "run", settings=settings)
     names = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
-    assert names == [checkpoint.step_name(step) for step in (8, 16, 20, 22, 24)]
+    assert names == [checkpoint.step_name(step) for step in (5, 10, 15, 20, 22, 24)]
 
 
 def test_a_seed_makes_the_run(towns: Path) -> None:
@@ -232,6 +233,51 @@ def test_a_run_that_diverges_stops_and_keeps_the_good_checkpoint(
         start_run(data_folders(towns), RunFolder(tmp_path / "run"), settings)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         assert all(t.isfinite().all() for t in load_file(path / "model.safetensors").values())
+
+
+def test_a_run_goes_on_with_its_own_pictures_only(towns: Path, tmp_path: Path) -> None:
+    shutil.copytree(towns, tmp_path / "towns")
+    folders, run = data_folders(tmp_path / "towns"), RunFolder(tmp_path / "run")
+    start_run(folders, run, config())
+    shutil.copy(towns / "testA" / "town-0020.png", tmp_path / "towns" / "trainA" / "new.png")
+    longer = {"training": {"steps": 14}}
+    with pytest.raises(DiptychError, match=r"trainA have changed since .*run began"):
+        resume_run(run, longer)
+    (tmp_path / "towns" / "trainA" / "new.png").unlink()
+    with pytest.raises(DiptychError, match="own folders and settings"):
+        resume_run(run, {"training": {"batch": 2}})
+    resume_run(run, longer)
+    assert run.read_metrics()[-1]["step"] == 14
+    with pytest.raises(DiptychError, match="would lie among the pictures"):
+        start_run(folders, RunFolder(tmp_path / "towns" / "trainB" / "run"), config())
+
+
+def test_losses_are_means_over_the_steps_since_the_last_line(towns: Path) -> None:
+    """Also after a run that ended between two log steps was made longer."""
+    one = trainer(towns, training={"log_every": 10})
+    seen: list[float] = []
+    for _ in range(7):
+        before = float(one.state.sums.get("cycle_a", torch.zeros(())))
+        one.step()
+        seen.append(float(one.state.sums["cycle_a"]) - before)
+    assert one._mean_losses()["cycle_a"] == pytest.approx(sum(seen) / 7, rel=1e-4)
+    for _ in range(3):
+        one.step()
+    total = float(one.state.sums["cycle_a"])
+    assert one._mean_losses()["cycle_a"] == pytest.approx(total / 3, rel=1e-4)
+
+
+def test_a_run_that_was_stopped_before_it_saved_starts_again(towns: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(DiptychError, match="became"):
+        start_run(data_folders(towns), run, config(optimizer={"rate": 1e30}))
+    assert not any(run.checkpoints.iterdir())
+    start_run(data_folders(towns), run, config())  # not "already holds a run"
+    assert run.read_metrics()[-1]["step"] == 12
+    shutil.rmtree(run.checkpoints)
+    run.checkpoints.mkdir()
+    resume_run(run)
+    assert [line["step"] for line in run.read_metrics()] == [3, 6, 9, 12]
 
 
 def test_domains_may_differ_in_channels_and_depth(tmp_path: Path, diptych: Command) -> None:

@@ -103,6 +103,33 @@ def test_inputs_are_never_overwritten(
     assert {path: path.read_bytes() for path in pictures.rglob("*.*")} == before
 
 
+def test_other_files_are_replaced_only_when_asked(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    noise(20, 20, 1).save(tmp_path / "horse.bmp")
+    (tmp_path / "horse.png").write_bytes(b"something else of mine")
+    command = ["translate", trained, tmp_path / "horse.bmp", "-o", tmp_path]
+    done = diptych(*command)
+    assert done.returncode == 2
+    assert "horse.png exists" in done.stderr
+    assert (tmp_path / "horse.png").read_bytes() == b"something else of mine"
+    assert diptych(*command, "--overwrite").returncode == 0
+    assert Image.open(tmp_path / "horse.png").size == (20, 20)
+
+
+def test_pil_images_are_read_as_files_are(translator: Translator, tmp_path: Path) -> None:
+    turned = noise(20, 40).getexif()
+    turned[0x0112] = 6
+    noise(20, 40).save(tmp_path / "turned.png", exif=turned)
+    sixteen = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+    Image.fromarray(sixteen).save(tmp_path / "sixteen.png")
+    for name in ("turned.png", "sixteen.png"):
+        with Image.open(tmp_path / name) as image:
+            by_image = translator.to_b(image)
+        assert by_image.tobytes() == translator.to_b(tmp_path / name).tobytes()
+    assert translator.to_b(tmp_path / "turned.png").size == (40, 20)
+
+
 def test_equal_names_do_not_overwrite_one_another(
     trained: Path, tmp_path: Path, diptych: Command
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from diptych.config import DomainConfig, Tree
-from diptych.data.domain import read_for_looking
+from diptych.data.domain import partners, read_for_looking
 from diptych.data.pixels import PixelFormat
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
@@ -21,7 +21,14 @@ from diptych.evaluation.table import score_tables
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import load_model
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import Listener, make_config, pick_folders, resume_run, start_run
+from diptych.training.start import (
+    ONLY_LENGTH,
+    Listener,
+    make_config,
+    pick_folders,
+    resume_run,
+    start_run,
+)
 from diptych.training.trainer import Watch
 from diptych.translation.translator import Translator, load
 
@@ -62,7 +69,8 @@ def train(
     Give folders ``a`` and ``b``, or ``data`` with trainA and trainB in it. ``run`` is the folder
     to make. ``settings`` go on top of the preset: ``{"training": {"steps": 1000}}``; see
     ``diptych.config`` for all of them. ``resume`` goes on with a stopped run, whose folder knows
-    the rest. ``watch`` is called after each step with a Status.
+    the rest: only a new length may be among the settings then. ``watch`` is called after each
+    step with a Status.
 
     Raises DiptychError, with one line saying what to do, for anything wrong with the folders or
     settings; and after a signal, once everything is saved.
@@ -70,7 +78,9 @@ def train(
     folder = RunFolder(Path(run))
     listener = Listener(watch=watch)
     if resume:
-        resume_run(folder, (settings or {}).get("training"), listener)
+        if a or b or data or preset or config:
+            raise UsageError(ONLY_LENGTH)
+        resume_run(folder, settings, listener)
     else:
         made = make_config(preset, Path(config) if config is not None else None, settings)
         start_run(pick_folders(a, b, data), folder, made, listener)
@@ -151,8 +161,8 @@ def stored_evaluation(run: str | Path, features: FeatureName | None) -> Evaluati
 
 
 def _wanted(target: Target, source: Heldout, real: Heldout, paired: bool | None) -> Wanted:
-    partners = _partners(source.paths, real.paths, paired)
-    truths = None if partners is None else [real.pictures[i] for i in partners]
+    places = _partners(source.paths, real.paths, paired)
+    truths = None if places is None else [real.pictures[i] for i in places]
     palette = None if target.palette is None else parse_palette(target.palette)
     if palette is not None and truths is None:
         raise UsageError("a palette needs the true label maps: held-out pictures in pairs")
@@ -170,11 +180,9 @@ def _partners(
     """For each source picture the place of its true translation; None for unpaired pictures."""
     if paired is False:
         return None
-    by_name = {path.stem: i for i, path in enumerate(targets)}
-    if all(path.stem in by_name for path in sources):
-        return [by_name[path.stem] for path in sources]
-    if paired is None:
-        return None
+    by_name = partners(sources, targets)
+    if by_name is not None or paired is None:
+        return by_name
     if len(sources) != len(targets):
         raise UsageError(
             f"--paired, but there are {len(sources)} and {len(targets)} held-out pictures whose "

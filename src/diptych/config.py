@@ -148,6 +148,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _size_fits(self) -> Config:
+        if self.loss.adversarial == "wgangp" and self.data.preprocess == "none":
+            raise ValueError("loss.adversarial wgangp needs pictures of one size: use a crop")
         multiple = 2**self.generator.levels if self.generator.architecture == "unet" else 4
         size = self.data.size
         if size % multiple:
@@ -172,6 +174,7 @@ class Config(Section):
 
 
 Tree = dict[str, Any]
+LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
 
 
 def preset_names() -> list[str]:
@@ -212,12 +215,16 @@ def merge(base: Tree, change: Tree) -> Tree:
     A new length (steps, epochs or minutes) replaces the one in ``base``, whichever that was.
     """
     merged = dict(base)
-    lengths = ("steps", "epochs", "minutes")
-    if any(change.get(length) is not None for length in lengths):
-        merged = {key: value for key, value in merged.items() if key not in lengths}
+    if any(change.get(length) is not None for length in LENGTHS):
+        merged = {key: value for key, value in merged.items() if key not in LENGTHS}
     for key, value in change.items():
-        both_sections = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both_sections else value
+        section = merged.get(key)
+        if not isinstance(section, dict):
+            merged[key] = value
+        elif isinstance(value, dict):
+            merged[key] = merge(section, value)
+        elif value is not None:  # (a section without keys is None in YAML)
+            raise UsageError(f"{key} is a section: write {key}.name=value, not {key}={value}")
     return merged
 
 

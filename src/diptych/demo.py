@@ -13,7 +13,7 @@ from diptych.config import Config, Tree
 from diptych.data import town
 from diptych.data.domain import data_folders
 from diptych.data.pixels import RGB
-from diptych.files import write_whole
+from diptych.files import explain_os_errors, write_whole
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import Listener, make_config, start_run
 from diptych.translation.translator import Translator, load
@@ -62,8 +62,11 @@ def run_demo(run: RunFolder, minutes: float, seed: int, device: str, listener: L
     config = demo_config(minutes, seed, device)
     run.check_free()
     towns = run.path.with_name(f"{run.path.name}-towns")
-    if not (towns / "testB").is_dir():
-        town.write_towns(towns, TRAINING_TOWNS, HELDOUT_TOWNS, SIZE)
+    if not towns.is_dir():
+        aside = towns.with_name(f".{towns.name}.partial")
+        with explain_os_errors(f"write {towns}"):
+            town.write_towns(aside, TRAINING_TOWNS, HELDOUT_TOWNS, SIZE)
+            aside.rename(towns)
     start_run(data_folders(towns), run, config, listener)
     scores = measure(load(run.path, device))
     write_scores(run, scores)
@@ -98,6 +101,7 @@ def _l1(x: np.ndarray, y: np.ndarray) -> float:
 def write_scores(run: RunFolder, scores: Scores) -> None:
     """``scores.json``: the numbers, and the table that the report shows."""
     table = {
+        "step": int(run.read_metrics()[-1]["step"]),
         "title": "Against the truth",
         "columns": ["direction", "pixels of the right class", "L1 to the truth"],
         "rows": score_rows(scores),

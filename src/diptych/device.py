@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from diptych.config import Precision
@@ -14,12 +16,15 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises UsageError for a device that does not exist here.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        mps = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else mps
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun each process has its own
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UsageError(f"there is no device {name!r} here: use auto, cpu, cuda or mps") from None
     return device

@@ -13,7 +13,8 @@ from diptych.errors import DiptychError
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write ``content`` aside, flush it to the disk, and rename it to ``path``."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    data = content.encode() if isinstance(content, str) else content
+    # File names may hold bytes that are no text; a page shows a question mark for them.
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     try:
         with open(aside, "wb") as file:
             file.write(data)

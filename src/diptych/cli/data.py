@@ -58,7 +58,7 @@ def get(
     if url is None:
         data_set = find(name)
         url, sha256 = data_set.address(mirror or AUTHORS), data_set.sha256
-    archive = folder.with_name(f"{folder.name}.zip")
+    archive = folder.with_name(f".{folder.name}.zip")
     with progress_bar() as progress:
         bar = progress.add_task(f"getting {name}", total=None, info="")
 

@@ -53,8 +53,7 @@ def main() -> None:
         if debug or not _out_of_memory(error):
             raise
         print(
-            "diptych: the device ran out of memory: use a smaller --batch or --size, or "
-            "--set generator.width=32",
+            "diptych: the device ran out of memory: use a smaller --batch or --size",
             file=sys.stderr,
         )
         sys.exit(1)

@@ -74,7 +74,13 @@ def train(
     from diptych.config import merge, parse_assignment
     from diptych.errors import UsageError
     from diptych.training.run_folder import RunFolder
-    from diptych.training.start import make_config, pick_folders, resume_run, start_run
+    from diptych.training.start import (
+        ONLY_LENGTH,
+        make_config,
+        pick_folders,
+        resume_run,
+        start_run,
+    )
 
     length = _given(steps=steps, epochs=epochs, minutes=minutes)
     domain = _given(channels=channels, depth=depth)
@@ -99,14 +105,9 @@ def train(
     folder = RunFolder(run)
     with training_listener(folder) as listener:
         if resume:
-            asked = merge(settings, {"training": {}})
-            others = set(asked["training"]) - {"steps", "epochs", "minutes"}
-            if a or b or data or preset or config or others or set(asked) - {"training"}:
-                raise UsageError(
-                    "--resume goes on with the run's own folders and settings: only --run and a "
-                    "new --steps, --epochs or --minutes may be given with it"
-                )
-            resume_run(folder, asked["training"], listener)
+            if a or b or data or preset or config:
+                raise UsageError(ONLY_LENGTH)
+            resume_run(folder, settings, listener)
         else:
             folder.check_free()
             folders = pick_folders(a, b, data)

@@ -21,6 +21,9 @@ def translate(
         typer.Option("--format", help="png, jpg, webp, tif, bmp or npy. Default: png or tif."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once, where sizes agree.")] = 8,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files in OUT (but never an input).")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Translate pictures with a trained model."""
@@ -46,7 +49,7 @@ def translate(
         (format_ or default_format(target)).lower().replace("jpeg", "jpg").replace("tiff", "tif")
     )
     check_format(ending, target)
-    jobs = plan(inputs, out, ending)
+    jobs = plan(inputs, out, ending, overwrite)
 
     with progress_bar() as progress:
         bar = progress.add_task("translating", total=len(jobs), info="")

@@ -14,6 +14,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
 from diptych.files import explain_os_errors
 
-VERSION = 1  # of the cache's layout; part of the key, so old caches are simply not found
+VERSION = 2  # of the cache's layout; part of the key, so old caches are simply not found
 OnProgress = Callable[[int, int], None]  # done, total
 Result = TypeVar("Result")
 
@@ -39,6 +40,7 @@ class Skipped:
 
     name: str
     reason: str
+    readable: bool = False  # by itself, but unlike the others
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,30 @@ def open_cache(
     root = cache_root()
     place = root / _key(folder, files, domain, data, multiple)
     with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
-        if not place.exists():
+        if not place.exists() or _some_read_now(_read(place), folder, domain, data):
             root.mkdir(parents=True, exist_ok=True)
             aside = place.with_name(f"{place.name}.{os.getpid()}.partial")
             shutil.rmtree(aside, ignore_errors=True)
             try:
                 _build(aside, folder, files, domain, data, multiple, on_progress)
-                if not place.exists():
+                shutil.rmtree(place, ignore_errors=True)
+                with suppress(OSError):  # another process was faster
                     aside.rename(place)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         return _read(place)
+
+
+def _some_read_now(
+    cache: PictureCache, folder: Path, domain: DomainConfig, data: DataConfig
+) -> bool:
+    """Whether a file that could not be read can be now: permissions and disks get mended."""
+    for one in cache.skipped:
+        if not one.readable:
+            with suppress(DamagedPictureError):
+                read_picture(folder / one.name, domain, data.background)
+                return True
+    return False
 
 
 def _key(
@@ -119,6 +134,7 @@ def _key(
         "multiple": multiple,
     }
     digest = hashlib.sha256(json.dumps(reading, sort_keys=True).encode())
+    digest.update(os.fsencode(folder.resolve()))
     for path in files:
         try:
             status = path.stat()
@@ -149,6 +165,8 @@ def _build(
             return content, fit(picture), float(picture.min()), float(picture.max())
         except (DamagedPictureError, OSError) as error:
             return str(error)
+        except MemoryError:
+            return "too large for this machine's memory"
 
     entries: list[tuple[str, Entry]] = []  # with the dtype of each
     skipped: list[Skipped] = []
@@ -195,7 +213,7 @@ def _of_one_kind(
             kept.append(entry)
         else:
             reason = f"{own_dtype} with {entry.shape[2]} channels among {dtype} with {channels}"
-            skipped.append(Skipped(entry.name, reason))
+            skipped.append(Skipped(entry.name, reason, readable=True))
     return kept, dtype
 
 

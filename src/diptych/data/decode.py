@@ -19,6 +19,7 @@ SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".npy"]
     + ([".avif"] if features.check("avif") else [])
 )
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 ORIENTATION = 0x0112  # EXIF tag
 
 
@@ -85,32 +86,38 @@ def _read_8bit(path: Path, channels: int, background: str) -> Pixels:
         if array.dtype != np.uint8:
             raise DamagedPictureError(f"it holds {array.dtype} values: use --depth native")
         return _with_channels(array, channels)
-    with Image.open(path) as image:
+    # (Opened here: Pillow turns some TIFF files wrongly when it opens them by name itself.)
+    with open(path, "rb") as file, Image.open(file) as image:
         image.load()
-        if image.mode in ("F", "I"):
-            raise DamagedPictureError("it holds values of 32 bits: use --depth native")
-        if image.mode.startswith("I;16"):
-            # Pillow would clip at 255, which gives white pictures: keep the upper byte instead.
-            high_byte = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-            exif = image.getexif()
-            image = Image.fromarray(high_byte)
-            return _oriented(
-                from_pil(image.convert("RGB" if channels == 3 else "L")), exif.get(ORIENTATION, 1)
-            )
-        upright = _upright(image)
-    return flatten(upright, channels, background)
+        return from_image(image, channels, background)
 
 
-def flatten(image: Image.Image, channels: int, background: str) -> Pixels:
-    """An 8-bit PIL image of any mode as uint8 ``(H, W, channels)``, with 1 or 3 channels.
+def from_image(image: Image.Image, channels: int, background: str) -> Pixels:
+    """A PIL image of any mode as uint8 ``(H, W, channels)``: upright, with 1 to 4 channels.
 
-    Transparent parts show ``background``; palettes and CMYK become RGB.
+    With 1 or 3 channels transparent parts show ``background``; 2 and 4 keep the transparency as
+    the last channel. Palettes and CMYK become RGB; of 16 bits the upper 8 are kept. Raises
+    DamagedPictureError for 32-bit values and other numbers of channels.
     """
-    if image.has_transparency_data:
+    if image.mode in ("F", "I"):
+        raise DamagedPictureError("it holds values of 32 bits: use --depth native")
+    if channels not in MODES:
+        raise DamagedPictureError(f"it is an 8-bit picture and has no {channels} channels")
+    if image.mode.startswith("I;16"):
+        # Pillow would clip at 255, which gives white pictures.
+        high_byte = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        orientation = image.getexif().get(ORIENTATION, 1)
+        image = Image.fromarray(_oriented(high_byte, orientation))
+    else:
+        image = _upright(image)
+    if image.has_transparency_data and channels in (1, 3):
         rgba = image.convert("RGBA")
         image = Image.new("RGBA", rgba.size, background)
         image.alpha_composite(rgba)
-    return from_pil(image.convert("RGB" if channels == 3 else "L"))
+    if channels == 2:  # Pillow knows no way to it from colour
+        rgba = image.convert("RGBA")
+        image = Image.merge("LA", (rgba.convert("L"), rgba.getchannel("A")))
+    return from_pil(image.convert(MODES[channels]))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -125,7 +132,7 @@ def _read_native(path: Path, channels: int | None, background: str) -> Pixels:
     if suffix == ".npy":
         array = _load_array(path)
     elif suffix in (".tif", ".tiff"):
-        array = _read_tiff(path)
+        array = _read_tiff(path, channels, background)
     elif suffix == ".png":
         array = _read_png(path, channels, background)
     else:  # the other formats are 8-bit
@@ -144,7 +151,7 @@ def _load_array(path: Path) -> np.ndarray[Any, Any]:
     return np.asarray(array)
 
 
-def _read_tiff(path: Path) -> np.ndarray[Any, Any]:
+def _read_tiff(path: Path, channels: int | None, background: str) -> np.ndarray[Any, Any]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -162,8 +169,23 @@ def _read_tiff(path: Path) -> np.ndarray[Any, Any]:
                 array = np.moveaxis(array, 0, -1)
         else:  # several pages: the first, as for any picture
             array = np.asarray(file.pages[0].asarray())
+        page = file.pages[0]
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            array = _in_colour(array, np.asarray(page.colormap))
+        elif page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind in "bu":
+            array = ~array
+        has_alpha = any(int(sample) in (1, 2) for sample in page.extrasamples)
     array = array[..., None] if array.ndim == 2 else array
+    if has_alpha and array.dtype.kind in "uf" and array.shape[2] in (2, 4):
+        array = array if array.shape[2] == channels else _on_background(array, background)
     return _oriented(array, orientation)
+
+
+def _in_colour(places: np.ndarray[Any, Any], palette: np.ndarray[Any, Any]) -> Pixels:
+    """uint8 RGB of ``(H, W)`` places in a TIFF palette ``(3, K)``, which counts to 65535."""
+    colours = np.moveaxis(palette[:, places], 0, -1)
+    # Some writers put 8-bit colours in as they are.
+    return (colours >> 8 if palette.max() > 255 else colours).astype(np.uint8)
 
 
 def _read_png(path: Path, channels: int | None, background: str) -> np.ndarray[Any, Any]:
@@ -184,12 +206,13 @@ def _read_png(path: Path, channels: int | None, background: str) -> np.ndarray[A
 
 
 def _on_background(array: np.ndarray[Any, Any], background: str) -> np.ndarray[Any, Any]:
-    """Grey or colour with alpha in the last channel, 16-bit, laid onto ``background``."""
-    rgb = np.array(parse_background(background), np.float64) * 257
+    """Grey or colour with alpha in the last channel, laid onto ``background``; dtype is kept."""
+    full = np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1.0
+    rgb = np.array(parse_background(background), np.float64) / 255 * full
     behind: Pixels = rgb if array.shape[2] == 4 else rgb @ LUMINANCE
-    alpha = array[..., -1:] / 65535
+    alpha = array[..., -1:] / full
     mixed: Pixels = array[..., :-1] * alpha + behind * (1 - alpha)
-    return np.rint(mixed).astype(np.uint16)
+    return (mixed if array.dtype.kind == "f" else np.rint(mixed)).astype(array.dtype)
 
 
 def _oriented(array: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:

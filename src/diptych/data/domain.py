@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -38,6 +39,11 @@ class Domain:
     train: tuple[int, ...]  # indices into the cache
     heldout: tuple[Path, ...]  # files that are never trained on
     pixel_format: PixelFormat
+
+    def fingerprint(self) -> str:
+        """Changes when a training picture is added, removed or altered, or its place in order."""
+        contents = [self.cache.entries[i].content for i in self.train]
+        return hashlib.sha256("".join(contents).encode()).hexdigest()
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -139,6 +145,15 @@ def _pixel_format(cache: PictureCache, train: tuple[int, ...], domain: DomainCon
                 f"all pictures hold the one value {low:g}: give the range, as --range-a 0,65535"
             )
     return PixelFormat(channels, dtype, low, high)
+
+
+def partners(sources: Sequence[Path], targets: Sequence[Path]) -> list[int] | None:
+    """For each source file the place of the target of the same name; None if any has not one."""
+    by_name = {path.stem: i for i, path in enumerate(targets)}
+    one_each = len(by_name) == len(targets) and len({p.stem for p in sources}) == len(sources)
+    if not one_each or any(path.stem not in by_name for path in sources):
+        return None
+    return [by_name[path.stem] for path in sources]
 
 
 def read_for_looking(

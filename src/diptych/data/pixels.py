@@ -38,7 +38,7 @@ class PixelFormat:
 
     def to_pixels(self, x: Tensor) -> Pixels:
         """The inverse of ``to_tensor``; integers are rounded and kept inside ``low .. high``."""
-        unit = x.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()
+        unit = x.detach().cpu().double().permute(0, 2, 3, 1).numpy()  # MPS has no float64
         stored = (unit + 1) * ((self.high - self.low) / 2) + self.low
         if self.dtype != "float32":
             stored = stored.round().clip(max(self.low, 0), min(self.high, _largest(self.dtype)))

@@ -66,7 +66,7 @@ class FeatureNet:
         rows, classes = [], []
         for start in range(0, len(pictures), BATCH):
             features, verdicts = self.run(pictures[start : start + BATCH])
-            rows.append(features.double().cpu().numpy())
+            rows.append(features.cpu().double().numpy())
             if verdicts is not None:
                 classes.append(verdicts.argmax(dim=1).cpu().numpy())
         return Described(np.concatenate(rows), np.concatenate(classes) if classes else None)

@@ -33,6 +33,7 @@ class Likeness:
 
 def likeness(x: Tensor, y: Tensor) -> Likeness:
     """Compare ``x`` with ``y``, picture by picture."""
+    x, y = x.cpu(), y.cpu()  # not every device computes in float64
     return Likeness(float(l1(x, y)), float(psnr(x, y).mean()), float(ssim(x, y).mean()))
 
 

@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from diptych.config import Config
-from diptych.data.domain import read_for_looking
+from diptych.data.domain import partners, read_for_looking
 from diptych.data.pixels import preview
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, load_model
@@ -74,7 +74,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         seconds=metrics[-1]["seconds"] if metrics else 0,
         made_with=made_with,
         data=data,
-        tables=_tables(run),
+        tables=_tables(run, pair.info.step),
         charts=_score_charts(run) + _charts(metrics),
         sheets=_sheets(run),
         sections=sections,
@@ -95,14 +95,22 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _tables(run: RunFolder) -> list[dict[str, Any]]:
-    """Tables of scores (title, columns, rows, note) that the demo or an evaluation left."""
+def _tables(run: RunFolder, step: int) -> list[dict[str, Any]]:
+    """Tables of scores (title, columns, rows, note) of the model as it is now."""
     tables = []
     if (run.path / "scores.json").is_file():
-        tables.append(json.loads((run.path / "scores.json").read_text()))
-    if run.evaluation.is_file():
-        tables += json.loads(run.evaluation.read_text())["tables"]
-    return tables
+        of_demo = json.loads((run.path / "scores.json").read_text())
+        tables += [of_demo] if of_demo["step"] == step else []
+    evaluated = _evaluated(run, step)
+    return tables + evaluated["tables"] if evaluated else tables
+
+
+def _evaluated(run: RunFolder, step: int) -> dict[str, Any] | None:
+    """What ``diptych evaluate`` wrote, if the run has not been trained on since."""
+    if not run.evaluation.is_file():
+        return None
+    found: dict[str, Any] = json.loads(run.evaluation.read_text())
+    return found if found["evaluation"]["step"] == step else None
 
 
 def _charts(metrics: list[dict[str, float]]) -> list[str]:
@@ -156,9 +164,10 @@ def _best_and_worst(
     run: RunFolder, pair: GeneratorPair, config: Config, data: dict[str, Any]
 ) -> list[Section]:
     """What an evaluation found closest to real pictures, and farthest from them."""
-    if not run.evaluation.is_file():
+    evaluated = _evaluated(run, pair.info.step)
+    if evaluated is None:
         return []
-    found = json.loads(run.evaluation.read_text())["evaluation"]
+    found = evaluated["evaluation"]
     sections = []
     for side, other in (("a", "b"), ("b", "a")):
         distances = found[f"to_{other}"]["distances"]
@@ -185,12 +194,13 @@ def _rows(
     there, back = (pair.G_ab, pair.G_ba) if side == "a" else (pair.G_ba, pair.G_ab)
     own, other = (pair.info.a, pair.info.b) if side == "a" else (pair.info.b, pair.info.a)
     own_reading, other_reading = (config.a, config.b) if side == "a" else (config.b, config.a)
-    others = {Path(p).stem: Path(p) for p in data["b" if side == "a" else "a"]["heldout"]}
+    mine, others = ([Path(p) for p in data[s]["heldout"]] for s in (side, _other(side)))
+    places = partners(mine, others)
+    true_of = {} if places is None else dict(zip(mine, [others[i] for i in places], strict=True))
     rows = []
     for path, picture in read_for_looking(map(Path, paths), own_reading, own, config, most):
         fake, rec = translate_there_and_back(there, back, picture, own, other, torch.device("cpu"))
-        partner = [others[path.stem]] if path.stem in others else []
-        truth = read_for_looking(partner, other_reading, other, config)
+        truth = read_for_looking([true_of[path]], other_reading, other, config) if true_of else []
         difference = np.abs(rec.astype(np.float64) - picture).mean() * 2 / (own.high - own.low)
         rows.append(
             Row(
@@ -203,6 +213,10 @@ def _rows(
             )
         )
     return rows
+
+
+def _other(side: str) -> str:
+    return "b" if side == "a" else "a"
 
 
 def data_url(image: Image.Image, kind: str = "PNG", quality: int = 90) -> str:

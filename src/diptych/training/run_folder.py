@@ -61,8 +61,10 @@ class RunFolder:
         return (self.path / "config.yaml").is_file()
 
     def check_free(self) -> None:
-        """Refuse a folder that already holds a run or other files."""
+        """Refuse a folder that holds a run with anything saved, or other files."""
         if self.exists():
+            if not self.model.exists() and not any(self.checkpoints.glob("step-*")):
+                return  # it stopped before anything was learned
             raise UsageError(
                 f"{self.path} already holds a run: continue it with --resume, "
                 "or choose another --run"
@@ -88,16 +90,26 @@ class RunFolder:
     def write_data(self, folders: Folders, a: Domain, b: Domain) -> None:
         """Note where the pictures are, how they are stored, and which are held out."""
         data: dict[str, Any] = {
-            "folders": {k: str(v.resolve()) if v else None for k, v in vars(folders).items()}
+            "folders": {k: str(v.absolute()) if v else None for k, v in vars(folders).items()}
         }
         for name, domain in (("a", a), ("b", b)):
             data[name] = {
                 "training_pictures": len(domain.train),
+                "fingerprint": domain.fingerprint(),
                 "pixel_format": vars(domain.pixel_format),
-                "heldout": [str(path.resolve()) for path in domain.heldout],
+                "heldout": [str(path.absolute()) for path in domain.heldout],
                 "skipped": [vars(one) for one in domain.skipped],
             }
         write_whole(self.path / "data.json", json.dumps(data, indent=1))
+
+    def check_data(self, a: Domain, b: Domain) -> None:
+        """Refuse to go on with other training pictures than the run began with."""
+        for name, domain in (("a", a), ("b", b)):
+            if self.data()[name]["fingerprint"] != domain.fingerprint():
+                raise DiptychError(
+                    f"the pictures in {domain.folder} have changed since {self.path} began: put "
+                    "them back, or start a new run"
+                )
 
     def data(self) -> dict[str, Any]:
         """What ``write_data`` wrote."""

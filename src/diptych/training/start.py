@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from diptych.config import (
+    LENGTHS,
     Config,
     Tree,
     build_config,
@@ -44,12 +45,12 @@ def make_config(
     """A preset (by default ``laptop``, or ``paper`` with a GPU), a file on top, then settings."""
     settings = settings or {}
     from_file = read_config_file(config_file) if config_file is not None else {}
-    name = preset or from_file.get("preset")
-    if name is None:
-        device = merge(from_file, settings).get("training", {}).get("device", "auto")
-        name = "paper" if choose_device(device).type == "cuda" else "laptop"
-    tree = merge(merge(read_preset(name), from_file), settings)
-    return build_config({**tree, "preset": name})
+    name = str(preset or from_file.get("preset") or "laptop")
+    config = build_config({**merge(merge(read_preset(name), from_file), settings), "preset": name})
+    chosen = preset or from_file.get("preset")
+    if chosen is None and choose_device(config.training.device).type == "cuda":
+        return make_config("paper", config_file, settings)
+    return config
 
 
 def pick_folders(a: str | Path | None, b: str | Path | None, data: str | Path | None) -> Folders:
@@ -65,16 +66,35 @@ def start_run(
     folders: Folders, run: RunFolder, config: Config, listener: Listener = Listener()
 ) -> None:
     """Make the run folder and train to the end. Raises DiptychError with one line."""
+    for pictures in (folders.a, folders.b):
+        if run.path.resolve().is_relative_to(pictures.resolve()):
+            raise UsageError(
+                f"the run {run.path} would lie among the pictures of {pictures}, and its samples "
+                "with them: choose another --run"
+            )
     run.check_free()
     _train(run, folders, config, listener, resume=False)
 
 
-def resume_run(run: RunFolder, length: Tree | None = None, listener: Listener = Listener()) -> None:
-    """Go on with a run where it stopped; ``length`` ({"steps": N} ...) makes it longer."""
+ONLY_LENGTH = (
+    "--resume goes on with the run's own folders and settings: only --run and a new --steps, "
+    "--epochs or --minutes may be given with it"
+)
+
+
+def resume_run(
+    run: RunFolder, settings: Tree | None = None, listener: Listener = Listener()
+) -> None:
+    """Go on with a run where it stopped.
+
+    ``settings`` may hold a new length, ``{"training": {"steps": N}}``; UsageError for any other.
+    """
+    settings = settings or {}
+    if set(settings) - {"training"} or set(settings.get("training", {})) - set(LENGTHS):
+        raise UsageError(ONLY_LENGTH)
     config = run.config()
-    if length:
-        tree = merge(config.model_dump(), {"training": length})
-        config = build_config(tree)
+    if settings:
+        config = build_config(merge(config.model_dump(), settings))
     _train(run, run.folders(), config, listener, resume=True)
 
 
@@ -91,7 +111,9 @@ def _train(
         if not leader:
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
         a, b = open_domains(folders, config, listener.decoding if leader else None)
-        _check_batches(config, a, b)
+        _check_shapes(config, a, b)
+        if resume:
+            run.check_data(a, b)
         yardstick = _yardstick(config, a, b, device) if leader else None
         if leader:
             if not resume:
@@ -113,12 +135,20 @@ def _train(
         trainer.train(listener.watch)
 
 
-def _check_batches(config: Config, a: Domain, b: Domain) -> None:
-    """Without a crop pictures keep their shapes: only equal ones can share a batch."""
-    if config.data.preprocess != "none" or config.training.batch == 1:
+def _check_shapes(config: Config, a: Domain, b: Domain) -> None:
+    """Without a crop pictures keep their shapes: large enough, and in a batch all the same."""
+    if config.data.preprocess != "none":
         return
     for domain in (a, b):
-        if len({domain.cache.entries[i].shape for i in domain.train}) > 1:
+        shapes = {domain.cache.entries[i].shape for i in domain.train}
+        smallest = min(min(shape[:2]) for shape in shapes)
+        if smallest < config.smallest_size():
+            raise UsageError(
+                f"a picture in {domain.folder} is only {smallest} px wide or high, and these "
+                f"networks need {config.smallest_size()}: use another preprocess, or fewer "
+                "discriminator.layers"
+            )
+        if len(shapes) > 1 and config.training.batch > 1:
             raise UsageError(
                 f"the pictures in {domain.folder} differ in size: use --batch 1 with "
                 "preprocess none, or another preprocess"

@@ -43,6 +43,7 @@ class TrainingState:
         self.plateau = Plateau(adam.decay_factor, adam.patience)
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
         self.sums: dict[str, Tensor] = {}  # of each loss term since the last log step
+        self.summed = 0  # steps in them
         self.step = 0
         self.seconds = 0.0
 
@@ -69,6 +70,7 @@ class TrainingState:
             checkpoint.write_part(aside, "optimizer-D", _flat(self.optimizer_D))
             numbers = {
                 "seconds": self.seconds,
+                "summed": self.summed,
                 "plateau": vars(self.plateau),
                 "scaler": self.scaler.state_dict(),
                 "processes": distributed.world_size(),
@@ -85,7 +87,7 @@ class TrainingState:
                 f"with as many (now {distributed.world_size()})"
             )
         try:
-            self.step, self.seconds = step, numbers["seconds"]
+            self.step, self.seconds, self.summed = step, numbers["seconds"], numbers["summed"]
             self.model.load_state_dict(parts["model"])
             if self.average is not None:
                 self.average.load_state_dict(parts["average"])

@@ -73,7 +73,12 @@ class Trainer:
             self.steps = training.epochs * self.steps_per_epoch
 
     def resume(self) -> list[str]:
-        """Take back the newest checkpoint; returns a line for each damaged one passed over."""
+        """Take back the newest checkpoint; returns a line for each damaged one passed over.
+
+        A run that stopped before its first checkpoint starts again.
+        """
+        if not checkpoint.checkpoints(self.run.checkpoints):
+            return [f"there is no checkpoint in {self.run.path} yet"]
         return self.state.load(self.run.checkpoints)
 
     def train(self, watch: Watch | None = None) -> None:
@@ -98,8 +103,9 @@ class Trainer:
                     self._sample(log)
                 if log is not None and self._scores_now(done):
                     self._score(log)
-                saves = state.step % training.checkpoint_every == 0 or done or signal_number
-                if saves:
+                every = (training.checkpoint_every, training.keep_every)
+                due = any(number and state.step % number == 0 for number in every)
+                if due or done or signal_number:
                     self.save()
                 if watch is not None and leader:
                     pace = (state.step - first_step) / (time.monotonic() - started)
@@ -167,6 +173,7 @@ class Trainer:
 
         state.scaler.update()
         state.step += 1
+        state.summed += 1
         if state.average is not None:
             keep = keep_share(training.ema_half_life, state.step)
             update_average(state.average, model.generators, keep)
@@ -210,11 +217,10 @@ class Trainer:
             self.state.sums[name] = self.state.sums.get(name, 0) + share
 
     def _mean_losses(self) -> dict[str, float]:
-        every, state = self.config.training.log_every, self.state
-        count = state.step % every or every
+        state = self.state
         sums = distributed.mean(torch.stack(list(state.sums.values()))).tolist()
-        means = {name: value / count for name, value in zip(state.sums, sums, strict=True)}
-        state.sums = {}
+        means = {name: value / state.summed for name, value in zip(state.sums, sums, strict=True)}
+        state.sums, state.summed = {}, 0
         if not all(math.isfinite(value) for value in means.values()):
             bad = next(name for name, value in means.items() if not math.isfinite(value))
             raise DiptychError(

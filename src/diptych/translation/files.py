@@ -18,6 +18,7 @@ from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import DiptychError, UsageError
 from diptych.translation.translator import Side, Translator, scaled
 
+PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
 FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
 T = TypeVar("T")
 
@@ -57,11 +58,11 @@ def check_format(name: str, target: PixelFormat) -> None:
     raise UsageError(f"{name} cannot hold {target.describe()}: use {default_format(target)}")
 
 
-def plan(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
+def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False) -> list[Job]:
     """Where each picture goes: folders keep their structure below ``out``.
 
     Raises DiptychError for an input that is missing, and UsageError where an output would
-    overwrite one of the inputs.
+    overwrite one of the inputs or, without ``overwrite``, any other file.
     """
     pairs: list[tuple[Path, Path]] = []
     for given in inputs:
@@ -88,6 +89,8 @@ def plan(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
     for job in jobs:
         if job.target.resolve() in sources:
             raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
+        if job.target.exists() and not overwrite:
+            raise UsageError(f"{job.target} exists: choose another output folder, or --overwrite")
     return jobs
 
 
@@ -115,8 +118,9 @@ def translate_files(
         try:
             job.target.parent.mkdir(parents=True, exist_ok=True)
             write_picture(job.target, picture, target_format)
-        except OSError as error:
-            raise DiptychError(f"cannot write {job.target}: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # ValueError: too large for the format
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise DiptychError(f"cannot write {job.target}: {reason}") from error
 
     outcomes: list[Outcome] = []
 
@@ -142,7 +146,8 @@ def translate_files(
                 for job, reason in group:
                     done(Outcome(job, str(reason)))
                 continue
-            while chunk := list(islice(group, batch)):
+            at_once = max(1, min(batch, PIXELS_AT_ONCE // (shape[0] * shape[1])))
+            while chunk := list(islice(group, at_once)):
                 pictures = [p for _, p in chunk if not isinstance(p, str)]
                 translated = translator.arrays(pictures, to)
                 for (job, _), picture in zip(chunk, translated, strict=True):

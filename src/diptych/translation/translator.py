@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.config import DomainConfig
-from diptych.data.decode import DamagedPictureError, flatten, read_picture
+from diptych.data.decode import DamagedPictureError, from_image, read_picture
 from diptych.data.pixels import PixelFormat, Pixels, resize, to_pil
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
@@ -138,7 +138,10 @@ class Translator:
         if isinstance(picture, Image.Image):
             if source.dtype != "uint8" or source.channels not in (1, 3):
                 raise UsageError(f"this model takes {source.describe()}: give an array or a path")
-            return flatten(picture, source.channels, self.info.background)
+            try:
+                return from_image(picture, source.channels, self.info.background)
+            except DamagedPictureError as error:
+                raise UsageError(f"cannot translate this PIL image: {error}") from error
         if isinstance(picture, np.ndarray):
             array = picture[..., None] if picture.ndim == 2 else picture
             if array.ndim != 3 or array.shape[2] != source.channels or array.dtype != source.dtype:

@@ -168,8 +168,6 @@ def test_native_tiff_shows_what_the_file_means(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "w.tif", places * 100, photometric="miniswhite")
     white_is_zero = read_picture(tmp_path / "w.tif", NATIVE)[..., 0]
     np.testing.assert_array_equal(white_is_zero, 255 - places * 100)
-        read_picture(tmp_path / "w.tif", NATIVE)[..., 0], 255 - places * 100
-    )
     rgba = np.full((2, 2, 4), (200, 0, 0, 0), np.uint8)
     rgba[0, 0, 3] = 255
     tifffile.imwrite(tmp_path / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])

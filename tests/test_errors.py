@@ -72,7 +72,7 @@ CASES = [
     (train("a", "b", "--channels", "7"), 2, ["1 or 3 channels", "native"]),
     (train("flat", "b", "--set", "a.depth=native"), 1, ["one value 0", "--range-a"]),
     (train("a", "b", "--set", "training=4"), 2, ["training is a section"]),
-    (train("a", "b", "--set", "training.device=[1]"), 2, ["training.device = [1]"]),
+    ([*train("a", "b"), "--set", "training.device=[1]"], 2, ["training.device = [1]"]),
     (train("a", "b", "--config", "odd.yaml"), 2, ["no preset '5'"]),
     ([*train("a", "b"), "--preprocess", "none", "--set", "discriminator.layers=4"], 2,
      ["too small"]),

@@ -10,13 +10,13 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from diptych.config import DomainConfig, Tree
-from diptych.data.domain import partners, read_for_looking
+from diptych.data.domain import partners
 from diptych.data.pixels import PixelFormat
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import FeatureName, make_feature_net
 from diptych.evaluation.pairs import parse_palette
-from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair
+from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair, read_heldout
 from diptych.evaluation.table import score_tables
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import load_model
@@ -122,13 +122,13 @@ def evaluate(
 
     def heldout(side: str, reading: DomainConfig, pixel_format: PixelFormat) -> Heldout:
         paths = [Path(path) for path in data[side]["heldout"]]
-        found = read_for_looking(paths, reading, pixel_format, config)
-        if not found:
+        found = read_heldout(paths, reading, pixel_format, config)
+        if not found.pictures:
             raise DiptychError(
                 f"none of the {len(paths)} held-out pictures of {side.upper()} can be read; the "
                 f"first should be {paths[0]}"
             )
-        return Heldout([path for path, _ in found], [p for _, p in found], pixel_format)
+        return found
 
     held_a = heldout("a", config.a, pair.info.a)
     held_b = heldout("b", config.b, pair.info.b)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from diptych.config import Config, DomainConfig
+from diptych.data.domain import read_for_looking
 from diptych.data.pixels import PixelFormat, Pixels, preview
 from diptych.errors import DiptychError
 from diptych.evaluation.distances import (
@@ -86,11 +88,19 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Heldout:
-    """The held-out pictures of a domain at the training size, at least one."""
+    """Held-out pictures of a domain at the training size."""
 
     paths: Sequence[Path]
     pictures: Sequence[Pixels]
     pixel_format: PixelFormat
+
+
+def read_heldout(
+    paths: Iterable[Path], reading: DomainConfig, pixel_format: PixelFormat, config: Config
+) -> Heldout:
+    """Those of the held-out pictures that can be read; perhaps none."""
+    found = read_for_looking(paths, reading, pixel_format, config)
+    return Heldout([path for path, _ in found], [picture for _, picture in found], pixel_format)
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,7 @@ def evaluate_pair(
     to_b: Wanted,
     to_a: Wanted,
 ) -> Evaluation:
-    """Translate the pictures of ``a`` and ``b`` both ways and score them."""
+    """Translate the pictures of ``a`` and ``b``, at least one each, both ways and score them."""
     known = {"a": _describe(a, net), "b": _describe(b, net)}
 
     def direction(

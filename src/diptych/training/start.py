@@ -18,11 +18,11 @@ from diptych.config import (
     read_preset,
     to_yaml,
 )
-from diptych.data.domain import Domain, Folders, data_folders, open_domains, read_for_looking
+from diptych.data.domain import Domain, Folders, data_folders, open_domains
 from diptych.device import choose_device
 from diptych.errors import UsageError
 from diptych.evaluation.features import make_feature_net
-from diptych.evaluation.scores import Heldout, Yardstick, make_yardstick
+from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
 from diptych.files import write_whole
 from diptych.training import distributed
 from diptych.training.run_folder import RunFolder, made_with
@@ -159,12 +159,11 @@ def _yardstick(config: Config, a: Domain, b: Domain, device: torch.device) -> Ya
     """What held-out pictures will be scored by. Raises DiptychError if they cannot be."""
     if not config.training.evaluate_every:
         return None
-    heldout = []
-    for domain, reading in ((a, config.a), (b, config.b)):
-        found = read_for_looking(domain.heldout, reading, domain.pixel_format, config)
-        paths, pictures = [path for path, _ in found], [picture for _, picture in found]
-        heldout.append(Heldout(paths, pictures, domain.pixel_format))
-    return make_yardstick(heldout[0], heldout[1], make_feature_net(None, device))
+    held_a, held_b = (
+        read_heldout(domain.heldout, reading, domain.pixel_format, config)
+        for domain, reading in ((a, config.a), (b, config.b))
+    )
+    return make_yardstick(held_a, held_b, make_feature_net(None, device))
 
 
 def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:

@@ -21,7 +21,7 @@ from diptych.files import explain_os_errors
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.training import checkpoint, distributed
 from diptych.training.average import keep_share, update_average
-from diptych.training.interrupt import InterruptedRunError, stop_on_signals
+from diptych.training.interrupt import InterruptedRunError, StopRequest, stop_on_signals
 from diptych.training.log import Log
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import sample_sheet
@@ -83,50 +83,46 @@ class Trainer:
 
     def train(self, watch: Watch | None = None) -> None:
         """Train to the end. Raises InterruptedRunError after saving when a signal says stop."""
-        training, state = self.config.training, self.state
-        leader = distributed.rank() == 0
-        log = Log(self.run, state.step) if leader else None
-        with stop_on_signals() as stop, explain_os_errors(f"write the run {self.run.path}"):
-            started, seconds_before, first_step = time.monotonic(), state.seconds, state.step
-            while self.progress() < 1:
-                self.step()
-                state.seconds = seconds_before + time.monotonic() - started
-                state.seconds, signal_number = distributed.agree(
-                    [state.seconds, float(stop.signal_number)], self.device
-                )
-                done = self.progress() >= 1
-                if state.step % training.log_every == 0 or done:
-                    self.losses = self._mean_losses()
-                    if log is not None:
-                        log.write(state.step, self._metrics())
-                if state.step % training.sample_every == 0 or done:
-                    self._sample(log)
-                if log is not None and self._scores_now(done):
-                    self._score(log)
-                every = (training.checkpoint_every, training.keep_every)
-                due = any(number and state.step % number == 0 for number in every)
-                if due or done or signal_number:
-                    self.save()
-                if watch is not None and leader:
-                    pace = (state.step - first_step) / (time.monotonic() - started)
-                    watch(
-                        Status(
-                            state.step,
-                            self.steps,
-                            self.progress(),
-                            state.seconds,
-                            pace,
-                            self.losses,
-                        )
-                    )
-                if signal_number and not done:
-                    raise InterruptedRunError(
-                        f"stopped at step {state.step}, all saved; go on with: "
-                        f"diptych train --run {self.run.path} --resume",
-                        int(signal_number),
-                    )
+        log = Log(self.run, self.state.step) if distributed.rank() == 0 else None
+        try:
+            with stop_on_signals() as stop, explain_os_errors(f"write the run {self.run.path}"):
+                self._loop(stop, log, watch)
+        finally:
             if log is not None:
                 log.close()
+
+    def _loop(self, stop: StopRequest, log: Log | None, watch: Watch | None) -> None:
+        training, state = self.config.training, self.state
+        started, seconds_before, first_step = time.monotonic(), state.seconds, state.step
+        while self.progress() < 1:
+            self.step()
+            state.seconds = seconds_before + time.monotonic() - started
+            state.seconds, signal_number = distributed.agree(
+                [state.seconds, float(stop.signal_number)], self.device
+            )
+            done = self.progress() >= 1
+            if state.step % training.log_every == 0 or done:
+                self.losses = self._mean_losses()
+                if log is not None:
+                    log.write(state.step, self._metrics())
+            if log is not None and (state.step % training.sample_every == 0 or done):
+                self._sample(log)
+            if log is not None and self._scores_now(done):
+                self._score(log)
+            every = (training.checkpoint_every, training.keep_every)
+            due = any(number and state.step % number == 0 for number in every)
+            if due or done or signal_number:
+                self.save()
+            if watch is not None and log is not None:
+                pace = (state.step - first_step) / (time.monotonic() - started)
+                progress, losses = self.progress(), self.losses
+                watch(Status(state.step, self.steps, progress, state.seconds, pace, losses))
+            if signal_number and not done:
+                raise InterruptedRunError(
+                    f"stopped at step {state.step}, all saved; go on with: "
+                    f"diptych train --run {self.run.path} --resume",
+                    int(signal_number),
+                )
 
     def progress(self) -> float:
         """0 at the start, 1 at the end: the schedules follow it."""
@@ -240,9 +236,7 @@ class Trainer:
             **self.losses,
         }
 
-    def _sample(self, log: Log | None) -> None:
-        if log is None:
-            return
+    def _sample(self, log: Log) -> None:
         config = self.config
         pictures_a, pictures_b = (
             read_for_looking(

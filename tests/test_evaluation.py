@@ -349,9 +349,12 @@ def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Comm
     assert last.to_b.distances.translations.kid.value == pytest.approx(lines[-1]["kid/to_b"])
     assert diptych("report", run).returncode == 0
     assert "KID x 1000, held-out pictures" in (run / "report.html").read_text()
+    assert "A to B: 8 translations" in (run / "report.html").read_text()
     longer = diptych("train", "--run", run, "--resume", "--steps", "24")
     assert longer.returncode == 0, longer.stderr
     assert [line["step"] for line in RunFolder(run).read_evaluations()] == [4, 8, 12, 16, 20, 24]
+    assert diptych("report", run).returncode == 0  # the evaluation is of an older model now
+    assert "A to B: 8 translations" not in (run / "report.html").read_text()
 
 
 def test_scoring_needs_pictures_to_score(towns: Path, tmp_path: Path, diptych: Command) -> None:

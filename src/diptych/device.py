@@ -16,12 +16,13 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises UsageError for a device that does not exist here.
     """
     if name == "auto":
-        mps = "mps" if torch.backends.mps.is_available() else "cpu"
-        name = "cuda" if torch.cuda.is_available() else mps
-    if name == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun each process has its own
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+        other = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else other
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            own = os.environ.get("LOCAL_RANK")  # torchrun gives each process its own GPU
+            device = torch.device("cuda", int(own) if own else torch.cuda.current_device())
         torch.empty(1, device=device)
         if device.type == "cuda":
             torch.cuda.set_device(device)

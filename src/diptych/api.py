@@ -132,12 +132,10 @@ def evaluate(
 
     held_a = heldout("a", config.a, pair.info.a)
     held_b = heldout("b", config.b, pair.info.b)
+    to_b, to_a = _wanted(b, held_a, held_b, paired), _wanted(a, held_b, held_a, paired)
     file = Path(inception_file) if inception_file is not None else None
     net = make_feature_net(features, where, file, classify=bool(a.classes or b.classes))
-    found = evaluate_pair(
-        pair, held_a, held_b, net, where,
-        _wanted(b, held_a, held_b, paired), _wanted(a, held_b, held_a, paired),
-    )  # fmt: skip
+    found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
     tables = [asdict(table) for table in score_tables(found)]
     with explain_os_errors(f"write {folder.evaluation}"):
         text = json.dumps({"tables": tables, "evaluation": asdict(found)}, indent=1)
@@ -148,16 +146,14 @@ def evaluate(
 def stored_evaluation(run: str | Path, features: FeatureName | None) -> Evaluation | None:
     """What ``evaluate`` wrote, if it is of the run's model and of these features (None: of any)."""
     folder = RunFolder(Path(run))
-    if not folder.evaluation.is_file():
+    stored = folder.read_evaluation(load_model(folder.model, choose_device("cpu")).info.step)
+    if stored is None:
         return None
     try:
-        stored = json.loads(folder.evaluation.read_text())["evaluation"]
-        found = TypeAdapter(Evaluation).validate_python(stored)
-    except (ValueError, KeyError):
-        return None  # cut short, or of another version
-    step = load_model(folder.model, choose_device("cpu")).info.step
-    current = found.step == step and features in (None, found.features)
-    return found if current else None
+        found = TypeAdapter(Evaluation).validate_python(stored["evaluation"])
+    except ValueError:
+        return None  # of another version of diptych
+    return found if features in (None, found.features) else None
 
 
 def _wanted(target: Target, source: Heldout, real: Heldout, paired: bool | None) -> Wanted:

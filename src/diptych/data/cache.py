@@ -98,17 +98,20 @@ def open_cache(
     root = cache_root()
     place = root / _key(folder, files, domain, data, multiple)
     with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
-        if not place.exists() or _some_read_now(_read(place), folder, domain, data):
-            root.mkdir(parents=True, exist_ok=True)
-            aside = place.with_name(f"{place.name}.{os.getpid()}.partial")
+        if place.exists():
+            cache = _read(place)
+            if not _some_read_now(cache, folder, domain, data):
+                return cache
+        root.mkdir(parents=True, exist_ok=True)
+        aside = place.with_name(f"{place.name}.{os.getpid()}.partial")
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            _build(aside, folder, files, domain, data, multiple, on_progress)
+            shutil.rmtree(place, ignore_errors=True)
+            with suppress(OSError):  # another process was faster
+                aside.rename(place)
+        finally:
             shutil.rmtree(aside, ignore_errors=True)
-            try:
-                _build(aside, folder, files, domain, data, multiple, on_progress)
-                shutil.rmtree(place, ignore_errors=True)
-                with suppress(OSError):  # another process was faster
-                    aside.rename(place)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
         return _read(place)
 
 

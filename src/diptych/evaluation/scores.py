@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from diptych.config import Config, DomainConfig
 from diptych.data.domain import read_for_looking
@@ -93,6 +93,11 @@ class Heldout:
     paths: Sequence[Path]
     pictures: Sequence[Pixels]
     pixel_format: PixelFormat
+
+    def tensors(self, device: torch.device) -> Iterator[Tensor]:
+        """One ``(1, C, H, W)`` tensor in [-1, 1] after the other: sizes may differ."""
+        for picture in self.pictures:
+            yield self.pixel_format.to_tensor(picture[None].copy()).to(device)
 
 
 def read_heldout(
@@ -204,8 +209,8 @@ class Yardstick:
     ) -> tuple[Interval, Interval]:
         """KID of the translations to B and to A."""
         with evaluation_mode(G_ab, G_ba), torch.inference_mode():
-            fakes_b, _ = _translate(G_ab, G_ba, self.a, self.b.pixel_format, device)
-            fakes_a, _ = _translate(G_ba, G_ab, self.b, self.a.pixel_format, device)
+            fakes_b = [self.b.pixel_format.to_pixels(G_ab(x))[0] for x in self.a.tensors(device)]
+            fakes_a = [self.a.pixel_format.to_pixels(G_ba(x))[0] for x in self.b.tensors(device)]
         made_b = _describe(Heldout(self.a.paths, fakes_b, self.b.pixel_format), self.net)
         made_a = _describe(Heldout(self.b.paths, fakes_a, self.a.pixel_format), self.net)
         return (
@@ -234,8 +239,7 @@ def _translate(
 ) -> tuple[list[Pixels], Likeness]:
     """The translations as stored pixels, and how like the sources their reconstructions are."""
     fakes, cycles = [], []
-    for picture in source.pictures:
-        x = source.pixel_format.to_tensor(picture[None].copy()).to(device)
+    for x in source.tensors(device):
         fake = there(x)
         fakes.append(target.to_pixels(fake)[0])
         cycles.append(likeness(back(fake), x))
@@ -247,11 +251,7 @@ def _identity(
 ) -> float | None:
     if target.pixel_format.channels != source.channels:
         return None
-    differences = []
-    for picture in target.pictures:
-        y = target.pixel_format.to_tensor(picture[None].copy()).to(device)
-        differences.append(float(l1(generator(y), y)))
-    return float(np.mean(differences))
+    return float(np.mean([float(l1(generator(y), y)) for y in target.tensors(device)]))
 
 
 def _paired(

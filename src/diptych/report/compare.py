@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from diptych.data.domain import read_for_looking
 from diptych.data.pixels import preview
 from diptych.errors import UsageError
@@ -93,8 +91,7 @@ def _grid(runs: Sequence[RunFolder], side: str, most: int) -> list[tuple[str, li
         found = read_for_looking(common[:most], reading, own, config)
         if not columns:
             columns.append({path.name: data_url(preview(p, own)) for path, p in found})
-        with torch.inference_mode():
-            fakes = [translator.arrays([p], "b" if side == "a" else "a")[0] for _, p in found]
+        fakes = [translator.arrays([p], "b" if side == "a" else "a")[0] for _, p in found]
         views = [data_url(preview(fake, other)) for fake in fakes]
         columns.append({path.name: view for (path, _), view in zip(found, views, strict=True)})
     return [(name, [column.get(name, "") for column in columns]) for name in columns[0]]

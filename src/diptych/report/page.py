@@ -101,16 +101,8 @@ def _tables(run: RunFolder, step: int) -> list[dict[str, Any]]:
     if (run.path / "scores.json").is_file():
         of_demo = json.loads((run.path / "scores.json").read_text())
         tables += [of_demo] if of_demo["step"] == step else []
-    evaluated = _evaluated(run, step)
+    evaluated = run.read_evaluation(step)
     return tables + evaluated["tables"] if evaluated else tables
-
-
-def _evaluated(run: RunFolder, step: int) -> dict[str, Any] | None:
-    """What ``diptych evaluate`` wrote, if the run has not been trained on since."""
-    if not run.evaluation.is_file():
-        return None
-    found: dict[str, Any] = json.loads(run.evaluation.read_text())
-    return found if found["evaluation"]["step"] == step else None
 
 
 def _charts(metrics: list[dict[str, float]]) -> list[str]:
@@ -164,7 +156,7 @@ def _best_and_worst(
     run: RunFolder, pair: GeneratorPair, config: Config, data: dict[str, Any]
 ) -> list[Section]:
     """What an evaluation found closest to real pictures, and farthest from them."""
-    evaluated = _evaluated(run, pair.info.step)
+    evaluated = run.read_evaluation(pair.info.step)
     if evaluated is None:
         return []
     found = evaluated["evaluation"]

@@ -134,6 +134,16 @@ class RunFolder:
         """One dictionary per scoring of held-out pictures (``training.evaluate_every``)."""
         return _read_lines(self.evaluations)
 
+    def read_evaluation(self, step: int) -> dict[str, Any] | None:
+        """What ``diptych evaluate`` wrote: tables and scores, if of the model of this step."""
+        if not self.evaluation.is_file():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(self.evaluation.read_text())
+            return found if found["evaluation"]["step"] == step else None
+        except (ValueError, KeyError):
+            return None  # cut short
+
 
 def _read_lines(path: Path) -> list[dict[str, float]]:
     """The lines of a JSON-lines file, or none; a last one that was cut short is left out."""

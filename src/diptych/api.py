@@ -119,6 +119,8 @@ def evaluate(
     folder, where = RunFolder(Path(run)), choose_device(device)
     config, data = folder.config(), folder.data()
     pair = load_model(folder.model, where)
+    if a != Target():
+        pair.towards("a")  # (says so if the model cannot)
 
     def heldout(side: str, reading: DomainConfig, pixel_format: PixelFormat) -> Heldout:
         paths = [Path(path) for path in data[side]["heldout"]]

@@ -16,7 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from diptych.errors import DiptychError, UsageError, nearest
 
 Norm = Literal["instance", "batch", "group", "none"]
-Upsample = Literal["transpose", "resize"]
+Downsample = Literal["stride", "antialias"]
+Upsample = Literal["transpose", "resize", "antialias"]
+Output = Literal["picture", "residual"]
+Method = Literal["cyclegan", "cut", "fastcut"]
 Adversarial = Literal["lsgan", "bce", "hinge", "wgangp"]
 Preprocess = Literal["resize-crop", "resize", "crop", "scale-width-crop", "none"]
 Schedule = Literal["constant", "linear", "cosine", "step", "plateau"]
@@ -42,7 +45,9 @@ class GeneratorConfig(Section):
     blocks: Annotated[int, Field(ge=0)] = 9  # residual blocks (resnet)
     levels: Annotated[int, Field(ge=2, le=10)] = 8  # halvings of the picture (unet)
     norm: Norm = "instance"
+    downsample: Downsample = "stride"
     upsample: Upsample = "transpose"
+    output: Output = "picture"  # residual: the network paints what is added to its input (resnet)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -52,7 +57,8 @@ class DiscriminatorConfig(Section):
     architecture: Literal["patch", "pixel"] = "patch"
     width: Count = 64
     layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
-    norm: Norm = "instance"
+    norm: Norm | Literal["spectral"] = "instance"
+    augment: bool = False  # shift and recolour what D sees, real and fake alike
 
 
 class LossConfig(Section):
@@ -60,14 +66,35 @@ class LossConfig(Section):
 
     adversarial: Adversarial = "lsgan"
     cycle: Weight = 10.0
+    cycle_end: Weight | None = None  # the weight moves linearly to this; None: it stays
+    cycle_features: Share = 0.0  # share of the cycle loss that compares D's features, not pixels
     identity: Weight = 5.0
+    identity_end: Weight | None = None
+    r1: Weight = 0.0  # weight of the squared slope of D at real pictures
     discriminator: Weight = 0.5  # the paper halves D's loss, so that D learns more slowly than G
+
+
+class ContrastConfig(Section):
+    """The comparison of patches in cut.py; the defaults are CUT's (Park et al., 2020)."""
+
+    source: Weight = 1.0  # weight of comparing a translation with its source
+    target: Weight = 1.0  # weight of comparing a translated picture of B with itself
+    flip: bool = False  # translate the mirrored source half of the time
+    patches: Count = 256  # of each layer and picture
+    width: Count = 256  # of the space they are compared in
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.07
+
+
+FASTCUT: dict[str, Any] = {"source": 10.0, "target": 0.0, "flip": True}  # (section 4.1)
 
 
 class OptimizerConfig(Section):
     """Adam and its learning rate, which follows the progress of the run from 0 to 1."""
 
     rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-4
+    discriminator_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = (
+        None  # None: rate
+    )
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     schedule: Schedule = "linear"
@@ -137,14 +164,31 @@ class Config(Section):
     """Everything a training needs to know."""
 
     preset: str = "paper"
+    method: Method = "cyclegan"  # cut, fastcut: one way only, from A to B
     a: DomainConfig = DomainConfig()
     b: DomainConfig = DomainConfig()
     data: DataConfig = DataConfig()
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     loss: LossConfig = LossConfig()
+    contrast: ContrastConfig = ContrastConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fastcut(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("method") == "fastcut":
+            return {**tree, "contrast": {**FASTCUT, **(tree.get("contrast") or {})}}
+        return tree
+
+    @model_validator(mode="after")
+    def _networks_fit(self) -> Config:
+        if self.method != "cyclegan" and self.generator.architecture != "resnet":
+            raise ValueError(f"method {self.method} needs generator.architecture resnet")
+        if self.generator.output != "picture" and self.generator.architecture != "resnet":
+            raise ValueError(f"generator.output {self.generator.output} needs architecture resnet")
+        return self
 
     @model_validator(mode="after")
     def _size_fits(self) -> Config:

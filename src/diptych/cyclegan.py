@@ -11,14 +11,15 @@ B. One step is: lower ``generator_loss`` by one Adam step on both generators, th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
-from diptych.losses import OBJECTIVES, gradient_penalty, l1
-from diptych.networks import initialise, make_discriminator, make_generator
+from diptych.losses import OBJECTIVES, gradient_penalty, l1, slope_penalty
+from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
+
+Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
+Fakes = dict[str, Tensor]  # translations by the domain that they claim to be in: "a" or "b"
 
 
 class CycleGAN(nn.Module):
@@ -44,71 +45,82 @@ class CycleGAN(nn.Module):
     def discriminators(self) -> nn.ModuleList:
         return nn.ModuleList([self.D_a, self.D_b])
 
+    def generator_loss(
+        self, a: Tensor, b: Tensor, weights: LossConfig
+    ) -> tuple[Tensor, Terms, Fakes]:
+        """The full objective of the generators (Zhu et al., 2017, eq. 3, and section 5.2).
 
-@dataclass(frozen=True)
-class Translations:
-    """What the generators made of one pair of batches."""
+        Per side: ``adversarial + cycle * L1 + identity * L1``; the loss is the sum of both sides.
+        Returns the loss, its terms, and the fakes for D to judge. The identity terms are there
+        only where A and B have the same number of channels.
+        """
+        G_ab, G_ba, D_a, D_b = self.G_ab, self.G_ba, self.D_a, self.D_b
+        adversarial = OBJECTIVES[weights.adversarial].generator
+        identity = weights.identity > 0 and a.shape[1] == b.shape[1]
+        join = self.joins_generator_batches
 
-    fake_a: Tensor
-    fake_b: Tensor
-    rec_a: Tensor
-    rec_b: Tensor
+        if identity:
+            fake_b, idt_b = both(G_ab, a, b, join)
+            fake_a, idt_a = both(G_ba, b, a, join)
+        else:
+            fake_b, fake_a = G_ab(a), G_ba(b)
+        rec_a, rec_b = G_ba(fake_b), G_ab(fake_a)
+
+        terms = {
+            "G_ab/adversarial": adversarial(D_b(fake_b)),  # eq. 1: fakes should pass as real
+            "G_ba/adversarial": adversarial(D_a(fake_a)),
+            "cycle_a": cycle_loss(D_a, rec_a, a, weights.cycle_features),
+            "cycle_b": cycle_loss(D_b, rec_b, b, weights.cycle_features),
+        }
+        if identity:  # section 5.2: what is in the target domain already should stay as it is
+            terms["identity_a"] = l1(idt_a, a)
+            terms["identity_b"] = l1(idt_b, b)
+
+        loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
+        loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
+        if identity:
+            loss = loss + weights.identity * (terms["identity_a"] + terms["identity_b"])
+        return loss, terms, {"a": fake_a, "b": fake_b}
+
+    def discriminator_loss(
+        self, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig
+    ) -> tuple[Tensor, Terms]:
+        """What the discriminators minimise: real pictures pass, fakes do not (eq. 1).
+
+        The fakes come from the history of past ones and carry no gradient. Returns the loss (the
+        sum of both sides times ``weights.discriminator``) and its terms.
+        """
+        join = self.joins_discriminator_batches
+        terms = {
+            "D_a": judging_loss(self.D_a, a, fakes["a"], weights, join),
+            "D_b": judging_loss(self.D_b, b, fakes["b"], weights, join),
+        }
+        return weights.discriminator * (terms["D_a"] + terms["D_b"]), terms
 
 
-def generator_loss(
-    model: CycleGAN, a: Tensor, b: Tensor, weights: LossConfig
-) -> tuple[Tensor, dict[str, Tensor], Translations]:
-    """The full objective of the generators (Zhu et al., 2017, eq. 3, and section 5.2).
+def cycle_loss(D: Discriminator, rec: Tensor, x: Tensor, in_features: float) -> Tensor:
+    """There and back again (eq. 2): mean|rec - x|.
 
-    Per side: ``adversarial + cycle * L1 + identity * L1``; the loss is the sum of both sides.
-    Returns the loss, its unweighted terms by name, and the translations for D to judge.
-    The identity terms are there only where A and B have the same number of channels.
+    A share ``in_features`` of it compares what D sees in the two instead of their pixels, so that
+    texture need not return pixel by pixel (Wang & Lin, 2018, "CycleGAN with better cycles").
     """
-    G_ab, G_ba, D_a, D_b = model.G_ab, model.G_ba, model.D_a, model.D_b
-    adversarial = OBJECTIVES[weights.adversarial].generator
-    identity = weights.identity > 0 and a.shape[1] == b.shape[1]
-    join = model.joins_generator_batches
-
-    if identity:
-        fake_b, idt_b = both(G_ab, a, b, join)
-        fake_a, idt_a = both(G_ba, b, a, join)
-    else:
-        fake_b, fake_a = G_ab(a), G_ba(b)
-    rec_a, rec_b = G_ba(fake_b), G_ab(fake_a)
-
-    terms = {
-        "G_ab/adversarial": adversarial(D_b(fake_b)),  # eq. 1: fakes should pass as real
-        "G_ba/adversarial": adversarial(D_a(fake_a)),
-        "cycle_a": l1(rec_a, a),  # eq. 2: there and back again
-        "cycle_b": l1(rec_b, b),
-    }
-    if identity:  # section 5.2: what is in the target domain already should stay as it is
-        terms["identity_a"] = l1(idt_a, a)
-        terms["identity_b"] = l1(idt_b, b)
-
-    loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
-    loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
-    if identity:
-        loss = loss + weights.identity * (terms["identity_a"] + terms["identity_b"])
-    return loss, terms, Translations(fake_a, fake_b, rec_a, rec_b)
+    if in_features == 0:
+        return l1(rec, x)
+    with torch.no_grad():
+        seen = D.features(x)
+    return torch.lerp(l1(rec, x), l1(D.features(rec), seen), in_features)
 
 
-def discriminator_loss(
-    model: CycleGAN, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor, weights: LossConfig
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the discriminators minimise: real pictures pass, fakes do not (eq. 1).
-
-    The fakes come from the history of past ones and carry no gradient. Returns the loss (the sum
-    of both sides times ``weights.discriminator``) and its unweighted terms by name.
-    """
-    objective = OBJECTIVES[weights.adversarial].discriminator
-    terms = {}
-    for name, D, real, fake in (("D_a", model.D_a, a, fake_a), ("D_b", model.D_b, b, fake_b)):
-        loss = objective(*both(D, real, fake, model.joins_discriminator_batches))
-        if weights.adversarial == "wgangp":
-            loss = loss + gradient_penalty(D, real, fake)
-        terms[name] = loss
-    return weights.discriminator * (terms["D_a"] + terms["D_b"]), terms
+def judging_loss(
+    D: Discriminator, real: Tensor, fake: Tensor, weights: LossConfig, join: bool
+) -> Tensor:
+    """The loss of one discriminator, with the penalties on its slope that ``weights`` ask for."""
+    loss = OBJECTIVES[weights.adversarial].discriminator(*both(D, real, fake, join))
+    if weights.adversarial == "wgangp":
+        loss = loss + gradient_penalty(D, real, fake)
+    if weights.r1 > 0:
+        loss = loss + weights.r1 * slope_penalty(D, real)
+    return loss
 
 
 def both(net: nn.Module, x: Tensor, y: Tensor, join: bool) -> tuple[Tensor, Tensor]:

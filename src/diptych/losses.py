@@ -75,6 +75,13 @@ def gradient_penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     return PENALTY_WEIGHT * (steepness - 1).square().mean()
 
 
+def slope_penalty(D: nn.Module, real: Tensor) -> Tensor:
+    """mean |dD/dx|^2 / 2 at real pictures ``(N, C, H, W)`` (R1; Mescheder et al., 2018, eq. 9)."""
+    x = real.detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
+    return slope.square().flatten(1).sum(dim=1).mean() / 2
+
+
 def l1(x: Tensor, y: Tensor) -> Tensor:
     """mean|x - y|, over everything."""
     return (x - y).abs().mean()

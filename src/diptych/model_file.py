@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -15,11 +15,12 @@ from torch import nn
 
 from diptych.config import GeneratorConfig, Preprocess
 from diptych.data.pixels import PixelFormat
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, UsageError
 from diptych.files import write_whole
 from diptych.networks import make_generator
 
 FORMAT = 1
+Side = Literal["a", "b"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,43 @@ class ModelInfo:
     background: str
     step: int
 
+    def formats(self, to: Side) -> tuple[PixelFormat, PixelFormat]:
+        """The pixel formats of the source and the target when translating to domain ``to``."""
+        return (self.a, self.b) if to == "b" else (self.b, self.a)
+
 
 @dataclass(frozen=True)
 class GeneratorPair:
-    """``G_ab`` and ``G_ba``, ready to use."""
+    """``G_ab`` and ``G_ba``, ready to use. A model made by CUT has no way back: G_ba is None."""
 
     G_ab: nn.Module
-    G_ba: nn.Module
+    G_ba: nn.Module | None
     info: ModelInfo
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The generators that there are."""
+        return (self.G_ab,) if self.G_ba is None else (self.G_ab, self.G_ba)
+
+    @property
+    def ways(self) -> tuple[Side, ...]:
+        """The domains that it can translate to."""
+        return ("b",) if self.G_ba is None else ("b", "a")
+
+    def towards(self, to: Side) -> nn.Module:
+        """The generator that translates to domain ``to``. Raises UsageError if there is none."""
+        if to == "b":
+            return self.G_ab
+        if self.G_ba is None:
+            raise UsageError(
+                "this model translates from A to B only (it was trained with the method cut or "
+                "fastcut): for the other way train one with the folders exchanged"
+            )
+        return self.G_ba
+
+    def back_from(self, to: Side) -> nn.Module | None:
+        """The generator that reconstructs what ``towards(to)`` has translated, if there is one."""
+        return self.G_ba if to == "b" else self.G_ab
 
 
 def save_model(path: Path, pair: GeneratorPair) -> None:
@@ -49,6 +79,7 @@ def save_model(path: Path, pair: GeneratorPair) -> None:
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, network in (("G_ab", pair.G_ab), ("G_ba", pair.G_ba))
+        if network is not None
         for key, value in network.state_dict().items()
     }
     info: dict[str, Any] = asdict(pair.info)
@@ -81,18 +112,19 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
         fields["generator"] = GeneratorConfig.model_validate(fields["generator"])
         fields["a"], fields["b"] = PixelFormat(**fields["a"]), PixelFormat(**fields["b"])
         info = ModelInfo(**fields)
-        networks = []
+        networks: dict[str, nn.Module] = {}
         for name, before, after in (("G_ab", info.a, info.b), ("G_ba", info.b, info.a)):
-            with torch.device("meta"):
-                network = make_generator(info.generator, before.channels, after.channels)
             own = {
                 key.removeprefix(f"{name}."): value
                 for key, value in tensors.items()
                 if key.startswith(f"{name}.")
             }
-            network.load_state_dict(own, assign=True)
-            networks.append(network.to(device).eval())
+            if not own and name == "G_ba":
+                continue
+            network = make_generator(info.generator, before.channels, after.channels)
+            network.load_state_dict(own)
+            networks[name] = network.to(device).eval()
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         first_line = (str(error).splitlines() or ["unreadable"])[0]
         raise DiptychError(f"{path} is damaged: {first_line}") from error
-    return GeneratorPair(networks[0], networks[1], info)
+    return GeneratorPair(networks["G_ab"], networks.get("G_ba"), info)

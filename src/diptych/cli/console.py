@@ -130,10 +130,12 @@ def describe(status: Status) -> str:
     text = f"step {status.step}, {status.steps_per_second:.2g}/s, {duration(left)} left"
     losses = status.losses
     if losses:
-        cycle = (losses["cycle_a"] + losses["cycle_b"]) / 2
-        G = (losses["G_ab/adversarial"] + losses["G_ba/adversarial"]) / 2
-        D = (losses["D_a"] + losses["D_b"]) / 2
-        text += f", cycle {cycle:.3f}, G {G:.2f}, D {D:.2f}"
+        for name, start, digits in (
+            ("cycle", "cycle", 3), ("contrast", "contrast", 3), ("G", "G_", 2), ("D", "D_", 2)
+        ):  # fmt: skip
+            values = [value for key, value in losses.items() if key.startswith(start)]
+            if values:
+                text += f", {name} {sum(values) / len(values):.{digits}f}"
     return text
 
 

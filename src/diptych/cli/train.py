@@ -24,6 +24,10 @@ def train(
     config: Annotated[
         Optional[Path], typer.Option(help="YAML file of settings, on top of the preset.")
     ] = None,
+    method: Annotated[
+        Optional[str],
+        typer.Option(help="cyclegan (both ways), or cut, fastcut: from A to B only, lighter."),
+    ] = None,
     steps: Annotated[Optional[int], typer.Option(help="Length in steps ...")] = None,
     epochs: Annotated[
         Optional[int], typer.Option(help="... in passes over the larger domain ...")
@@ -85,6 +89,7 @@ def train(
     length = _given(steps=steps, epochs=epochs, minutes=minutes)
     domain = _given(channels=channels, depth=depth)
     settings: dict[str, Any] = {
+        **_given(method=method),
         "data": _given(
             size=size, preprocess=preprocess, background=background, strict=strict or None
         ),

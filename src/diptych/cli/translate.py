@@ -29,6 +29,7 @@ def translate(
     """Translate pictures with a trained model."""
     from diptych.cli.console import note, progress_bar, say
     from diptych.errors import DiptychError, UsageError, nearest
+    from diptych.model_file import Side
     from diptych.translation.files import (
         Outcome,
         check_format,
@@ -36,7 +37,7 @@ def translate(
         plan,
         translate_files,
     )
-    from diptych.translation.translator import Side, load
+    from diptych.translation.translator import load
 
     if to not in ("a", "b"):
         raise UsageError(f"--to {to!r}: {nearest(to, ['a', 'b'])}")
@@ -44,6 +45,7 @@ def translate(
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
     translator = load(run, device)
+    translator.pair.towards(side)  # (a model of one way says so before it looks for pictures)
     _, target = translator.formats(side)
     ending = (
         (format_ or default_format(target)).lower().replace("jpeg", "jpg").replace("tiff", "tif")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from diptych.evaluation.pairs import (
     palette_scores,
 )
 from diptych.losses import l1
-from diptych.model_file import GeneratorPair
+from diptych.model_file import GeneratorPair, Side
 from diptych.networks.blocks import evaluation_mode
 
 FEWEST = 8  # pictures of each set, for distances between sets: its halves need 3 neighbours each
@@ -64,11 +63,11 @@ class Distances:
 class Direction:
     """Scores of translating one way."""
 
-    to: Literal["a", "b"]
+    to: Side
     pictures: int  # that were translated
     targets: int  # real ones of the target domain
     distances: Distances | None  # None for fewer than FEWEST pictures
-    cycle: Likeness  # of the reconstructions to the source pictures
+    cycle: Likeness | None  # of the reconstructions to the source pictures, where there are any
     identity_l1: float | None  # mean|G(y) - y| over the target's pictures; None if it cannot be
     paired: Likeness | None  # of the translations to the true ones
     palette: PaletteScores | None
@@ -83,7 +82,12 @@ class Evaluation:
     features: str
     frechet_name: str  # FID, where it may be called that
     to_b: Direction
-    to_a: Direction
+    to_a: Direction | None  # None for a model that translates one way only
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Those that there are."""
+        return (self.to_b,) if self.to_a is None else (self.to_b, self.to_a)
 
 
 @dataclass(frozen=True)
@@ -126,14 +130,12 @@ def evaluate_pair(
     to_b: Wanted,
     to_a: Wanted,
 ) -> Evaluation:
-    """Translate the pictures of ``a`` and ``b``, at least one each, both ways and score them."""
+    """Translate the pictures of ``a`` and ``b``, at least one each, and score them."""
     known = {"a": _describe(a, net), "b": _describe(b, net)}
 
-    def direction(
-        to: Literal["a", "b"], there: nn.Module, back: nn.Module, wanted: Wanted
-    ) -> Direction:
+    def direction(to: Side, wanted: Wanted) -> Direction:
         source, target = (a, b) if to == "b" else (b, a)
-        fakes, cycle = _translate(there, back, source, target.pixel_format, device)
+        fakes, cycle = _translate(pair, to, source, target.pixel_format, device)
         distances = None
         if min(len(source.pictures), len(target.pictures)) >= FEWEST:
             translated = _describe(Heldout(source.paths, fakes, target.pixel_format), net)
@@ -146,19 +148,19 @@ def evaluate_pair(
             len(target.pictures),
             distances,
             cycle,
-            _identity(there, target, source.pixel_format, device),
+            _identity(pair.towards(to), target, source.pixel_format, device),
             _paired(fakes, wanted.truths, target.pixel_format),
             _palette(fakes, wanted),
         )
 
-    with evaluation_mode(pair.G_ab, pair.G_ba), torch.inference_mode():
+    with evaluation_mode(*pair.networks), torch.inference_mode():
         return Evaluation(
             pair.info.step,
             pair.info.size,
             net.name,
             net.frechet_name,
-            direction("b", pair.G_ab, pair.G_ba, to_b),
-            direction("a", pair.G_ba, pair.G_ab, to_a),
+            direction("b", to_b),
+            direction("a", to_a) if "a" in pair.ways else None,
         )
 
 
@@ -204,19 +206,18 @@ class Yardstick:
     real_a: Described
     real_b: Described
 
-    def kid_both_ways(
-        self, G_ab: nn.Module, G_ba: nn.Module, device: torch.device
-    ) -> tuple[Interval, Interval]:
-        """KID of the translations to B and to A."""
-        with evaluation_mode(G_ab, G_ba), torch.inference_mode():
-            fakes_b = [self.b.pixel_format.to_pixels(G_ab(x))[0] for x in self.a.tensors(device)]
-            fakes_a = [self.a.pixel_format.to_pixels(G_ba(x))[0] for x in self.b.tensors(device)]
-        made_b = _describe(Heldout(self.a.paths, fakes_b, self.b.pixel_format), self.net)
-        made_a = _describe(Heldout(self.b.paths, fakes_a, self.a.pixel_format), self.net)
-        return (
-            kid(made_b.features, self.real_b.features),
-            kid(made_a.features, self.real_a.features),
-        )
+    def kid(self, pair: GeneratorPair, device: torch.device) -> dict[Side, Interval]:
+        """KID of the translations, by the domain that they are translated to."""
+        found: dict[Side, Interval] = {}
+        with evaluation_mode(*pair.networks), torch.inference_mode():
+            for to in pair.ways:
+                source, target = (self.a, self.b) if to == "b" else (self.b, self.a)
+                G, stored = pair.towards(to), target.pixel_format
+                fakes = [stored.to_pixels(G(x))[0] for x in source.tensors(device)]
+                made = _describe(Heldout(source.paths, fakes, stored), self.net)
+                real = self.real_b if to == "b" else self.real_a
+                found[to] = kid(made.features, real.features)
+        return found
 
 
 def make_yardstick(a: Heldout, b: Heldout, net: FeatureNet) -> Yardstick:
@@ -235,15 +236,17 @@ def _describe(heldout: Heldout, net: FeatureNet) -> Described:
 
 
 def _translate(
-    there: nn.Module, back: nn.Module, source: Heldout, target: PixelFormat, device: torch.device
-) -> tuple[list[Pixels], Likeness]:
+    pair: GeneratorPair, to: Side, source: Heldout, target: PixelFormat, device: torch.device
+) -> tuple[list[Pixels], Likeness | None]:
     """The translations as stored pixels, and how like the sources their reconstructions are."""
+    there, back = pair.towards(to), pair.back_from(to)
     fakes, cycles = [], []
     for x in source.tensors(device):
         fake = there(x)
         fakes.append(target.to_pixels(fake)[0])
-        cycles.append(likeness(back(fake), x))
-    return fakes, mean_likeness(cycles)
+        if back is not None:
+            cycles.append(likeness(back(fake), x))
+    return fakes, mean_likeness(cycles) if cycles else None
 
 
 def _identity(

@@ -22,7 +22,7 @@ class ScoreTable:
 def score_tables(evaluation: Evaluation) -> list[ScoreTable]:
     """Both directions: sets of pictures first, then pictures one by one."""
     tables = []
-    for direction in (evaluation.to_b, evaluation.to_a):
+    for direction in evaluation.directions:
         tables += [_sets(evaluation, direction), _pictures(direction)]
         if direction.palette is not None:
             tables.append(_palette(direction, direction.palette))
@@ -63,7 +63,9 @@ def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
 
 
 def _pictures(direction: Direction) -> ScoreTable:
-    rows = [["there and back", *_likeness(direction.cycle)]]
+    rows = []
+    if direction.cycle is not None:
+        rows.append(["there and back", *_likeness(direction.cycle)])
     if direction.identity_l1 is not None:
         rows.append(["of the target already", f"{direction.identity_l1:.4f}", "", ""])
     if direction.paired is not None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.config import Norm, Upsample
+from diptych.config import Downsample, Norm, Upsample
 
 NormLayer = Callable[[int], nn.Module]
 
@@ -69,19 +70,56 @@ class ResidualBlock(nn.Module):
         return x + correction
 
 
+class BlurDown(nn.Module):
+    """Halves height and width: a binomial 3x3 filter, then every second pixel (Zhang, 2019).
+
+    The filter takes out what the coarser grid cannot hold, so that a picture moved by one pixel
+    gives nearly the same features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        row = torch.tensor([1.0, 2.0, 1.0]) / 4
+        kernel = torch.outer(row, row).expand(channels, 1, 3, 3).contiguous()
+        self.register_buffer("kernel", kernel, persistent=False)
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.get_buffer("kernel").to(x.dtype)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), kernel, stride=2, groups=self.channels)
+
+
+def downsample(
+    kind: Downsample, channels_in: int, channels_out: int, norm: NormLayer
+) -> nn.Sequential:
+    """Convolution, norm and ReLU that halve height and width.
+
+    ``stride`` is the paper's convolution, which skips every second place; ``antialias`` keeps all
+    and blurs before it skips, at four times the cost of the convolution.
+    """
+    stride = 2 if kind == "stride" else 1
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1),
+        norm(channels_out),
+        nn.ReLU(inplace=True),
+        *([BlurDown(channels_out)] if kind == "antialias" else []),
+    )
+
+
 def upsample(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
     """A layer that doubles height and width.
 
     ``transpose`` is the paper's stride-2 transposed convolution. Its 3x3 window covers output
     pixels unevenly, which can show as a checkerboard; ``resize`` (nearest neighbour, then a plain
-    convolution) covers all alike (Odena et al., 2016).
+    convolution) covers all alike (Odena et al., 2016); ``antialias`` does the same with bilinear
+    interpolation in place of the nearest neighbour.
     """
     if kind == "transpose":
         return nn.ConvTranspose2d(
             channels_in, channels_out, 3, stride=2, padding=1, output_padding=1
         )
     return nn.Sequential(
-        nn.Upsample(scale_factor=2, mode="nearest"),
+        nn.Upsample(scale_factor=2, mode="nearest" if kind == "resize" else "bilinear"),
         nn.ReflectionPad2d(1),
         nn.Conv2d(channels_in, channels_out, 3),
     )

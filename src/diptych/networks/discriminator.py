@@ -3,74 +3,84 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from diptych.config import DiscriminatorConfig
+from diptych.networks.augment import augment
 from diptych.networks.blocks import NormLayer, full_precision, norm_layer
 
 
-class PatchDiscriminator(nn.Module):
+class Discriminator(nn.Module):
+    """``layers``, whose last makes the verdicts. No sigmoid: the objectives take raw verdicts.
+
+    While training, ``augments`` lets it see pictures shifted and recoloured at random.
+    """
+
+    def __init__(self, layers: list[nn.Module], augments: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*layers)
+        self.augments = augments
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.augments and self.training:
+            x = augment(x)
+        return full_precision(self.body(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer judges by: ``(N, channels, H', W')``, of the pictures as they are."""
+        return full_precision(self.body[:-1](x))
+
+
+def patch_layers(channels: int, width: int, layers: int, norm: NormLayer) -> list[nn.Module]:
     """PatchGAN (Isola et al., 2017): one verdict per overlapping patch, not one per picture.
 
     A patch is all that one output number can see: 70 x 70 pixels with ``layers = 3`` (five
     convolutions 4x4, the first three of stride 2), 34 with 2, 16 with 1. Judging patches asks for
     the right texture and leaves the composition to the cycle loss; it also works at any size.
-    There is no sigmoid: the objectives in ``losses.py`` take raw verdicts.
 
     Input ``(N, channels, H, W)``; output ``(N, 1, H / 2**layers - 2, W / 2**layers - 2)``.
     """
-
-    def __init__(self, channels: int, width: int, layers: int, norm: NormLayer) -> None:
-        super().__init__()
-        body: list[nn.Module] = [
-            nn.Conv2d(channels, width, 4, stride=2, padding=1),
+    body: list[nn.Module] = [
+        nn.Conv2d(channels, width, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2, inplace=True),
+    ]
+    before = width
+    for layer in range(1, layers + 1):
+        after = width * min(2**layer, 8)
+        stride = 2 if layer < layers else 1
+        body += [
+            nn.Conv2d(before, after, 4, stride=stride, padding=1),
+            norm(after),
             nn.LeakyReLU(0.2, inplace=True),
         ]
-        before = width
-        for layer in range(1, layers + 1):
-            after = width * min(2**layer, 8)
-            stride = 2 if layer < layers else 1
-            body += [
-                nn.Conv2d(before, after, 4, stride=stride, padding=1),
-                norm(after),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
-            before = after
-        body.append(nn.Conv2d(before, 1, 4, padding=1))
-        self.body = nn.Sequential(*body)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return full_precision(self.body(x))
+        before = after
+    return [*body, nn.Conv2d(before, 1, 4, padding=1)]
 
 
-class PixelDiscriminator(nn.Module):
+def pixel_layers(channels: int, width: int, norm: NormLayer) -> list[nn.Module]:
     """A PatchGAN whose patch is one pixel (Isola et al., 2017): it judges colours only.
 
     Input ``(N, channels, H, W)``; output ``(N, 1, H, W)``.
     """
-
-    def __init__(self, channels: int, width: int, norm: NormLayer) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, width, 1),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(width, 2 * width, 1),
-            norm(2 * width),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(2 * width, 1, 1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return full_precision(self.body(x))
+    return [
+        nn.Conv2d(channels, width, 1),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(width, 2 * width, 1),
+        norm(2 * width),
+        nn.LeakyReLU(0.2, inplace=True),
+        nn.Conv2d(2 * width, 1, 1),
+    ]
 
 
-def make_discriminator(config: DiscriminatorConfig, channels: int) -> nn.Module:
+def make_discriminator(config: DiscriminatorConfig, channels: int) -> Discriminator:
     """Build the discriminator that ``config`` describes, with PyTorch's default weights."""
-    norm = norm_layer(config.norm)
+    norm = norm_layer("none" if config.norm == "spectral" else config.norm)
     if config.architecture == "pixel":
-        return PixelDiscriminator(channels, config.width, norm)
-    return PatchDiscriminator(channels, config.width, config.layers, norm)
-
-
-def smallest_size(config: DiscriminatorConfig) -> int:
-    """The smallest height or width, in pixels, that yields at least one verdict."""
-    return 1 if config.architecture == "pixel" else 3 * 2**config.layers
+        layers = pixel_layers(channels, config.width, norm)
+    else:
+        layers = patch_layers(channels, config.width, config.layers, norm)
+    if config.norm == "spectral":  # bounds each layer's slope by 1 (Miyato et al., 2018)
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                spectral_norm(layer)
+    return Discriminator(layers, config.augment)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diptych.config import GeneratorConfig, Upsample
-from diptych.networks.blocks import NormLayer, ResidualBlock, full_precision, norm_layer, upsample
+from diptych.config import Downsample, GeneratorConfig, Output, Upsample
+from diptych.networks.blocks import (
+    NormLayer,
+    ResidualBlock,
+    downsample,
+    full_precision,
+    norm_layer,
+    upsample,
+)
 
 
 class ResnetGenerator(nn.Module):
@@ -28,21 +35,20 @@ class ResnetGenerator(nn.Module):
         width: int,
         blocks: int,
         norm: NormLayer,
+        down: Downsample,
         up: Upsample,
+        output: Output,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.output = output
         self.encode = nn.Sequential(
             nn.ReflectionPad2d(3),
             nn.Conv2d(channels_in, width, 7),
             norm(width),
             nn.ReLU(inplace=True),
-            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
-            norm(2 * width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1),
-            norm(4 * width),
-            nn.ReLU(inplace=True),
+            *downsample(down, width, 2 * width, norm),
+            *downsample(down, 2 * width, 4 * width, norm),
         )
         self.transform = nn.Sequential(
             *(ResidualBlock(4 * width, norm, dropout) for _ in range(blocks))
@@ -56,11 +62,41 @@ class ResnetGenerator(nn.Module):
             nn.ReLU(inplace=True),
             nn.ReflectionPad2d(3),
             nn.Conv2d(width, channels_out, 7),
-            nn.Tanh(),
         )
 
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What CUT compares pictures by (Park et al., 2020, appendix B), each ``(N, C, H', W')``.
+
+        The pixels, both halving convolutions, the first and the fifth residual block (or the last,
+        if there are fewer).
+        """
+        layers = [x]
+        for layer in self.encode:
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d):
+                layers.append(x)
+        del layers[1]  # the first convolution does not halve
+        blocks = list(self.transform)[:5]
+        for block in blocks:
+            x = block(x)
+            if block in (blocks[0], blocks[-1]):
+                layers.append(x)
+        return layers
+
+    def feature_channels(self) -> list[int]:
+        """How many channels each layer of ``features`` has."""
+        first = self.encode[1]
+        assert isinstance(first, nn.Conv2d)
+        blocks = min(2, len(self.transform))
+        width = first.out_channels
+        return [first.in_channels, 2 * width, 4 * width, *[4 * width] * blocks]
+
     def forward(self, x: Tensor) -> Tensor:
-        return full_precision(self.decode(self.transform(self.encode(x))))
+        painted = full_precision(self.decode(self.transform(self.encode(x))))
+        if self.output == "picture":
+            return painted.tanh()
+        changed = x + painted
+        return changed if self.training else changed.clamp(-1, 1)  # (a clamp stops gradients)
 
 
 class UnetGenerator(nn.Module):
@@ -129,24 +165,33 @@ def _unet_up(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
 
 def make_generator(config: GeneratorConfig, channels_in: int, channels_out: int) -> nn.Module:
     """Build the generator that ``config`` describes, with PyTorch's default weights."""
-    norm = norm_layer(config.norm)
-    if config.architecture == "unet":
-        return UnetGenerator(
-            channels_in,
-            channels_out,
-            config.width,
-            config.levels,
-            norm,
-            config.upsample,
-            config.dropout,
-        )
+    if config.architecture == "resnet":
+        return make_resnet_generator(config, channels_in, channels_out)
+    return UnetGenerator(
+        channels_in,
+        channels_out,
+        config.width,
+        config.levels,
+        norm_layer(config.norm),
+        config.upsample,
+        config.dropout,
+    )
+
+
+def make_resnet_generator(
+    config: GeneratorConfig, channels_in: int, channels_out: int
+) -> ResnetGenerator:
+    """Build the ResNet generator that ``config`` describes, with PyTorch's default weights."""
+    same = channels_in == channels_out  # otherwise nothing of the source can be kept
     return ResnetGenerator(
         channels_in,
         channels_out,
         config.width,
         config.blocks,
-        norm,
+        norm_layer(config.norm),
+        config.downsample,
         config.upsample,
+        config.output if same else "picture",
         config.dropout,
     )
 

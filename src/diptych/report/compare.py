@@ -11,6 +11,7 @@ from diptych.errors import UsageError
 from diptych.evaluation.scores import Direction, Evaluation
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
+from diptych.model_file import Side
 from diptych.report.page import data_url, template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.translator import load
@@ -37,16 +38,19 @@ def comparison_tables(
         rows = []
         for run, evaluation in zip(runs, evaluations, strict=True):
             direction = evaluation.to_b if name == "A to B" else evaluation.to_a
+            if direction is None:  # CUT
+                continue
             seconds = max((line["seconds"] for line in run.read_metrics()), default=0.0)
             facts = [str(run.path), f"{evaluation.step:,}", f"{seconds / 60:.0f}"]
             facts.append(str(evaluation.size))
             rows.append(facts + _scores(direction))
-        tables.append(ScoreTable(name, columns, rows, note))
+        if rows:
+            tables.append(ScoreTable(name, columns, rows, note))
     return tables
 
 
 def _scores(direction: Direction) -> list[str]:
-    cycle = f"{direction.cycle.l1:.4f}"
+    cycle = f"{direction.cycle.l1:.4f}" if direction.cycle is not None else ""
     if direction.distances is None:
         return ["too few", "", "", "", "", cycle]
     found = direction.distances.translations
@@ -68,30 +72,38 @@ def write_comparison(
     Pictures that not every run holds out are left away: a run may have learned from them. Raises
     DiptychError if the page cannot be written.
     """
-    grids = [
-        (f"{side.upper()} to {other.upper()}", _grid(runs, side, pictures))
-        for side, other in (("a", "b"), ("b", "a"))
-    ]
-    names = [str(run.path) for run in runs]
-    page = template("compare.html.j2").render(tables=tables, names=names, grids=grids)
+    ways: tuple[tuple[str, Side], ...] = (("A to B", "b"), ("B to A", "a"))
+    grids = [(title, *_grid(runs, to, pictures)) for title, to in ways]
+    page = template("compare.html.j2").render(runs=len(runs), tables=tables, grids=grids)
     with explain_os_errors(f"write the comparison {out}"):
         write_whole(out, page)
     return out
 
 
-def _grid(runs: Sequence[RunFolder], side: str, most: int) -> list[tuple[str, list[str]]]:
-    """Rows of a picture's name and data URLs: the picture, then each run's translation."""
+def _grid(
+    runs: Sequence[RunFolder], to: Side, most: int
+) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """The runs that translate to domain ``to``, and rows of a picture's name and data URLs.
+
+    First in a row stands the picture, then each run's translation.
+    """
+    side = "a" if to == "b" else "b"
     first, *others = (run.data()[side]["heldout"] for run in runs)
     common = [Path(path) for path in first if all(path in other for other in others)]
+    names: list[str] = []
     columns: list[dict[str, str]] = []
     for run in runs:
         config, translator = run.config(), load(run.path, "cpu")
-        own, other = translator.formats("b" if side == "a" else "a")
+        if to not in translator.pair.ways:
+            continue
+        own, other = translator.formats(to)
         reading = config.a if side == "a" else config.b
         found = read_for_looking(common[:most], reading, own, config)
         if not columns:
             columns.append({path.name: data_url(preview(p, own)) for path, p in found})
-        fakes = [translator.arrays([p], "b" if side == "a" else "a")[0] for _, p in found]
+        fakes = [translator.arrays([p], to)[0] for _, p in found]
         views = [data_url(preview(fake, other)) for fake in fakes]
+        names.append(str(run.path))
         columns.append({path.name: view for (path, _), view in zip(found, views, strict=True)})
-    return [(name, [column.get(name, "") for column in columns]) for name in columns[0]]
+    pictures = columns[0] if columns else {}
+    return names, [(name, [column.get(name, "") for column in columns]) for name in pictures]

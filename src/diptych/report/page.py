@@ -20,7 +20,7 @@ from diptych.config import Config
 from diptych.data.domain import partners, read_for_looking
 from diptych.data.pixels import preview
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import GeneratorPair, load_model
+from diptych.model_file import GeneratorPair, Side, load_model
 from diptych.report.chart import line_chart
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import translate_there_and_back
@@ -36,9 +36,9 @@ class Row:
     name: str
     picture: str
     fake: str
-    rec: str
+    rec: str | None  # None where the model has no way back
     truth: str | None  # the picture of the same name in the other domain, if there is one
-    cycle_l1: float  # mean|rec - picture| in [-1, 1] units
+    cycle_l1: float | None  # mean|rec - picture| in [-1, 1] units
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,15 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     made_with = yaml.safe_load((run.path / "config.yaml").read_text()).get("made_with", {})
     sections = [
         Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
-        for side, other in (("a", "b"), ("b", "a"))
-        if (rows := _rows(pair, config, data, side, data[side]["heldout"], pictures))
+        for other in pair.ways
+        for side in [_other(other)]
+        if (rows := _rows(pair, config, data, other, data[side]["heldout"], pictures))
     ]
     sections += _best_and_worst(run, pair, config, data)
     page = template("page.html.j2").render(
         name=run.path.resolve().name,
         config=config,
+        both_ways=len(pair.ways) == 2,
         step=pair.info.step,
         seconds=metrics[-1]["seconds"] if metrics else 0,
         made_with=made_with,
@@ -110,21 +112,24 @@ def _charts(metrics: list[dict[str, float]]) -> list[str]:
         return []
     steps = [line["step"] for line in metrics]
 
-    def chart(title: str, **names: str) -> str:
-        lines = {label: [line[key] for line in metrics] for label, key in names.items()}
-        return line_chart(title, steps, lines)
+    def chart(title: str, **names: str) -> list[str]:
+        lines = {
+            label: [line[key] for line in metrics]
+            for label, key in names.items()
+            if key in metrics[0]  # which terms there are depends on the method
+        }
+        return [line_chart(title, steps, lines)] if lines else []
 
-    charts = [
-        chart("cycle loss (L1)", A="cycle_a", B="cycle_b"),
-        chart(
+    return [
+        *chart("cycle loss (L1)", A="cycle_a", B="cycle_b"),
+        *chart("patch contrast (PatchNCE)", A="contrast_a", B="contrast_b"),
+        *chart(
             "adversarial loss of the generators", G_ab="G_ab/adversarial", G_ba="G_ba/adversarial"
         ),
-        chart("loss of the discriminators", D_a="D_a", D_b="D_b"),
+        *chart("loss of the discriminators", D_a="D_a", D_b="D_b"),
+        *chart("identity loss (L1)", A="identity_a", B="identity_b"),
+        *chart("learning rate", rate="rate"),
     ]
-    if "identity_a" in metrics[0]:
-        charts.append(chart("identity loss (L1)", A="identity_a", B="identity_b"))
-    charts.append(chart("learning rate", rate="rate"))
-    return charts
 
 
 def _score_charts(run: RunFolder) -> list[str]:
@@ -134,6 +139,7 @@ def _score_charts(run: RunFolder) -> list[str]:
     values = {
         label: [1000 * line[key] for line in lines]
         for label, key in (("to B", "kid/to_b"), ("to A", "kid/to_a"))
+        if key in lines[0]
     }
     return [line_chart("KID x 1000, held-out pictures", [x["step"] for x in lines], values)]
 
@@ -161,7 +167,8 @@ def _best_and_worst(
         return []
     found = evaluated["evaluation"]
     sections = []
-    for side, other in (("a", "b"), ("b", "a")):
+    for other in pair.ways:
+        side = _other(other)
         distances = found[f"to_{other}"]["distances"]
         if distances is None:
             continue
@@ -170,7 +177,7 @@ def _best_and_worst(
             title = (
                 f"{side.upper()} to {other.upper()}: the {which} by {found['features']} features"
             )
-            rows = _rows(pair, config, data, side, paths, MOST_RANKED)
+            rows = _rows(pair, config, data, other, paths, MOST_RANKED)
             sections.append(Section(title, side.upper(), other.upper(), rows))
     return sections
 
@@ -179,35 +186,37 @@ def _rows(
     pair: GeneratorPair,
     config: Config,
     data: dict[str, Any],
-    side: str,
+    to: Side,
     paths: Sequence[str],
     most: int,
 ) -> list[Row]:
-    there, back = (pair.G_ab, pair.G_ba) if side == "a" else (pair.G_ba, pair.G_ab)
-    own, other = (pair.info.a, pair.info.b) if side == "a" else (pair.info.b, pair.info.a)
-    own_reading, other_reading = (config.a, config.b) if side == "a" else (config.b, config.a)
-    mine, others = ([Path(p) for p in data[s]["heldout"]] for s in (side, _other(side)))
+    own, other = pair.info.formats(to)
+    own_reading, other_reading = (config.a, config.b) if to == "b" else (config.b, config.a)
+    mine, others = ([Path(p) for p in data[s]["heldout"]] for s in (_other(to), to))
     places = partners(mine, others)
     true_of = {} if places is None else dict(zip(mine, [others[i] for i in places], strict=True))
     rows = []
     for path, picture in read_for_looking(map(Path, paths), own_reading, own, config, most):
-        fake, rec = translate_there_and_back(there, back, picture, own, other, torch.device("cpu"))
+        made = translate_there_and_back(pair, to, picture, torch.device("cpu"))
         truth = read_for_looking([true_of[path]], other_reading, other, config) if true_of else []
-        difference = np.abs(rec.astype(np.float64) - picture).mean() * 2 / (own.high - own.low)
+        cycle_l1 = None
+        if made.rec is not None:
+            difference = np.abs(made.rec.astype(np.float64) - picture).mean()
+            cycle_l1 = float(difference * 2 / (own.high - own.low))
         rows.append(
             Row(
                 path.name,
                 data_url(preview(picture, own)),
-                data_url(preview(fake, other)),
-                data_url(preview(rec, own)),
+                data_url(preview(made.fake, other)),
+                None if made.rec is None else data_url(preview(made.rec, own)),
                 data_url(preview(truth[0][1], other)) if truth else None,
-                float(difference),
+                cycle_l1,
             )
         )
     return rows
 
 
-def _other(side: str) -> str:
+def _other(side: Side) -> Side:
     return "b" if side == "a" else "a"
 
 

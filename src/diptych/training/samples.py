@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from PIL import Image
-from torch import nn
 
-from diptych.data.pixels import PixelFormat, Pixels, preview
-from diptych.model_file import GeneratorPair
+from diptych.data.pixels import Pixels, preview
+from diptych.model_file import GeneratorPair, Side
 from diptych.networks.blocks import evaluation_mode
 
 GAP = 4  # pixels between pictures
 
 
+@dataclass(frozen=True)
+class Translated:
+    """One held-out picture and what became of it, as stored pixels."""
+
+    picture: Pixels
+    fake: Pixels
+    rec: Pixels | None  # translated back, where the model can
+
+
 @torch.no_grad()
 def translate_there_and_back(
-    there: nn.Module,
-    back: nn.Module,
-    picture: Pixels,
-    own: PixelFormat,
-    other: PixelFormat,
-    device: torch.device,
-) -> tuple[Pixels, Pixels]:
-    """One ``(H, W, C)`` picture's translation and its reconstruction, as stored pixels."""
-    x = own.to_tensor(picture[None].copy()).to(device)
-    fake = there(x)
-    return other.to_pixels(fake)[0], own.to_pixels(back(fake))[0]
+    pair: GeneratorPair, to: Side, picture: Pixels, device: torch.device
+) -> Translated:
+    """Translate one ``(H, W, C)`` picture to domain ``to``, and back."""
+    own, other = pair.info.formats(to)
+    back = pair.back_from(to)
+    fake = pair.towards(to)(own.to_tensor(picture[None].copy()).to(device))
+    rec = None if back is None else own.to_pixels(back(fake))[0]
+    return Translated(picture, other.to_pixels(fake)[0], rec)
 
 
 def sample_sheet(
@@ -33,34 +40,37 @@ def sample_sheet(
 ) -> Image.Image | None:
     """One row per picture: A, its translation, its reconstruction; beside it the same for B.
 
-    Returns None if there is no picture. The networks are left in the mode they came in.
+    What the model cannot do (CUT: the way back) is left out. Returns None if there is no picture.
+    The networks are left in the mode they came in.
     """
-    rows_a = _rows(pair.G_ab, pair.G_ba, a, pair.info.a, pair.info.b, device)
-    rows_b = _rows(pair.G_ba, pair.G_ab, b, pair.info.b, pair.info.a, device)
-    cells = [cell for row in rows_a + rows_b for cell in row]
+    blocks = []
+    with evaluation_mode(*pair.networks):
+        for to in pair.ways:
+            own, other = pair.info.formats(to)
+            rows = []
+            for picture in a if to == "b" else b:
+                made = translate_there_and_back(pair, to, picture, device)
+                row = [preview(picture, own), preview(made.fake, other)]
+                rows.append(row if made.rec is None else [*row, preview(made.rec, own)])
+            if rows:
+                blocks.append(rows)
+    cells = [cell for rows in blocks for row in rows for cell in row]
     if not cells:
         return None
     width, height = max(c.width for c in cells), max(c.height for c in cells)
-    left = 3 * (width + GAP)
+    columns = sum(len(rows[0]) for rows in blocks)
     sheet = Image.new(
         "RGB",
-        (2 * left + GAP, max(len(rows_a), len(rows_b)) * (height + GAP) - GAP),
+        (
+            columns * (width + GAP) - GAP + (len(blocks) - 1) * 2 * GAP,
+            max(map(len, blocks)) * (height + GAP) - GAP,
+        ),
         "white",
     )
-    for x0, rows in ((0, rows_a), (left + 2 * GAP, rows_b)):
+    left = 0
+    for rows in blocks:
         for y, row in enumerate(rows):
             for x, cell in enumerate(row):
-                sheet.paste(cell, (x0 + x * (width + GAP), y * (height + GAP)))
+                sheet.paste(cell, (left + x * (width + GAP), y * (height + GAP)))
+        left += len(rows[0]) * (width + GAP) + 2 * GAP
     return sheet
-
-
-def _rows(
-    there: nn.Module, back: nn.Module, pictures: list[Pixels], own: PixelFormat,
-    other: PixelFormat, device: torch.device,
-) -> list[list[Image.Image]]:  # fmt: skip
-    rows = []
-    with evaluation_mode(there, back):
-        for picture in pictures:
-            fake, rec = translate_there_and_back(there, back, picture, own, other, device)
-            rows.append([preview(picture, own), preview(fake, other), preview(rec, own)])
-    return rows

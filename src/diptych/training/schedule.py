@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from diptych.config import OptimizerConfig
+from diptych.config import LossConfig, OptimizerConfig
 
 
 def rate_share(progress: float, optimizer: OptimizerConfig) -> float:
@@ -20,6 +20,16 @@ def rate_share(progress: float, optimizer: OptimizerConfig) -> float:
         falls = min(optimizer.decay_steps, int(progress * (optimizer.decay_steps + 1)))
         return optimizer.decay_factor**falls
     return 1.0
+
+
+def weights_at(progress: float, loss: LossConfig) -> LossConfig:
+    """The loss weights at ``progress``, 0 to 1: those with an end move there linearly."""
+
+    def between(start: float, end: float | None) -> float:
+        return start if end is None else start + progress * (end - start)
+
+    cycle, identity = between(loss.cycle, loss.cycle_end), between(loss.identity, loss.identity_end)
+    return loss.model_copy(update={"cycle": cycle, "identity": identity})
 
 
 @dataclass

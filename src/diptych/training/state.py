@@ -10,11 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from diptych.config import Config
+from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.errors import DiptychError
 from diptych.training import checkpoint, distributed
 from diptych.training.history import History
 from diptych.training.schedule import Plateau
+
+
+def make_model(config: Config, channels_a: int, channels_b: int) -> CycleGAN | CUT:
+    """The networks of the method that ``config`` names, with their starting weights."""
+    method = CycleGAN if config.method == "cyclegan" else CUT
+    return method(config, channels_a, channels_b)
 
 
 class TrainingState:
@@ -26,19 +33,21 @@ class TrainingState:
         training, adam = config.training, config.optimizer
         torch.manual_seed(training.seed)
         self.device = device
-        self.model = CycleGAN(config, channels_a, channels_b).to(device)
+        self.model = make_model(config, channels_a, channels_b).to(device)
         distributed.share_start(self.model)
         self.average = copy.deepcopy(self.model.generators) if training.ema_half_life else None
         betas = (adam.beta1, adam.beta2)
-        self.optimizer_G = torch.optim.Adam(
-            self.model.generators.parameters(), lr=adam.rate, betas=betas
-        )
+        judges = set(self.model.discriminators.parameters())
+        makers = [p for p in self.model.parameters() if p not in judges]
+        self.optimizer_G = torch.optim.Adam(makers, lr=adam.rate, betas=betas)
         self.optimizer_D = torch.optim.Adam(
             self.model.discriminators.parameters(), lr=adam.rate, betas=betas
         )
         rank = distributed.rank()
-        self.history_a = History(training.history, seed=training.seed + 2 * rank)
-        self.history_b = History(training.history, seed=training.seed + 2 * rank + 1)
+        self.histories = {
+            "a": History(training.history, seed=training.seed + 2 * rank),
+            "b": History(training.history, seed=training.seed + 2 * rank + 1),
+        }
         torch.manual_seed(training.seed + 1000 * rank)  # dropout differs between processes
         self.plateau = Plateau(adam.decay_factor, adam.patience)
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
@@ -58,7 +67,7 @@ class TrainingState:
         own["random"] = torch.get_rng_state()
         if self.device.type == "cuda":
             own["random-cuda"] = torch.cuda.get_rng_state(self.device)
-        for name, history in (("a", self.history_a), ("b", self.history_b)):
+        for name, history in self.histories.items():
             own.update({f"history-{name}.{k}": v for k, v in history.state().items()})
         checkpoint.write_part(aside, f"process-{distributed.rank()}", own)
         distributed.wait_for_all()
@@ -97,8 +106,8 @@ class TrainingState:
             self.scaler.load_state_dict(numbers["scaler"])
             own = parts[f"process-{distributed.rank()}"]
             self.sums = {k: v.to(self.device) for k, v in _below("sums", own).items()}
-            self.history_a.load(_below("history-a", own), self.device)
-            self.history_b.load(_below("history-b", own), self.device)
+            for name, history in self.histories.items():
+                history.load(_below(f"history-{name}", own), self.device)
             torch.set_rng_state(own["random"])
             if "random-cuda" in own:
                 torch.cuda.set_rng_state(own["random-cuda"], self.device)

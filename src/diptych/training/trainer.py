@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diptych.config import Config
-from diptych.cyclegan import Translations, discriminator_loss, generator_loss
+from diptych.cyclegan import Fakes
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain, read_for_looking
 from diptych.device import choose_precision
@@ -25,7 +26,7 @@ from diptych.training.interrupt import InterruptedRunError, StopRequest, stop_on
 from diptych.training.log import Log
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import sample_sheet
-from diptych.training.schedule import rate_share
+from diptych.training.schedule import rate_share, weights_at
 from diptych.training.state import TrainingState
 
 KEEP_LAST = 3  # checkpoints
@@ -136,33 +137,37 @@ class Trainer:
         optimizer = self.config.optimizer
         return optimizer.rate * rate_share(self.progress(), optimizer) * self.state.plateau.share
 
+    def _set_rates(self) -> None:
+        adam, rate = self.config.optimizer, self.rate()
+        for group in self.state.optimizer_G.param_groups:
+            group["lr"] = rate
+        for group in self.state.optimizer_D.param_groups:
+            group["lr"] = rate * (adam.discriminator_rate or adam.rate) / adam.rate
+
     def step(self) -> None:
         """One update of both generators, then one of both discriminators."""
         state, training = self.state, self.config.training
-        model, weights = state.model, self.config.loss
-        for optimizer in (state.optimizer_G, state.optimizer_D):
-            for group in optimizer.param_groups:
-                group["lr"] = self.rate()
+        model, weights = state.model, weights_at(self.progress(), self.config.loss)
+        self._set_rates()
         batches = [self._batch(i) for i in range(training.accumulate)]
 
-        made: list[Translations] = []
+        made: list[Fakes] = []
         model.discriminators.requires_grad_(False)  # G's loss needs no gradient of D's weights
         state.optimizer_G.zero_grad(set_to_none=True)
         for a, b in batches:
             with self._autocast():
-                loss, terms, translations = generator_loss(model, a, b, weights)
+                loss, terms, fakes = model.generator_loss(a, b, weights)
             state.scaler.scale(loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
-            made.append(translations)
+            made.append(fakes)
             self._note(terms)
         self._update(state.optimizer_G)
 
         model.discriminators.requires_grad_(True)
         state.optimizer_D.zero_grad(set_to_none=True)
-        for (a, b), translations in zip(batches, made, strict=True):
-            fake_a = state.history_a.exchange(translations.fake_a)
-            fake_b = state.history_b.exchange(translations.fake_b)
+        for (a, b), fakes in zip(batches, made, strict=True):
+            past = {name: state.histories[name].exchange(fake) for name, fake in fakes.items()}
             with self._autocast():
-                loss, terms = discriminator_loss(model, a, b, fake_a, fake_b, weights)
+                loss, terms = model.discriminator_loss(a, b, past, weights)
             state.scaler.scale(loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
             self._note(terms)
         self._update(state.optimizer_D)
@@ -185,8 +190,7 @@ class Trainer:
         state.save(self.run.checkpoints)
         if distributed.rank() == 0:
             checkpoint.prune(self.run.checkpoints, KEEP_LAST, self.config.training.keep_every)
-            G_ab, G_ba = state.best_generators()
-            save_model(self.run.model, GeneratorPair(G_ab, G_ba, self._model_info()))
+            save_model(self.run.model, self._pair())
 
     def _batch(self, i: int) -> tuple[Tensor, Tensor]:
         """Batch number ``i`` of this step for this process: its own part of the stream."""
@@ -224,7 +228,8 @@ class Trainer:
                 f"optimizer.rate; the last checkpoint of {self.run.path} is unharmed"
             )
         if self.config.optimizer.schedule == "plateau":
-            state.plateau.look(means["cycle_a"] + means["cycle_b"])
+            held = ("cycle", "contrast")  # what holds a translation to its source
+            state.plateau.look(sum(x for name, x in means.items() if name.startswith(held)))
         return means
 
     def _metrics(self) -> dict[str, float]:
@@ -244,10 +249,8 @@ class Trainer:
             )
             for domain, reading in ((self.a, config.a), (self.b, config.b))
         )
-        G_ab, G_ba = self.state.best_generators()
-        pair = GeneratorPair(G_ab, G_ba, self._model_info())
         sheet = sample_sheet(
-            pair, [p for _, p in pictures_a], [p for _, p in pictures_b], self.device
+            self._pair(), [p for _, p in pictures_a], [p for _, p in pictures_b], self.device
         )
         if sheet is not None:
             log.write_samples(self.state.step, sheet)
@@ -257,23 +260,25 @@ class Trainer:
         return self.yardstick is not None and (self.state.step % every == 0 or done)
 
     def _score(self, log: Log) -> None:
-        """KID of held-out pictures both ways; the best pair so far (by their mean) is kept."""
+        """KID of held-out pictures; the best model so far (by the mean of its ways) is kept."""
         assert self.yardstick is not None
-        G_ab, G_ba = self.state.best_generators()
-        to_b, to_a = self.yardstick.kid_both_ways(G_ab, G_ba, self.device)
-        mean = (to_b.value + to_a.value) / 2
+        pair = self._pair()
+        found = self.yardstick.kid(pair, self.device)
+        mean = statistics.mean(kid.value for kid in found.values())
         if all(mean < line["kid/mean"] for line in self.run.read_evaluations()):
-            save_model(self.run.best_model, GeneratorPair(G_ab, G_ba, self._model_info()))
-        scores = {
-            "seconds": round(self.state.seconds, 3), "kid/mean": mean,
-            "kid/to_b": to_b.value, "kid/to_b/low": to_b.low, "kid/to_b/high": to_b.high,
-            "kid/to_a": to_a.value, "kid/to_a/low": to_a.low, "kid/to_a/high": to_a.high,
-        }  # fmt: skip
+            save_model(self.run.best_model, pair)
+        scores = {"seconds": round(self.state.seconds, 3), "kid/mean": mean}
+        for to, kid in found.items():
+            scores |= {f"kid/to_{to}": kid.value}
+            scores |= {f"kid/to_{to}/low": kid.low, f"kid/to_{to}/high": kid.high}
         log.write_evaluation(self.state.step, scores)
 
-    def _model_info(self) -> ModelInfo:
+    def _pair(self) -> GeneratorPair:
+        """The generators to use and share, and what the model file says about them."""
+        G_ab, *back = self.state.best_generators()
         data = self.config.data
-        return ModelInfo(
+        info = ModelInfo(
             self.config.generator, self.a.pixel_format, self.b.pixel_format,
             data.size, data.preprocess, data.background, self.state.step,
         )  # fmt: skip
+        return GeneratorPair(G_ab, back[0] if back else None, info)

@@ -16,7 +16,8 @@ from diptych.data.decode import DamagedPictureError
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import DiptychError, UsageError
-from diptych.translation.translator import Side, Translator, scaled
+from diptych.model_file import Side
+from diptych.translation.translator import Translator, scaled
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
 FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")

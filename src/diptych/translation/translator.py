@@ -16,10 +16,9 @@ from diptych.data.decode import DamagedPictureError, from_image, read_picture
 from diptych.data.pixels import PixelFormat, Pixels, resize, to_pil
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
-from diptych.model_file import GeneratorPair, ModelInfo, load_model
+from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.networks.generator import size_multiple
 
-Side = Literal["a", "b"]
 Picture = str | Path | Image.Image | Pixels | Tensor
 SMALLEST = 16  # pixels a side: below, reflection padding inside the networks has no room
 
@@ -58,13 +57,15 @@ class Translator:
         return self._translate_any(picture, "b", size)
 
     def to_a(self, picture: Any, *, size: int | None = None) -> Any:
-        """Translate a picture of domain B to domain A; otherwise as ``to_b``."""
+        """Translate a picture of domain B to domain A; otherwise as ``to_b``.
+
+        Raises UsageError for a model that was trained one way only (CUT).
+        """
         return self._translate_any(picture, "a", size)
 
     def formats(self, to: Side) -> tuple[PixelFormat, PixelFormat]:
         """The pixel formats of the source and the target domain."""
-        a, b = self.info.a, self.info.b
-        return (a, b) if to == "b" else (b, a)
+        return self.info.formats(to)
 
     def read(self, path: Path, to: Side) -> Pixels:
         """Decode a file as training did. Raises DamagedPictureError with the reason."""
@@ -84,7 +85,7 @@ class Translator:
 
         The picture is padded by reflection to what the network needs and cropped back.
         """
-        generator = self.pair.G_ab if to == "b" else self.pair.G_ba
+        generator = self.pair.towards(to)
         height, width = x.shape[-2:]
         multiple = size_multiple(self.info.generator)
         bottom, right = (max(SMALLEST, -(-n // multiple) * multiple) - n for n in (height, width))

@@ -1,0 +1,132 @@
+"""CUT: translation one way, held together by comparing patches instead of going there and back.
+
+Park, Efros, Zhang, Zhu (2020), "Contrastive Learning for Unpaired Image-to-Image Translation",
+arXiv:2007.15651. One generator ``G_ab``, one discriminator ``D_b``. Without a second generator
+nothing can be translated back; instead each patch of ``fake_b = G_ab(a)`` must be recognisable as
+the patch of ``a`` at the same place, among other patches of ``a`` (PatchNCE). What is compared are
+features of the generator's own encoder, through small networks ``H`` that are thrown away later.
+
+One step is as in ``cyclegan.py``: lower ``generator_loss`` (over G_ab and H), then
+``discriminator_loss``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diptych.config import Config, LossConfig
+from diptych.cyclegan import Fakes, Terms, judging_loss
+from diptych.losses import OBJECTIVES
+from diptych.networks import initialise, make_discriminator, make_resnet_generator
+from diptych.networks.blocks import full_precision
+
+Places = list[Tensor]  # for each layer, the numbers of the patches that are compared
+
+
+class CUT(nn.Module):
+    """``G_ab``, ``D_b`` and, for each compared layer, a projection ``H`` of its features."""
+
+    def __init__(self, config: Config, channels_a: int, channels_b: int) -> None:
+        super().__init__()
+        self.G_ab = make_resnet_generator(config.generator, channels_a, channels_b)
+        self.D_b = make_discriminator(config.discriminator, channels_b)
+        self.contrast = config.contrast
+        widths = self.G_ab.feature_channels()
+        self.H = nn.ModuleList(projection(n, config.contrast.width) for n in widths)
+        for network in self.children():
+            initialise(network)
+        self.joins_discriminator_batches = config.discriminator.norm != "batch"
+
+    @property
+    def generators(self) -> nn.ModuleList:
+        return nn.ModuleList([self.G_ab])
+
+    @property
+    def discriminators(self) -> nn.ModuleList:
+        return nn.ModuleList([self.D_b])
+
+    def generator_loss(
+        self, a: Tensor, b: Tensor, weights: LossConfig
+    ) -> tuple[Tensor, Terms, Fakes]:
+        """The full objective of the generator (Park et al., 2020, eq. 5).
+
+        ``adversarial + source * PatchNCE(fake_b, a) + target * PatchNCE(idt_b, b)``. The last term
+        is the identity loss in other words: pictures of B should keep their patches. Returns the
+        loss, its terms, and the fakes for D to judge.
+        """
+        flip = self.contrast.flip and bool(torch.rand(()) < 0.5)
+        identity = self.contrast.target > 0 and a.shape[1] == b.shape[1]
+
+        fake_b = self.G_ab(a.flip(3) if flip else a)
+        terms = {
+            "G_ab/adversarial": OBJECTIVES[weights.adversarial].generator(self.D_b(fake_b)),
+            "contrast_a": self.patch_nce(fake_b, a, flip),
+        }
+        loss = terms["G_ab/adversarial"] + self.contrast.source * terms["contrast_a"]
+        if identity:
+            terms["contrast_b"] = self.patch_nce(self.G_ab(b), b, flip=False)
+            loss = loss + self.contrast.target * terms["contrast_b"]
+        return loss, terms, {"b": fake_b}
+
+    def discriminator_loss(
+        self, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig
+    ) -> tuple[Tensor, Terms]:
+        """What ``D_b`` minimises: real pictures pass, fakes do not. ``a`` is not looked at."""
+        join = self.joins_discriminator_batches
+        terms = {"D_b": judging_loss(self.D_b, b, fakes["b"], weights, join)}
+        return weights.discriminator * terms["D_b"], terms
+
+    def patch_nce(self, fake: Tensor, source: Tensor, flip: bool) -> Tensor:
+        """Whether patches of ``fake`` are recognisable in ``source``: mean over layers (eq. 4).
+
+        ``flip``: ``fake`` was made of the mirrored source, and is compared mirrored back. The
+        source's side is the answer to be found and takes no gradient.
+        """
+        seen = self.G_ab.features(fake)
+        if flip:
+            seen = [layer.flip(3) for layer in seen]
+        with torch.no_grad():
+            layers = self.G_ab.features(source)
+        places = [choose_places(layer, self.contrast.patches) for layer in layers]
+        queries = self._project(seen, places)
+        with torch.no_grad():
+            keys = self._project(layers, places)
+        losses = [
+            nce(query, key, self.contrast.temperature)
+            for query, key in zip(queries, keys, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+    def _project(self, layers: Sequence[Tensor], places: Places) -> list[Tensor]:
+        """The chosen patches of each layer as unit vectors, ``(N, patches, width)``."""
+        projected = []
+        for layer, chosen, H in zip(layers, places, self.H, strict=True):
+            patches = layer.flatten(2)[:, :, chosen].transpose(1, 2)
+            projected.append(F.normalize(full_precision(H(patches)), dim=2))
+        return projected
+
+
+def projection(channels: int, width: int) -> nn.Sequential:
+    """Two layers from features to the space that patches are compared in."""
+    return nn.Sequential(nn.Linear(channels, width), nn.ReLU(), nn.Linear(width, width))
+
+
+def choose_places(layer: Tensor, count: int) -> Tensor:
+    """Up to ``count`` different places of an ``(N, C, H, W)`` layer, as numbers below H * W."""
+    places = layer.shape[2] * layer.shape[3]
+    return torch.randperm(places, device=layer.device)[:count]
+
+
+def nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding each query's own key among those of its picture (eq. 3).
+
+    ``queries`` and ``keys`` are ``(N, patches, width)`` unit vectors; a query's likeness to a key
+    is their dot product over ``temperature``.
+    """
+    likeness = queries @ keys.transpose(1, 2) / temperature
+    own = torch.arange(keys.shape[1], device=keys.device).expand(len(keys), -1)
+    return F.cross_entropy(likeness.flatten(0, 1), own.flatten())

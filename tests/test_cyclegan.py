@@ -54,6 +54,17 @@ def test_generator_loss_and_its_gradient_are_the_papers() -> None:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-8, atol=1e-11)
 
 
+def test_part_of_the_cycle_loss_may_compare_features() -> None:
+    """(1 - g) mean|rec - x| + g mean|f(rec) - f(x)|, f being all of D but its last layer."""
+    config, m, a, b = model_and_batches(loss={"cycle_features": 0.25})
+    _, terms, _ = m.generator_loss(a, b, config.loss)
+    rec = m.G_ba(m.G_ab(a))
+    seen = (m.D_a.body[:-1](rec) - m.D_a.body[:-1](a)).abs().mean()
+    expected = 0.75 * (rec - a).abs().mean() + 0.25 * seen
+    torch.testing.assert_close(terms["cycle_a"], expected, rtol=1e-9, atol=0)
+    assert not torch.equal(terms["cycle_b"], terms["cycle_a"])
+
+
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_discriminator_loss_is_the_papers(norm: str) -> None:
     sections = {"discriminator": {**SMALL["discriminator"], "norm": norm}}

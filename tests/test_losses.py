@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.losses import OBJECTIVES, gradient_penalty, l1
+from diptych.losses import OBJECTIVES, gradient_penalty, l1, slope_penalty
 
 
 @pytest.fixture
@@ -66,6 +66,20 @@ def test_gradient_penalty_of_a_linear_critic_is_known() -> None:
     torch.testing.assert_close(penalty, 10 * (w.norm() - 1).square())
     (slope,) = torch.autograd.grad(penalty, w)
     torch.testing.assert_close(slope, 20 * (w.norm() - 1) * w / w.norm())
+
+
+def test_slope_penalty_of_a_linear_critic_is_known() -> None:
+    """For D(x) = w.x it is |w|^2 / 2, and its slope in w is w."""
+    w = torch.randn(3 * 4 * 4, dtype=torch.float64, requires_grad=True)
+
+    class Linear(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1) @ w
+
+    penalty = slope_penalty(Linear(), torch.randn(5, 3, 4, 4, dtype=torch.float64))
+    torch.testing.assert_close(penalty, w.square().sum() / 2)
+    (slope,) = torch.autograd.grad(penalty, w)
+    torch.testing.assert_close(slope, w)
 
 
 def test_l1_is_the_mean_absolute_difference() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from diptych.config import DiscriminatorConfig, GeneratorConfig
 from diptych.networks import initialise, make_discriminator, make_generator
-from diptych.networks.blocks import count_parameters
+from diptych.networks.blocks import BlurDown, count_parameters
 
 
 def conv(before: int, after: int, kernel: int) -> int:
@@ -55,7 +55,7 @@ def test_pixel_discriminator_sees_one_pixel() -> None:
     assert x.grad.abs().sum(1).nonzero().tolist() == [[0, 3, 5]]
 
 
-@pytest.mark.parametrize("upsample", ["transpose", "resize"])
+@pytest.mark.parametrize("upsample", ["transpose", "resize", "antialias"])
 @pytest.mark.parametrize("norm", ["instance", "batch", "group", "none"])
 @pytest.mark.parametrize("architecture", ["resnet", "unet"])
 def test_every_generator_keeps_the_size_and_learns(
@@ -80,6 +80,40 @@ def test_instance_norm_makes_one_batch_of_two_equal_two_batches() -> None:
     torch.testing.assert_close(
         G(torch.cat([a, b])), torch.cat([G(a), G(b)]), rtol=1e-12, atol=1e-12
     )
+
+
+def test_spectral_norm_bounds_the_slope_of_every_layer() -> None:
+    torch.manual_seed(0)
+    D = make_discriminator(DiscriminatorConfig(width=8, norm="spectral"), 3)
+    initialise(D)
+    for _ in range(30):  # each pass in training sharpens the estimate of the norm
+        D(torch.randn(1, 3, 32, 32))
+    convolutions = [layer for layer in D.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 5
+    for layer in convolutions:
+        assert float(torch.linalg.matrix_norm(layer.weight.flatten(1), 2)) < 1.05
+
+
+def test_blurring_before_halving_takes_out_what_would_alias() -> None:
+    blur = BlurDown(2)
+    torch.testing.assert_close(blur(torch.full((1, 2, 8, 8), 3.0)), torch.full((1, 2, 4, 4), 3.0))
+    stripes = torch.tensor([1.0, -1.0]).repeat(4).expand(1, 2, 8, 8)  # one pixel wide
+    assert float(blur(stripes).abs().max()) < 1e-6
+    assert float(stripes[..., ::2, ::2].abs().min()) == 1  # plain skipping sees a flat picture
+
+
+def test_a_residual_generator_without_a_correction_changes_nothing() -> None:
+    G = make_generator(GeneratorConfig(width=4, blocks=1, output="residual"), 3, 3).eval()
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    last = [layer for layer in G.modules() if isinstance(layer, nn.Conv2d)][-1]
+    assert last.bias is not None
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.zero_()
+        assert torch.equal(G(x), x)
+        last.bias.fill_(5)
+        assert float(G(x).max()) == 1  # pictures stay in range
+        assert float(G.train()(x).min()) > 1  # but no clamp stops the gradient
 
 
 def test_initial_weights_have_the_published_spread() -> None:

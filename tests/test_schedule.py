@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from diptych.config import OptimizerConfig
+from diptych.config import LossConfig, OptimizerConfig
 from diptych.training.average import keep_share, update_average
 from diptych.training.history import History
-from diptych.training.schedule import Plateau, rate_share
+from diptych.training.schedule import Plateau, rate_share, weights_at
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,13 @@ def test_cosine_over_the_whole_run_is_a_cosine() -> None:
     optimizer = OptimizerConfig(schedule="cosine", decay_from=0)
     for p in (0.1, 0.3, 0.9):
         assert rate_share(p, optimizer) == pytest.approx((1 + math.cos(math.pi * p)) / 2)
+
+
+def test_weights_move_from_start_to_end() -> None:
+    loss = LossConfig(cycle=10, cycle_end=2, identity=5)
+    at = [weights_at(progress, loss) for progress in (0, 0.25, 1)]
+    assert [one.cycle for one in at] == [10, 8, 2]
+    assert [one.identity for one in at] == [5, 5, 5]
 
 
 def test_plateau_waits_for_patience_and_then_lowers_the_rate() -> None:

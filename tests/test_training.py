@@ -183,6 +183,19 @@ def test_accumulating_two_batches_is_a_batch_of_two(towns: Path) -> None:
         torch.testing.assert_close(p.grad, q.grad, atol=1e-5, rtol=1e-4)
 
 
+def test_d_may_judge_more_pictures_than_g_translates(towns: Path) -> None:
+    one = trainer(towns, training={"judged": 3, "history": 2})
+    seen: list[int] = []
+    one.state.model.D_b.register_forward_pre_hook(lambda _D, x: seen.append(len(x[0])))
+    for _ in range(4):
+        one.step()
+    # Each step D judges one fake for G, then real and fake in one batch: three real ones, the
+    # newest fake, and as many past ones as there are, up to two.
+    assert seen == [1, 3 + 1, 1, 3 + 2, 1, 3 + 3, 1, 3 + 3]
+    with pytest.raises(DiptychError, match="one size"):
+        config(training={"judged": 3}, data={"preprocess": "none"})
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_follows_float32(towns: Path, precision: str) -> None:
     full, half = trainer(towns), trainer(towns, training={"precision": precision})

@@ -143,6 +143,7 @@ class TrainingConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
     precision: Precision = "auto"
+    judged: Count | None = None  # real and fake pictures that D sees in a step; None: batch
     history: Annotated[int, Field(ge=0)] = 50  # past fakes shown to D; 0: only the newest
     ema_half_life: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0  # in steps; 0: no average
     log_every: Count = 50
@@ -194,6 +195,8 @@ class Config(Section):
     def _size_fits(self) -> Config:
         if self.loss.adversarial == "wgangp" and self.data.preprocess == "none":
             raise ValueError("loss.adversarial wgangp needs pictures of one size: use a crop")
+        if self.training.judged is not None and self.data.preprocess == "none":
+            raise ValueError("training.judged needs pictures of one size: use a crop")
         multiple = 2**self.generator.levels if self.generator.architecture == "unet" else 4
         size = self.data.size
         if size % multiple:

@@ -66,8 +66,11 @@ PENALTY_WEIGHT = 10.0  # lambda of Gulrajani et al., 2017, section 4
 def gradient_penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """10 * mean((|dD/dx| - 1)^2) at random points between real and fake pictures.
 
-    Gulrajani et al., 2017, eq. 3. ``real`` and ``fake`` are ``(N, C, H, W)`` of one shape.
+    Gulrajani et al., 2017, eq. 3. ``real`` and ``fake`` are ``(N, C, H, W)``; if one batch is
+    longer, its last pictures are left out.
     """
+    pairs = min(len(real), len(fake))
+    real, fake = real[:pairs], fake[:pairs]
     between = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
     x = torch.lerp(real, fake, between).requires_grad_(True)
     (slope,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)

@@ -26,6 +26,11 @@ class History:
             return fakes
         return torch.cat([self._exchange_one(fake) for fake in torch.split(fakes, 1)])
 
+    def recall(self, count: int) -> list[Tensor]:
+        """``count`` past pictures, ``(1, C, H, W)``, drawn at random; all there are, if fewer."""
+        order = torch.randperm(len(self.pictures), generator=self.generator)
+        return [self.pictures[i] for i in order[:count].tolist()]
+
     def _exchange_one(self, fake: Tensor) -> Tensor:
         if len(self.pictures) < self.size:
             self.pictures.append(fake.clone())

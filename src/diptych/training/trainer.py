@@ -65,6 +65,8 @@ class Trainer:
         self.state = TrainingState(config, a.pixel_format.channels, b.pixel_format.channels, device)
         self.batches_a = Batches(a, config.data, training.seed, 0, device)
         self.batches_b = Batches(b, config.data, training.seed, 1, device)
+        self.judged_a = Batches(a, config.data, training.seed, 2, device)
+        self.judged_b = Batches(b, config.data, training.seed, 3, device)
         self.precision = choose_precision(training.precision, device)
         self.losses: dict[str, float] = {}
         per_step = training.batch * training.accumulate * distributed.world_size()
@@ -164,8 +166,8 @@ class Trainer:
 
         model.discriminators.requires_grad_(True)
         state.optimizer_D.zero_grad(set_to_none=True)
-        for (a, b), fakes in zip(batches, made, strict=True):
-            past = {name: state.histories[name].exchange(fake) for name, fake in fakes.items()}
+        for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
+            a, b, past = self._judged(i, a, b, fakes)
             with self._autocast():
                 loss, terms = model.discriminator_loss(a, b, past, weights)
             state.scaler.scale(loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -194,13 +196,32 @@ class Trainer:
 
     def _batch(self, i: int) -> tuple[Tensor, Tensor]:
         """Batch number ``i`` of this step for this process: its own part of the stream."""
+        batch = self.config.training.batch
+        position = self._number(i) * batch
+        return self.batches_a.at(position, batch), self.batches_b.at(position, batch)
+
+    def _number(self, i: int) -> int:
+        """The number of batch ``i`` of this step and process, over all steps and processes."""
+        number = self.state.step * self.config.training.accumulate + i
+        return number * distributed.world_size() + distributed.rank()
+
+    def _judged(self, i: int, a: Tensor, b: Tensor, fakes: Fakes) -> tuple[Tensor, Tensor, Fakes]:
+        """Real pictures and past fakes for D: batch number ``i``, filled up to ``judged``.
+
+        D costs little beside G, so it can afford to look at more pictures than G translates.
+        """
         training = self.config.training
-        number = self.state.step * training.accumulate + i
-        position = (number * distributed.world_size() + distributed.rank()) * training.batch
-        return (
-            self.batches_a.at(position, training.batch),
-            self.batches_b.at(position, training.batch),
-        )
+        more = (training.judged or training.batch) - training.batch
+        past = {}
+        for name, fake in fakes.items():
+            history = self.state.histories[name]
+            recalled = history.recall(more) if more else []
+            past[name] = torch.cat([history.exchange(fake), *recalled])
+        if more:
+            position = self._number(i) * more
+            a = torch.cat([a, self.judged_a.at(position, more)])
+            b = torch.cat([b, self.judged_b.at(position, more)])
+        return a, b, past
 
     def _autocast(self) -> torch.autocast:
         on = self.precision != torch.float32

@@ -201,12 +201,14 @@ def test_half_precision_follows_float32(towns: Path, precision: str) -> None:
     full, half = trainer(towns), trainer(towns, training={"precision": precision})
     for one in (full, half):
         before = weights(one)
-        for _ in range(4):
+        for _ in range(8):
             one.step()
         assert weights(one).isfinite().all()
         assert not torch.equal(weights(one), before)
-    for name, value in full.state.sums.items():
-        assert float(half.state.sums[name]) == pytest.approx(float(value), rel=0.1), name
+    # (fp16 leaves out the steps in which its loss scale was too large.)
+    means = full._mean_losses()
+    for name, value in half._mean_losses().items():
+        assert value == pytest.approx(means[name], rel=0.15), name
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step", "plateau"])
@@ -242,7 +244,7 @@ def test_a_run_that_diverges_stops_and_keeps_the_good_checkpoint(
     towns: Path, tmp_path: Path
 ) -> None:
     settings = config(optimizer={"rate": 1e30}, training={"steps": 50, "checkpoint_every": 1})
-    with pytest.raises(DiptychError, match=r"became (nan|inf|NaN).*lower optimizer\.rate"):
+    with pytest.raises(DiptychError, match=r"gave NaN or infinity, at a lower rate too.*lower optim"):
         start_run(data_folders(towns), RunFolder(tmp_path / "run"), settings)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         assert all(t.isfinite().all() for t in load_file(path / "model.safetensors").values())
@@ -282,7 +284,7 @@ def test_losses_are_means_over_the_steps_since_the_last_line(towns: Path) -> Non
 
 def test_a_run_that_was_stopped_before_it_saved_starts_again(towns: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    with pytest.raises(DiptychError, match="became"):
+    with pytest.raises(DiptychError, match="gave NaN"):
         start_run(data_folders(towns), run, config(optimizer={"rate": 1e30}))
     assert not any(run.checkpoints.iterdir())
     start_run(data_folders(towns), run, config())  # not "already holds a run"

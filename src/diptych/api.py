@@ -63,6 +63,7 @@ def train(
     resume: bool = False,
     settings: Tree | None = None,
     watch: Watch | None = None,
+    max_minutes: float | None = None,
 ) -> Run:
     """Train a translator between two folders of pictures; returns when it is done.
 
@@ -70,7 +71,7 @@ def train(
     to make. ``settings`` go on top of the preset: ``{"training": {"steps": 1000}}``; see
     ``diptych.config`` for all of them. ``resume`` goes on with a stopped run, whose folder knows
     the rest: only a new length may be among the settings then. ``watch`` is called after each
-    step with a Status.
+    step with a Status. After ``max_minutes`` it saves and returns, to be resumed later.
 
     Raises DiptychError, with one line saying what to do, for anything wrong with the folders or
     settings; and after a signal, once everything is saved.
@@ -80,10 +81,10 @@ def train(
     if resume:
         if a or b or data or preset or config:
             raise UsageError(ONLY_LENGTH)
-        resume_run(folder, settings, listener)
+        resume_run(folder, settings, listener, max_minutes)
     else:
         made = make_config(preset, Path(config) if config is not None else None, settings)
-        start_run(pick_folders(a, b, data), folder, made, listener)
+        start_run(pick_folders(a, b, data), folder, made, listener, max_minutes)
     return Run(Path(run))
 
 

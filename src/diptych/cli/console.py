@@ -91,11 +91,14 @@ class _TrainingView:
         self.progress.update(self.reading[name], completed=done, info=f"{total} pictures")
 
     def ready(self, config: Config, trainer: Trainer) -> None:
+        from diptych.training.disk import bytes_needed
+
         a, b = trainer.a, trainer.b
-        precision = str(trainer.precision).removeprefix("torch.")
+        megabytes = bytes_needed(config, trainer.state, trainer.steps) / 1e6
+        precision = str(trainer.stepper.precision).removeprefix("torch.")
         say(
             f"{self.run.path}: preset {config.preset}, {config.data.size} px, "
-            f"{trainer.device.type} in {precision}"
+            f"{trainer.device.type} in {precision}, about {megabytes:,.0f} MB of disk"
         )
         for name, domain in (("A", a), ("B", b)):
             say(
@@ -118,8 +121,9 @@ class _TrainingView:
         if self.status is None:
             say(f"{self.run.path} is finished already: give a longer --steps to go on")
             return
+        what = "done" if self.status.progress >= 1 else "saved"
         say(
-            f"done: {self.status.step} steps in {duration(self.status.seconds)}; "
+            f"{what}: {self.status.step} steps in {duration(self.status.seconds)}; "
             f"model in {self.run.model}"
         )
 

@@ -33,6 +33,10 @@ def train(
         Optional[int], typer.Option(help="... in passes over the larger domain ...")
     ] = None,
     minutes: Annotated[Optional[float], typer.Option(help="... or in minutes.")] = None,
+    max_minutes: Annotated[
+        Optional[float],
+        typer.Option(min=0, help="Save and end after this time; go on later with --resume."),
+    ] = None,
     size: Annotated[
         Optional[int], typer.Option(help="Pixels a side of the training crops.")
     ] = None,
@@ -112,11 +116,15 @@ def train(
         if resume:
             if a or b or data or preset or config:
                 raise UsageError(ONLY_LENGTH)
-            resume_run(folder, settings, listener)
+            finished = resume_run(folder, settings, listener, max_minutes)
         else:
             folder.check_free()
             folders = pick_folders(a, b, data)
-            start_run(folders, folder, make_config(preset, config, settings), listener)
+            made = make_config(preset, config, settings)
+            finished = start_run(folders, folder, made, listener, max_minutes)
+    if not finished:
+        say(f"next: diptych train --run {run} --resume   (the training is not at its end yet)")
+        return
     say(f"next: diptych translate {run} PICTURE -o out/")
     say(f"      diptych report {run}")
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -21,7 +22,7 @@ from torch import Tensor
 from diptych.errors import DiptychError
 from diptych.files import sync_folder, write_whole
 
-FORMAT = 1
+FORMAT = 2
 Parts = dict[str, dict[str, Tensor]]
 
 
@@ -31,9 +32,12 @@ def step_name(step: int) -> str:
 
 
 def stage(folder: Path, step: int) -> Path:
-    """The folder, made if need be, where the parts of a coming checkpoint are written."""
+    """The folder, made if need be, where the parts of a coming checkpoint are written.
+
+    ``folder`` itself must be there: a run that was removed is not begun again by halves.
+    """
     aside = folder / f".{step_name(step)}.partial"
-    aside.mkdir(parents=True, exist_ok=True)
+    aside.mkdir(exist_ok=True)
     return aside
 
 
@@ -52,7 +56,10 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> Path:
         files[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest = {"format": FORMAT, "step": step, "numbers": numbers, "files": files}
     write_whole(aside / "manifest.json", json.dumps(manifest, indent=1))
-    shutil.rmtree(final, ignore_errors=True)
+    if final.exists():  # damaged, or the steps to it would not have been made again
+        damaged = folder / f".{final.name}.old.partial"
+        shutil.rmtree(damaged, ignore_errors=True)
+        final.rename(damaged)
     aside.rename(final)
     sync_folder(folder)
     return final
@@ -75,9 +82,20 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
             if hashlib.sha256(data).hexdigest() != expected["sha256"]:
                 raise DiptychError(f"the checkpoint {checkpoint} is damaged: {name} has changed")
             parts[name.removesuffix(".safetensors")] = load_tensors(data)
+        if manifest["format"] == 1:
+            _from_format_1(manifest["numbers"], parts)
         return int(manifest["step"]), manifest["numbers"], parts
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
+
+
+def _from_format_1(numbers: dict[str, Any], parts: Parts) -> None:
+    """Format 2 counts in tensors how many steps are summed up, and steps that were left out."""
+    numbers["setbacks"] = 0
+    for name, own in parts.items():
+        if name.startswith("process-"):
+            own["summed"] = torch.tensor(float(numbers["summed"]))
+            own["bad-in-row"] = torch.zeros(())
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -97,10 +115,15 @@ def read_newest(folder: Path) -> tuple[int, dict[str, Any], Parts, list[str]]:
     raise DiptychError(f"there is no checkpoint to resume from in {folder}{reasons}")
 
 
-def prune(folder: Path, keep_last: int, keep_every: int) -> None:
-    """Remove all but the ``keep_last`` newest and every ``keep_every``-th step; and leftovers."""
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed while writing has left behind."""
     for path in folder.glob(".step-*.partial"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def prune(folder: Path, keep_last: int, keep_every: int) -> None:
+    """Remove all but the ``keep_last`` newest and every ``keep_every``-th step; and leftovers."""
+    sweep(folder)
     for path in checkpoints(folder)[:-keep_last]:
         step = int(path.name.removeprefix("step-"))
         if not keep_every or step % keep_every:

@@ -70,6 +70,13 @@ def agree(values: list[float], device: torch.device) -> list[float]:
     return shared.tolist()
 
 
+def largest(value: Tensor) -> Tensor:
+    """The largest of a tensor over all processes, on the device."""
+    if world_size() > 1:
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return value
+
+
 def mean(value: Tensor) -> Tensor:
     """The mean of a tensor over all processes."""
     if world_size() > 1:

@@ -19,10 +19,33 @@ class InterruptedRunError(DiptychError):
         self.exit_code = 128 + signal_number
 
 
+class StopNowError(Exception):
+    """A signal came within a block that is left at once for it."""
+
+
 class StopRequest:
     """Holds the number of the signal that asked for a stop; 0 while none has."""
 
-    signal_number = 0
+    def __init__(self) -> None:
+        self.signal_number = 0
+        self.leaves_at_once = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within the block a signal, also one that came before, raises StopNowError."""
+        self.leaves_at_once = True
+        try:
+            if self.signal_number:
+                raise StopNowError
+            yield
+        finally:
+            self.leaves_at_once = False
+
+    def note(self, number: int) -> None:
+        """A signal has come."""
+        self.signal_number = number
+        if self.leaves_at_once:
+            raise StopNowError
 
 
 @contextmanager
@@ -35,9 +58,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: FrameType | None) -> None:
-        request.signal_number = number
         for each, handler in before.items():
             signal.signal(each, handler)
+        request.note(number)
 
     for number in before:
         signal.signal(number, note)

@@ -1,9 +1,12 @@
-"""What a run writes down as it goes: metrics.jsonl, TensorBoard, sample sheets."""
+"""What a run writes down as it goes: lines of JSON, TensorBoard, sample sheets."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,41 +25,73 @@ class Log:
 
     def __init__(self, run: RunFolder, step: int) -> None:
         self.run = run
+        self.go_back(step)
+        self.tensorboard = SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
+
+    def go_back(self, step: int) -> None:
+        """Drop what was written beyond ``step``."""
+        scores = self.run.read_evaluations()
         for path, lines in (
-            (run.metrics, run.read_metrics()),
-            (run.evaluations, run.read_evaluations()),
+            (self.run.metrics, self.run.read_metrics()),
+            (self.run.evaluations, scores),
+            (self.run.warnings, self.run.read_warnings()),
         ):
-            if lines:
+            if path.exists():
                 kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
                 write_whole(path, "".join(kept))
-        self.tensorboard = SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
+        for sheet in self.run.samples.glob("step-*.png"):
+            if sheet.stem > step_name(step):
+                sheet.unlink()
+        self.scored = {line["step"] for line in scores if line["step"] <= step}
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """One line in metrics.jsonl; the same numbers for TensorBoard."""
         self._write_line(self.run.metrics, step, metrics)
+        self._show(step, metrics)
 
-    def write_evaluation(self, step: int, scores: dict[str, float]) -> None:
+    def write_scores(self, step: int, scores: dict[str, float]) -> None:
         """One line in evaluations.jsonl; the same numbers for TensorBoard."""
         self._write_line(self.run.evaluations, step, scores)
+        self._show(step, scores)
+        self.scored.add(step)
 
-    def _write_line(self, path: Path, step: int, values: dict[str, float]) -> None:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self.tensorboard.add_scalar(name, value, step)
+    def has_scores(self, step: int) -> bool:
+        """Whether ``write_scores`` was called for this step, in this session or before."""
+        return step in self.scored
+
+    def write_warning(self, step: int, text: str) -> None:
+        """One line in warnings.jsonl, which the report shows."""
+        self._write_line(self.run.warnings, step, {"text": text})
 
     def write_samples(self, step: int, sheet: Image.Image) -> None:
         """``samples/step-*.png``; the same picture for TensorBoard."""
-        self.run.samples.mkdir(exist_ok=True)
-        sheet.save(self.run.samples / f"{step_name(step)}.png")
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG")
+        write_whole(self._sheet(step), buffer.getvalue())
         self.tensorboard.add_image("samples", np.asarray(sheet), step, dataformats="HWC")
+
+    def has_samples(self, step: int) -> bool:
+        """Whether there is a sample sheet of this step."""
+        return self._sheet(step).exists()
+
+    def sync(self) -> None:
+        """Flush all lines to the disk, to outlive a power cut."""
+        for path in (self.run.metrics, self.run.evaluations, self.run.warnings):
+            if path.exists():
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
 
     def close(self) -> None:
         """Flush TensorBoard's file and close it."""
         self.tensorboard.close()
 
+    def _sheet(self, step: int) -> Path:
+        return self.run.samples / f"{step_name(step)}.png"
 
-def _keep_until(step: int, path: Path, lines: list[dict[str, float]]) -> None:
-    kept = [line for line in lines if line["step"] <= step]
-    if path.is_file():  # (its last line may have been cut short)
-        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
+    def _write_line(self, path: Path, step: int, values: dict[str, Any]) -> None:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def _show(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.tensorboard.add_scalar(name, value, step)

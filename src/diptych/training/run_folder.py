@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -17,6 +19,8 @@ from diptych.config import Config, build_config, read_config_file, to_yaml
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, write_whole
+from diptych.training import lock
+from diptych.training.lock import only_one
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class RunFolder:
         return self.path / "evaluations.jsonl"
 
     @cached_property
+    def warnings(self) -> Path:
+        return self.path / "warnings.jsonl"
+
+    @cached_property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
 
@@ -69,17 +77,27 @@ class RunFolder:
                 f"{self.path} already holds a run: continue it with --resume, "
                 "or choose another --run"
             )
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or self._holds_files()):
             raise UsageError(f"{self.path} is not empty: choose another --run")
 
-    def create(self, config: Config) -> None:
-        """Make the folder and write down the settings. Raises DiptychError if it cannot."""
-        self.check_free()
-        text = to_yaml(config, made_with())
+    def _holds_files(self) -> bool:
+        return any(path.name != lock.NAME for path in self.path.iterdir())
+
+    @contextmanager
+    def made(self, config: Config) -> Iterator[None]:
+        """Make the folder, lock it for the block, and write down the settings.
+
+        Raises DiptychError if it cannot be written, or another process is in it.
+        """
         with explain_os_errors(f"write the run folder {self.path}"):
-            self.samples.mkdir(parents=True, exist_ok=True)
-            self.checkpoints.mkdir(exist_ok=True)
-            write_whole(self.path / "config.yaml", text)
+            self.path.mkdir(parents=True, exist_ok=True)
+        with only_one(self.path):
+            self.check_free()
+            with explain_os_errors(f"write the run folder {self.path}"):
+                self.samples.mkdir(exist_ok=True)
+                self.checkpoints.mkdir(exist_ok=True)
+                write_whole(self.path / "config.yaml", to_yaml(config, made_with()))
+            yield
 
     def config(self) -> Config:
         """The settings of the run. Raises DiptychError if there is no run here."""
@@ -126,9 +144,18 @@ class RunFolder:
         tests = [Path(found[key]) if found[key] else None for key in ("test_a", "test_b")]
         return Folders(Path(found["a"]), Path(found["b"]), *tests)
 
+    def sweep(self) -> None:
+        """Remove what a process that was killed while writing has left behind."""
+        for path in self.path.glob(".*.partial"):
+            path.unlink(missing_ok=True)
+
     def read_metrics(self) -> list[dict[str, float]]:
         """One dictionary per log step."""
         return _read_lines(self.metrics)
+
+    def read_warnings(self) -> list[dict[str, Any]]:
+        """Steps and texts of what looked wrong during the training."""
+        return _read_lines(self.warnings)
 
     def read_evaluations(self) -> list[dict[str, float]]:
         """One dictionary per scoring of held-out pictures (``training.evaluate_every``)."""
@@ -145,7 +172,7 @@ class RunFolder:
             return None  # cut short
 
 
-def _read_lines(path: Path) -> list[dict[str, float]]:
+def _read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a JSON-lines file, or none; a last one that was cut short is left out."""
     if not path.is_file():
         return []

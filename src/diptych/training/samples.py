@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from diptych.data.pixels import Pixels, preview
-from diptych.model_file import GeneratorPair, Side
+from diptych.model_file import GeneratorPair, ModelInfo, Side
 from diptych.networks.blocks import evaluation_mode
 
 GAP = 4  # pixels between pictures
@@ -35,25 +35,37 @@ def translate_there_and_back(
     return Translated(picture, other.to_pixels(fake)[0], rec)
 
 
-def sample_sheet(
+def translate_samples(
     pair: GeneratorPair, a: list[Pixels], b: list[Pixels], device: torch.device
-) -> Image.Image | None:
-    """One row per picture: A, its translation, its reconstruction; beside it the same for B.
+) -> dict[Side, list[Translated]]:
+    """All pictures of A and B, by the domain they were translated to, as far as the model can.
 
-    What the model cannot do (CUT: the way back) is left out. Returns None if there is no picture.
     The networks are left in the mode they came in.
     """
-    blocks = []
     with evaluation_mode(*pair.networks):
-        for to in pair.ways:
-            own, other = pair.info.formats(to)
-            rows = []
-            for picture in a if to == "b" else b:
-                made = translate_there_and_back(pair, to, picture, device)
-                row = [preview(picture, own), preview(made.fake, other)]
-                rows.append(row if made.rec is None else [*row, preview(made.rec, own)])
-            if rows:
-                blocks.append(rows)
+        return {
+            to: [
+                translate_there_and_back(pair, to, picture, device)
+                for picture in (a if to == "b" else b)
+            ]
+            for to in pair.ways
+        }
+
+
+def sample_sheet(made: dict[Side, list[Translated]], info: ModelInfo) -> Image.Image | None:
+    """One row per picture: A, its translation, its reconstruction; beside it the same for B.
+
+    Returns None if there is no picture.
+    """
+    blocks = []
+    for to, pictures in made.items():
+        own, other = info.formats(to)
+        rows = []
+        for one in pictures:
+            row = [preview(one.picture, own), preview(one.fake, other)]
+            rows.append(row if one.rec is None else [*row, preview(one.rec, own)])
+        if rows:
+            blocks.append(rows)
     cells = [cell for rows in blocks for row in rows for cell in row]
     if not cells:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from diptych.errors import UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
 from diptych.files import write_whole
-from diptych.training import distributed
+from diptych.training import checkpoint, distributed
+from diptych.training.disk import check_disk
+from diptych.training.lock import only_one
 from diptych.training.run_folder import RunFolder, made_with
 from diptych.training.trainer import Trainer, Watch
 
@@ -37,6 +40,11 @@ class Listener:
     ready: Callable[[Config, Trainer], None] | None = None
     warning: Callable[[str], None] | None = None
     watch: Watch | None = None
+
+    def warn(self, line: str) -> None:
+        """Pass a warning on, if anybody listens."""
+        if self.warning is not None:
+            self.warning(line)
 
 
 def make_config(
@@ -63,9 +71,16 @@ def pick_folders(a: str | Path | None, b: str | Path | None, data: str | Path | 
 
 
 def start_run(
-    folders: Folders, run: RunFolder, config: Config, listener: Listener = Listener()
-) -> None:
-    """Make the run folder and train to the end. Raises DiptychError with one line."""
+    folders: Folders,
+    run: RunFolder,
+    config: Config,
+    listener: Listener = Listener(),
+    max_minutes: float | None = None,
+) -> bool:
+    """Make the run folder and train to the end, or for ``max_minutes``; returns whether to the end.
+
+    Raises DiptychError with one line.
+    """
     for pictures in (folders.a, folders.b):
         if run.path.resolve().is_relative_to(pictures.resolve()):
             raise UsageError(
@@ -73,7 +88,7 @@ def start_run(
                 "with them: choose another --run"
             )
     run.check_free()
-    _train(run, folders, config, listener, resume=False)
+    return _train(run, folders, config, listener, max_minutes, resume=False)
 
 
 ONLY_LENGTH = (
@@ -83,9 +98,12 @@ ONLY_LENGTH = (
 
 
 def resume_run(
-    run: RunFolder, settings: Tree | None = None, listener: Listener = Listener()
-) -> None:
-    """Go on with a run where it stopped.
+    run: RunFolder,
+    settings: Tree | None = None,
+    listener: Listener = Listener(),
+    max_minutes: float | None = None,
+) -> bool:
+    """Go on with a run where it stopped; returns as ``start_run``.
 
     ``settings`` may hold a new length, ``{"training": {"steps": N}}``; UsageError for any other.
     """
@@ -95,44 +113,55 @@ def resume_run(
     config = run.config()
     if settings:
         config = build_config(merge(config.model_dump(), settings))
-    _train(run, run.folders(), config, listener, resume=True)
+    return _train(run, run.folders(), config, listener, max_minutes, resume=True)
 
 
 def _train(
-    run: RunFolder, folders: Folders, config: Config, listener: Listener, resume: bool
-) -> None:
+    run: RunFolder,
+    folders: Folders,
+    config: Config,
+    listener: Listener,
+    max_minutes: float | None,
+    resume: bool,
+) -> bool:
     if all(
         n is None for n in (config.training.steps, config.training.epochs, config.training.minutes)
     ):
         raise UsageError("how long? give --steps, --epochs or --minutes")
     device = choose_device(config.training.device)
-    with distributed.process_group(device):
+    with distributed.process_group(device), ExitStack() as held:
         leader = distributed.rank() == 0
         if not leader:
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
+        elif resume:
+            held.enter_context(only_one(run.path))
         a, b = open_domains(folders, config, listener.decoding if leader else None)
         _check_shapes(config, a, b)
         if resume:
             run.check_data(a, b)
         yardstick = _yardstick(config, a, b, device) if leader else None
         if leader:
-            if not resume:
-                run.create(config)
+            if resume:
+                run.sweep()
+                checkpoint.sweep(run.checkpoints)
+            else:
+                held.enter_context(run.made(config))
                 run.write_data(folders, a, b)
             for line in _remarks(config, a, b):
-                if listener.warning is not None:
-                    listener.warning(line)
+                listener.warn(line)
             distributed.wait_for_all()
-        trainer = Trainer(config, run, a, b, device, yardstick)
+        trainer = Trainer(config, run, a, b, device, yardstick, listener.warning)
+        if leader:
+            check_disk(run.path, config, trainer.state, trainer.steps)
         if resume:
             for problem in trainer.resume():
-                if leader and listener.warning is not None:
-                    listener.warning(f"{problem}; going on from step {trainer.state.step}")
+                if leader:
+                    listener.warn(f"{problem}; going on from step {trainer.state.step}")
             if leader:  # the length may be new
                 write_whole(run.path / "config.yaml", to_yaml(config, made_with()))
         if leader and listener.ready is not None:
             listener.ready(config, trainer)
-        trainer.train(listener.watch)
+        return trainer.train(listener.watch, max_minutes)
 
 
 def _check_shapes(config: Config, a: Domain, b: Domain) -> None:

@@ -14,6 +14,7 @@ from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.errors import DiptychError
 from diptych.training import checkpoint, distributed
+from diptych.training.guard import GuardedAdam
 from diptych.training.history import History
 from diptych.training.schedule import Plateau
 
@@ -22,6 +23,9 @@ def make_model(config: Config, channels_a: int, channels_b: int) -> CycleGAN | C
     """The networks of the method that ``config`` names, with their starting weights."""
     method = CycleGAN if config.method == "cyclegan" else CUT
     return method(config, channels_a, channels_b)
+
+
+KEEP_LAST = 3  # checkpoints
 
 
 class TrainingState:
@@ -39,10 +43,8 @@ class TrainingState:
         betas = (adam.beta1, adam.beta2)
         judges = set(self.model.discriminators.parameters())
         makers = [p for p in self.model.parameters() if p not in judges]
-        self.optimizer_G = torch.optim.Adam(makers, lr=adam.rate, betas=betas)
-        self.optimizer_D = torch.optim.Adam(
-            self.model.discriminators.parameters(), lr=adam.rate, betas=betas
-        )
+        self.optimizer_G = GuardedAdam(makers, adam.rate, betas)
+        self.optimizer_D = GuardedAdam(self.model.discriminators.parameters(), adam.rate, betas)
         rank = distributed.rank()
         self.histories = {
             "a": History(training.history, seed=training.seed + 2 * rank),
@@ -52,7 +54,9 @@ class TrainingState:
         self.plateau = Plateau(adam.decay_factor, adam.patience)
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
         self.sums: dict[str, Tensor] = {}  # of each loss term since the last log step
-        self.summed = 0  # steps in them
+        self.summed = torch.zeros((), device=device)  # steps in them
+        self.bad_in_row = torch.zeros((), device=device)  # steps left out: numbers not finite
+        self.setbacks = 0  # how often the run went back to a checkpoint because of them
         self.step = 0
         self.seconds = 0.0
 
@@ -64,6 +68,7 @@ class TrainingState:
         """Write a checkpoint. Every process writes its own part; process 0 the common one."""
         aside = checkpoint.stage(folder, self.step)
         own = {f"sums.{name}": value for name, value in self.sums.items()}
+        own |= {"summed": self.summed, "bad-in-row": self.bad_in_row}
         own["random"] = torch.get_rng_state()
         if self.device.type == "cuda":
             own["random-cuda"] = torch.cuda.get_rng_state(self.device)
@@ -79,7 +84,7 @@ class TrainingState:
             checkpoint.write_part(aside, "optimizer-D", _flat(self.optimizer_D))
             numbers = {
                 "seconds": self.seconds,
-                "summed": self.summed,
+                "setbacks": self.setbacks,
                 "plateau": vars(self.plateau),
                 "scaler": self.scaler.state_dict(),
                 "processes": distributed.world_size(),
@@ -96,7 +101,8 @@ class TrainingState:
                 f"with as many (now {distributed.world_size()})"
             )
         try:
-            self.step, self.seconds, self.summed = step, numbers["seconds"], numbers["summed"]
+            self.step, self.seconds = step, numbers["seconds"]
+            self.setbacks = numbers["setbacks"]
             self.model.load_state_dict(parts["model"])
             if self.average is not None:
                 self.average.load_state_dict(parts["average"])
@@ -105,6 +111,8 @@ class TrainingState:
             self.plateau = Plateau(**numbers["plateau"])
             self.scaler.load_state_dict(numbers["scaler"])
             own = parts[f"process-{distributed.rank()}"]
+            self.summed = own["summed"].to(self.device)
+            self.bad_in_row = own["bad-in-row"].to(self.device)
             self.sums = {k: v.to(self.device) for k, v in _below("sums", own).items()}
             for name, history in self.histories.items():
                 history.load(_below(f"history-{name}", own), self.device)

@@ -6,30 +6,33 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from diptych.config import Config
-from diptych.cyclegan import Fakes
-from diptych.data.batches import Batches
 from diptych.data.domain import Domain, read_for_looking
-from diptych.device import choose_precision
 from diptych.errors import DiptychError
 from diptych.evaluation.scores import Yardstick
 from diptych.files import explain_os_errors
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.training import checkpoint, distributed
 from diptych.training.average import keep_share, update_average
-from diptych.training.interrupt import InterruptedRunError, StopRequest, stop_on_signals
+from diptych.training.guard import LOWER_RATE, MOST_IN_A_ROW
+from diptych.training.health import Health
+from diptych.training.interrupt import (
+    InterruptedRunError,
+    StopNowError,
+    StopRequest,
+    stop_on_signals,
+)
 from diptych.training.log import Log
 from diptych.training.run_folder import RunFolder
-from diptych.training.samples import sample_sheet
+from diptych.training.samples import sample_sheet, translate_samples
 from diptych.training.schedule import rate_share, weights_at
-from diptych.training.state import TrainingState
-
-KEEP_LAST = 3  # checkpoints
+from diptych.training.state import KEEP_LAST, TrainingState
+from diptych.training.step import Stepper
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,15 @@ class Trainer:
         b: Domain,
         device: torch.device,
         yardstick: Yardstick | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         training = config.training
         self.yardstick = yardstick  # to score by, every training.evaluate_every steps
+        self.warn = warn  # what to tell whoever watches
         self.config, self.run, self.a, self.b, self.device = config, run, a, b, device
         self.state = TrainingState(config, a.pixel_format.channels, b.pixel_format.channels, device)
-        self.batches_a = Batches(a, config.data, training.seed, 0, device)
-        self.batches_b = Batches(b, config.data, training.seed, 1, device)
-        self.judged_a = Batches(a, config.data, training.seed, 2, device)
-        self.judged_b = Batches(b, config.data, training.seed, 3, device)
-        self.precision = choose_precision(training.precision, device)
+        self.stepper = Stepper(config, self.state, a, b, device)
+        self.health = Health(config.loss)
         self.losses: dict[str, float] = {}
         per_step = training.batch * training.accumulate * distributed.world_size()
         self.steps_per_epoch = math.ceil(max(len(a.train), len(b.train)) / per_step)
@@ -84,48 +86,60 @@ class Trainer:
             return [f"there is no checkpoint in {self.run.path} yet"]
         return self.state.load(self.run.checkpoints)
 
-    def train(self, watch: Watch | None = None) -> None:
-        """Train to the end. Raises InterruptedRunError after saving when a signal says stop."""
-        log = Log(self.run, self.state.step) if distributed.rank() == 0 else None
-        try:
-            with stop_on_signals() as stop, explain_os_errors(f"write the run {self.run.path}"):
-                self._loop(stop, log, watch)
-        finally:
-            if log is not None:
-                log.close()
+    def train(self, watch: Watch | None = None, max_minutes: float | None = None) -> bool:
+        """Train to the end, and return True; after ``max_minutes`` of this call save, return False.
 
-    def _loop(self, stop: StopRequest, log: Log | None, watch: Watch | None) -> None:
-        training, state = self.config.training, self.state
-        started, seconds_before, first_step = time.monotonic(), state.seconds, state.step
-        while self.progress() < 1:
-            self.step()
-            state.seconds = seconds_before + time.monotonic() - started
-            state.seconds, signal_number = distributed.agree(
-                [state.seconds, float(stop.signal_number)], self.device
-            )
-            done = self.progress() >= 1
-            if state.step % training.log_every == 0 or done:
-                self.losses = self._mean_losses()
+        Raises InterruptedRunError after saving when a signal says stop, and DiptychError when
+        something cannot be written or the losses stay NaN.
+        """
+        with stop_on_signals() as stop, explain_os_errors(f"write the run {self.run.path}"):
+            log = Log(self.run, self.state.step) if distributed.rank() == 0 else None
+            try:
+                return self._loop(stop, log, watch, max_minutes)
+            finally:
                 if log is not None:
-                    log.write(state.step, self._metrics())
-            if log is not None and (state.step % training.sample_every == 0 or done):
-                self._sample(log)
-            if log is not None and self._scores_now(done):
-                self._score(log)
+                    log.close()
+
+    def _loop(
+        self, stop: StopRequest, log: Log | None, watch: Watch | None, max_minutes: float | None
+    ) -> bool:
+        training, state = self.config.training, self.state
+        started = last = time.monotonic()
+        first_step = state.step
+        # A run that was stopped between a step and its scores has them still to make.
+        signal_number = self._look(log, stop, self.progress() >= 1) if first_step else 0
+        while self.progress() < 1 and not signal_number:
+            self.step()
+            now = time.monotonic()
+            state.seconds, last = state.seconds + now - last, now
+            over = max_minutes is not None and now - started >= 60 * max_minutes
+            state.seconds, number, out_of_time = distributed.agree(
+                [state.seconds, float(stop.signal_number), float(over)], self.device
+            )
+            signal_number, done = int(number), self.progress() >= 1
+            if state.step % training.log_every == 0 or done:
+                if int(state.bad_in_row) >= (1 if done else MOST_IN_A_ROW):
+                    self._go_back(log)
+                    continue
+                self._log(log)
+            signal_number = signal_number or self._look(log, stop, done)
             every = (training.checkpoint_every, training.keep_every)
             due = any(number and state.step % number == 0 for number in every)
-            if due or done or signal_number:
-                self.save()
+            if due or done or out_of_time or signal_number:
+                self.save(log)
             if watch is not None and log is not None:
                 pace = (state.step - first_step) / (time.monotonic() - started)
                 progress, losses = self.progress(), self.losses
                 watch(Status(state.step, self.steps, progress, state.seconds, pace, losses))
-            if signal_number and not done:
-                raise InterruptedRunError(
-                    f"stopped at step {state.step}, all saved; go on with: "
-                    f"diptych train --run {self.run.path} --resume",
-                    int(signal_number),
-                )
+            if out_of_time and not done and not signal_number:
+                return False
+        if signal_number and (self.progress() < 1 or self._scores_missing(log)):
+            raise InterruptedRunError(
+                f"stopped at step {state.step}, all saved; go on with: "
+                f"diptych train --run {self.run.path} --resume",
+                signal_number,
+            )
+        return True
 
     def progress(self) -> float:
         """0 at the start, 1 at the end: the schedules follow it."""
@@ -135,119 +149,74 @@ class Trainer:
         return min(1.0, self.state.seconds / (60 * self.config.training.minutes))
 
     def rate(self) -> float:
-        """The learning rate of the coming step."""
-        optimizer = self.config.optimizer
-        return optimizer.rate * rate_share(self.progress(), optimizer) * self.state.plateau.share
-
-    def _set_rates(self) -> None:
-        adam, rate = self.config.optimizer, self.rate()
-        for group in self.state.optimizer_G.param_groups:
-            group["lr"] = rate
-        for group in self.state.optimizer_D.param_groups:
-            group["lr"] = rate * (adam.discriminator_rate or adam.rate) / adam.rate
+        """The generators' learning rate in the coming step."""
+        optimizer, state = self.config.optimizer, self.state
+        share = rate_share(self.progress(), optimizer) * state.plateau.share
+        return optimizer.rate * share * LOWER_RATE**state.setbacks
 
     def step(self) -> None:
-        """One update of both generators, then one of both discriminators."""
-        state, training = self.state, self.config.training
-        model, weights = state.model, weights_at(self.progress(), self.config.loss)
-        self._set_rates()
-        batches = [self._batch(i) for i in range(training.accumulate)]
-
-        made: list[Fakes] = []
-        model.discriminators.requires_grad_(False)  # G's loss needs no gradient of D's weights
-        state.optimizer_G.zero_grad(set_to_none=True)
-        for a, b in batches:
-            with self._autocast():
-                loss, terms, fakes = model.generator_loss(a, b, weights)
-            state.scaler.scale(loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
-            made.append(fakes)
-            self._note(terms)
-        self._update(state.optimizer_G)
-
-        model.discriminators.requires_grad_(True)
-        state.optimizer_D.zero_grad(set_to_none=True)
-        for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
-            a, b, past = self._judged(i, a, b, fakes)
-            with self._autocast():
-                loss, terms = model.discriminator_loss(a, b, past, weights)
-            state.scaler.scale(loss / training.accumulate).backward()  # type: ignore[no-untyped-call]
-            self._note(terms)
-        self._update(state.optimizer_D)
-
-        state.scaler.update()
-        state.step += 1
-        state.summed += 1
+        """One update of the generators, one of the discriminators, and of the average."""
+        state = self.state
+        self.stepper.step(self.rate(), weights_at(self.progress(), self.config.loss))
         if state.average is not None:
-            keep = keep_share(training.ema_half_life, state.step)
-            update_average(state.average, model.generators, keep)
+            keep = keep_share(self.config.training.ema_half_life, state.step)
+            update_average(state.average, state.model.generators, keep)
 
-    def save(self) -> None:
+    def save(self, log: Log | None = None) -> None:
         """Write a checkpoint and the model file, unless a weight is no longer a number."""
         state = self.state
         if not all(bool(p.isfinite().all()) for p in state.model.parameters()):
             raise DiptychError(
                 f"the weights became NaN before step {state.step} and were not saved: lower "
-                f"optimizer.rate and go on from the last checkpoint of {self.run.path}"
+                f"optimizer.rate; the last checkpoint of {self.run.path} is unharmed"
             )
+        if log is not None:
+            log.sync()  # a checkpoint must not outlive the lines before it
         state.save(self.run.checkpoints)
         if distributed.rank() == 0:
             checkpoint.prune(self.run.checkpoints, KEEP_LAST, self.config.training.keep_every)
             save_model(self.run.model, self._pair())
 
-    def _batch(self, i: int) -> tuple[Tensor, Tensor]:
-        """Batch number ``i`` of this step for this process: its own part of the stream."""
-        batch = self.config.training.batch
-        position = self._number(i) * batch
-        return self.batches_a.at(position, batch), self.batches_b.at(position, batch)
+    def _go_back(self, log: Log | None) -> None:
+        """Return to the last good checkpoint, once, to go on at a lower rate."""
+        state = self.state
+        seen = f"{int(state.bad_in_row)} steps up to step {state.step} gave NaN or infinity"
+        if state.setbacks or not checkpoint.checkpoints(self.run.checkpoints):
+            raise DiptychError(
+                f"{seen}{', at a lower rate too' if state.setbacks else ''}: start again with a "
+                f"lower optimizer.rate (it was {self.config.optimizer.rate:g}); the last "
+                f"checkpoint of {self.run.path}, if it has one, is unharmed"
+            )
+        state.load(self.run.checkpoints)
+        state.setbacks += 1
+        if log is not None:
+            log.go_back(state.step)
+            self._warn(
+                log, f"{seen}: back to step {state.step}, on with {LOWER_RATE:.0%} of the rate"
+            )
 
-    def _number(self, i: int) -> int:
-        """The number of batch ``i`` of this step and process, over all steps and processes."""
-        number = self.state.step * self.config.training.accumulate + i
-        return number * distributed.world_size() + distributed.rank()
+    def _warn(self, log: Log, line: str) -> None:
+        log.write_warning(self.state.step, line)
+        if self.warn is not None:
+            self.warn(line)
 
-    def _judged(self, i: int, a: Tensor, b: Tensor, fakes: Fakes) -> tuple[Tensor, Tensor, Fakes]:
-        """Real pictures and past fakes for D: batch number ``i``, filled up to ``judged``.
-
-        D costs little beside G, so it can afford to look at more pictures than G translates.
-        """
-        training = self.config.training
-        more = (training.judged or training.batch) - training.batch
-        past = {}
-        for name, fake in fakes.items():
-            history = self.state.histories[name]
-            recalled = history.recall(more) if more else []
-            past[name] = torch.cat([history.exchange(fake), *recalled])
-        if more:
-            position = self._number(i) * more
-            a = torch.cat([a, self.judged_a.at(position, more)])
-            b = torch.cat([b, self.judged_b.at(position, more)])
-        return a, b, past
-
-    def _autocast(self) -> torch.autocast:
-        on = self.precision != torch.float32
-        return torch.autocast(self.device.type, dtype=self.precision, enabled=on)
-
-    def _update(self, optimizer: torch.optim.Optimizer) -> None:
-        distributed.average_gradients(p for g in optimizer.param_groups for p in g["params"])
-        self.state.scaler.step(optimizer)
-
-    def _note(self, terms: dict[str, Tensor]) -> None:
-        """Add the losses up on the device: reading them would make a GPU wait at every step."""
-        for name, value in terms.items():
-            share = value.detach() / self.config.training.accumulate
-            self.state.sums[name] = self.state.sums.get(name, 0) + share
+    def _log(self, log: Log | None) -> None:
+        self.losses = self._mean_losses()
+        if log is None:
+            return
+        log.write(self.state.step, self._metrics())
+        for line in self.health.look_at_losses(self.state.step, self.losses):
+            self._warn(log, line)
 
     def _mean_losses(self) -> dict[str, float]:
+        """Each loss term's mean over the steps since the last log step."""
         state = self.state
+        if float(state.summed) == 0:  # all were left out
+            return self.losses
         sums = distributed.mean(torch.stack(list(state.sums.values()))).tolist()
-        means = {name: value / state.summed for name, value in zip(state.sums, sums, strict=True)}
-        state.sums, state.summed = {}, 0
-        if not all(math.isfinite(value) for value in means.values()):
-            bad = next(name for name, value in means.items() if not math.isfinite(value))
-            raise DiptychError(
-                f"the loss {bad} became {means[bad]} before step {state.step}: lower "
-                f"optimizer.rate; the last checkpoint of {self.run.path} is unharmed"
-            )
+        steps = float(state.summed)
+        means = {name: value / steps for name, value in zip(state.sums, sums, strict=True)}
+        state.sums, state.summed = {}, torch.zeros_like(state.summed)
         if self.config.optimizer.schedule == "plateau":
             held = ("cycle", "contrast")  # what holds a translation to its source
             state.plateau.look(sum(x for name, x in means.items() if name.startswith(held)))
@@ -262,6 +231,31 @@ class Trainer:
             **self.losses,
         }
 
+    def _look(self, log: Log | None, stop: StopRequest, done: bool) -> int:
+        """Samples and scores, if they are due at this step and not made yet.
+
+        Scoring takes a while, so a signal ends it at once; the run makes up for it when it goes
+        on. Returns the number of such a signal in all processes, or 0.
+        """
+        step, training = self.state.step, self.config.training
+        sampling = step % training.sample_every == 0 or done
+        if log is not None and sampling and not log.has_samples(step):
+            self._sample(log)
+        every = training.evaluate_every
+        if not every or not (step % every == 0 or done):
+            return 0
+        if self._scores_missing(log):
+            assert log is not None
+            with suppress(StopNowError), stop.at_once():
+                self._score(log)
+        return int(distributed.agree([float(stop.signal_number)], self.device)[0])
+
+    def _scores_missing(self, log: Log | None) -> bool:
+        """Whether this process should score at this step, and has not."""
+        return (
+            log is not None and self.yardstick is not None and not log.has_scores(self.state.step)
+        )
+
     def _sample(self, log: Log) -> None:
         config = self.config
         pictures_a, pictures_b = (
@@ -270,15 +264,15 @@ class Trainer:
             )
             for domain, reading in ((self.a, config.a), (self.b, config.b))
         )
-        sheet = sample_sheet(
-            self._pair(), [p for _, p in pictures_a], [p for _, p in pictures_b], self.device
+        pair = self._pair()
+        made = translate_samples(
+            pair, [p for _, p in pictures_a], [p for _, p in pictures_b], self.device
         )
+        sheet = sample_sheet(made, pair.info)
         if sheet is not None:
             log.write_samples(self.state.step, sheet)
-
-    def _scores_now(self, done: bool) -> bool:
-        every = self.config.training.evaluate_every
-        return self.yardstick is not None and (self.state.step % every == 0 or done)
+        for line in self.health.look_at_pictures(self.progress(), made, pair.info):
+            self._warn(log, line)
 
     def _score(self, log: Log) -> None:
         """KID of held-out pictures; the best model so far (by the mean of its ways) is kept."""
@@ -292,7 +286,7 @@ class Trainer:
         for to, kid in found.items():
             scores |= {f"kid/to_{to}": kid.value}
             scores |= {f"kid/to_{to}/low": kid.low, f"kid/to_{to}/high": kid.high}
-        log.write_evaluation(self.state.step, scores)
+        log.write_scores(self.state.step, scores)
 
     def _pair(self) -> GeneratorPair:
         """The generators to use and share, and what the model file says about them."""

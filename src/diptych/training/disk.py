@@ -1,0 +1,46 @@
+"""Does the disk hold the run that is about to start?"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from diptych.config import Config
+from diptych.errors import DiptychError
+from diptych.training.state import KEEP_LAST, TrainingState
+
+FLOAT = 4  # bytes
+
+
+def bytes_needed(config: Config, state: TrainingState, steps: int | None) -> int:
+    """About how much a run writes, in bytes: checkpoints, models and sample sheets.
+
+    Counted from above: a checkpoint holds each weight with Adam's two moments and each picture of
+    the histories as float32; a sheet, six pictures a row, is taken to be uncompressed.
+    """
+    training, side = config.training, config.data.size
+    weights = sum(p.numel() for p in state.model.parameters())
+    generators = sum(p.numel() for p in state.model.generators.parameters())
+    averages = generators if state.average is not None else 0
+    histories = len(state.histories) * training.history * 3 * side * side
+    checkpoint = FLOAT * (3 * weights + averages + histories)
+    model = FLOAT * generators
+    sheet = training.samples * 6 * side * side * 3
+
+    kept = KEEP_LAST + 1  # one more while the oldest is still there
+    sheets = 0
+    if steps is not None:
+        kept += steps // training.keep_every if training.keep_every else 0
+        sheets = 2 * (steps // training.sample_every + 1)  # one more for TensorBoard
+    return kept * checkpoint + 3 * model + sheets * sheet
+
+
+def check_disk(folder: Path, config: Config, state: TrainingState, steps: int | None) -> None:
+    """Raise DiptychError if the run cannot fit on the disk of ``folder``."""
+    need, free = bytes_needed(config, state, steps), shutil.disk_usage(folder).free
+    if need > free:
+        raise DiptychError(
+            f"the run needs about {need / 1e6:,.0f} MB, and the disk of {folder} has "
+            f"{free / 1e6:,.0f} MB free: make room, choose another --run, or keep fewer "
+            "checkpoints and samples (training.keep_every, training.sample_every)"
+        )

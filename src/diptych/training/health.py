@@ -1,0 +1,103 @@
+"""Does a training look as if it went wrong? Each finding says what was seen and what to try."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.config import LossConfig
+from diptych.data.pixels import PixelFormat, Pixels
+from diptych.model_file import ModelInfo, Side
+from diptych.training.samples import Translated
+
+ZERO_LOSS = 0.01  # of D; guessing scores 0.5 with LSGAN, 1.4 with bce, 2 with hinge
+LONG = 1000  # steps at zero loss
+ALIKE = 0.05  # share of the sources' variety that is left in the translations
+INVERTED = -0.3  # correlation of brightness
+SAME = 0.02  # mean|fake - source| in [-1, 1] units
+EARLY = 0.1  # share of the run in which doing nothing is no bad sign yet
+
+
+class Health:
+    """Remembers what it has said, so that nobody hears a warning twice in a session."""
+
+    def __init__(self, loss: LossConfig) -> None:
+        self.loss = loss
+        self.said: set[str] = set()
+        self.zero_since: dict[str, int] = {}
+
+    def look_at_losses(self, step: int, losses: dict[str, float]) -> list[str]:
+        """Whether a discriminator has won: mean losses since the last look, by name."""
+        if self.loss.adversarial == "wgangp":
+            return []  # its losses have no zero that means anything
+        found = []
+        for name in ("D_a", "D_b"):
+            if losses.get(name, 1.0) > ZERO_LOSS:
+                self.zero_since.pop(name, None)
+            elif step - self.zero_since.setdefault(name, step) >= LONG:
+                found.append(
+                    f"{name} has been at zero loss for {LONG} steps: it knows every fake, and its "
+                    "generator learns nothing from it. Try discriminator.augment=true, a smaller "
+                    "discriminator.width or a lower optimizer.discriminator_rate"
+                )
+        return self._new(found)
+
+    def look_at_pictures(
+        self, progress: float, made: dict[Side, list[Translated]], info: ModelInfo
+    ) -> list[str]:
+        """Whether translations of held-out pictures are all alike, inverted, or no change."""
+        found = []
+        idle = []
+        for to, pictures in made.items():
+            own, other = info.formats(to)
+            sources = [brightness(one.picture, own) for one in pictures]
+            fakes = [brightness(one.fake, other) for one in pictures]
+            if variety(sources) > 0 and variety(fakes) < ALIKE * variety(sources):
+                found.append(
+                    f"all translations to {to.upper()} look alike, whatever the picture: the "
+                    "generator has collapsed. Start again with another --seed, a lower "
+                    f"optimizer.rate or a higher loss.cycle (it is {self.loss.cycle:g})"
+                )
+            elif pictures and np.mean(list(map(correlation, sources, fakes))) < INVERTED:
+                found.append(
+                    f"translations to {to.upper()} are dark where their sources are light: colours "
+                    f"are inverted. Raise loss.identity (it is {self.loss.identity:g}), or start "
+                    "again with another --seed"
+                )
+            change = [np.abs(x - y).mean() for x, y in zip(sources, fakes, strict=True)]
+            idle.append(bool(change) and float(np.mean(change)) < SAME)
+        if progress > EARLY and idle and all(idle):
+            found.append(
+                "the generators leave every picture nearly as it is. Lower loss.cycle (it is "
+                f"{self.loss.cycle:g}) and loss.identity (it is {self.loss.identity:g}), or raise "
+                "training.judged, so that the discriminators have more to say"
+            )
+        return self._new(found)
+
+    def _new(self, found: Iterable[str]) -> list[str]:
+        lines = [line for line in found if line not in self.said]
+        self.said.update(lines)
+        return lines
+
+
+def brightness(picture: Pixels, pixel_format: PixelFormat) -> NDArray[np.float64]:
+    """The mean over channels of a stored ``(H, W, C)`` picture, ``(H, W)`` in [-1, 1]."""
+    span = pixel_format.high - pixel_format.low
+    mean: NDArray[np.float64] = picture.astype(np.float64).mean(axis=2)
+    return (mean - pixel_format.low) * (2 / span) - 1
+
+
+def variety(pictures: Sequence[NDArray[np.float64]]) -> float:
+    """How much pictures differ from one another: mean|x - y| over all pairs of equal size."""
+    pairs = itertools.combinations(pictures, 2)
+    return float(np.mean([np.abs(x - y).mean() for x, y in pairs if x.shape == y.shape] or [0.0]))
+
+
+def correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Pearson's correlation, -1 to 1; 0 where one of the two is constant."""
+    x, y = x - x.mean(), y - y.mean()
+    scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / scale if scale > 0 else 0.0

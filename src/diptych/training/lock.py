@@ -1,0 +1,61 @@
+"""One process at a time in a run folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from diptych.errors import DiptychError
+
+NAME = ".lock"
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run ``folder``, which must exist, within the block.
+
+    The operating system takes the lock back when its owner ends, however it ends, so none is ever
+    left behind. Raises DiptychError if another process has it.
+    """
+    path = folder / NAME
+    handle = _open_locked(path)
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            _lock(handle)
+        except OSError:
+            owner = os.pread(handle, 20, 0).decode(errors="replace") if os.name != "nt" else ""
+            os.close(handle)
+            who = f"process {owner}" if owner else "another process"
+            raise DiptychError(
+                f"{path.parent} is in use by {who}: wait until it ends, stop it, or choose "
+                "another --run"
+            ) from None
+        # The owner before may have removed the file between our opening and locking it.
+        if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            return handle
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

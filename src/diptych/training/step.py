@@ -1,0 +1,134 @@
+"""One training step: batches in, one update of the generators and one of the discriminators."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diptych.config import Config, LossConfig
+from diptych.cyclegan import Fakes, Terms
+from diptych.data.batches import Batches
+from diptych.data.domain import Domain
+from diptych.device import choose_precision
+from diptych.training import distributed
+from diptych.training.guard import any_not_finite
+from diptych.training.state import TrainingState
+
+
+class Stepper:
+    """Makes the steps of one run: which pictures a step sees follows from its number alone."""
+
+    def __init__(
+        self, config: Config, state: TrainingState, a: Domain, b: Domain, device: torch.device
+    ) -> None:
+        self.config, self.state, self.device = config, state, device
+        self.precision = choose_precision(config.training.precision, device)
+        seed = config.training.seed
+        self.batches_a = Batches(a, config.data, seed, 0, device)
+        self.batches_b = Batches(b, config.data, seed, 1, device)
+        self.judged_a = Batches(a, config.data, seed, 2, device)
+        self.judged_b = Batches(b, config.data, seed, 3, device)
+
+    def step(self, rate: float, weights: LossConfig) -> None:
+        """Both losses, then both updates; neither if a number in them is NaN or infinite."""
+        state, training = self.state, self.config.training
+        model = state.model
+        self._set_rates(rate)
+        batches = [self._batch(i) for i in range(training.accumulate)]
+        losses: list[Tensor] = []
+        parts: list[Terms] = []
+
+        made: list[Fakes] = []
+        model.discriminators.requires_grad_(False)  # G's loss needs no gradient of D's weights
+        state.optimizer_G.zero_grad(set_to_none=True)
+        for a, b in batches:
+            with self._autocast():
+                loss, terms, fakes = model.generator_loss(a, b, weights)
+            self._backward(loss, losses)
+            made.append(fakes)
+            parts.append(terms)
+
+        model.discriminators.requires_grad_(True)
+        state.optimizer_D.zero_grad(set_to_none=True)
+        for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
+            a, b, past = self._judged(i, a, b, fakes)
+            with self._autocast():
+                loss, terms = model.discriminator_loss(a, b, past, weights)
+            self._backward(loss, losses)
+            parts.append(terms)
+
+        bad = self._update(losses)
+        self._note(parts, bad)
+        state.step += 1
+
+    def _set_rates(self, rate: float) -> None:
+        adam = self.config.optimizer
+        for group in self.state.optimizer_G.param_groups:
+            group["lr"] = rate
+        for group in self.state.optimizer_D.param_groups:
+            group["lr"] = rate * (adam.discriminator_rate or adam.rate) / adam.rate
+
+    def _batch(self, i: int) -> tuple[Tensor, Tensor]:
+        """Batch number ``i`` of this step for this process: its own part of the stream."""
+        batch = self.config.training.batch
+        position = self._number(i) * batch
+        return self.batches_a.at(position, batch), self.batches_b.at(position, batch)
+
+    def _number(self, i: int) -> int:
+        """The number of batch ``i`` of this step and process, over all steps and processes."""
+        number = self.state.step * self.config.training.accumulate + i
+        return number * distributed.world_size() + distributed.rank()
+
+    def _judged(self, i: int, a: Tensor, b: Tensor, fakes: Fakes) -> tuple[Tensor, Tensor, Fakes]:
+        """Real pictures and past fakes for D: batch number ``i``, filled up to ``judged``.
+
+        D costs little beside G, so it can afford to look at more pictures than G translates.
+        """
+        training = self.config.training
+        more = (training.judged or training.batch) - training.batch
+        past = {}
+        for name, fake in fakes.items():
+            history = self.state.histories[name]
+            fake = fake.detach().nan_to_num(0, 1, -1)  # of a step that fails: not to be kept
+            recalled = history.recall(more) if more else []
+            past[name] = torch.cat([history.exchange(fake), *recalled])
+        if more:
+            position = self._number(i) * more
+            a = torch.cat([a, self.judged_a.at(position, more)])
+            b = torch.cat([b, self.judged_b.at(position, more)])
+        return a, b, past
+
+    def _autocast(self) -> torch.autocast:
+        on = self.precision != torch.float32
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=on)
+
+    def _backward(self, loss: Tensor, losses: list[Tensor]) -> None:
+        share = loss / self.config.training.accumulate
+        self.state.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+        losses.append(share)
+
+    def _update(self, losses: list[Tensor]) -> Tensor:
+        """Step both optimizers, unless something is not finite: then returns 1.0, else 0.0."""
+        state = self.state
+        optimizers = (state.optimizer_G, state.optimizer_D)
+        parameters = [p for o in optimizers for g in o.param_groups for p in g["params"]]
+        distributed.average_gradients(parameters)
+        bad = distributed.largest(any_not_finite(losses, parameters))
+        for optimizer in optimizers:
+            optimizer.found_inf = bad
+            state.scaler.step(optimizer)
+        state.scaler.update()
+        state.bad_in_row = (state.bad_in_row + 1) * bad
+        return bad
+
+    def _note(self, parts: list[Terms], bad: Tensor) -> None:
+        """Add the losses up on the device: reading them would make a GPU wait at every step.
+
+        Those of a step that was not made are left out.
+        """
+        sums = self.state.sums
+        for terms in parts:
+            for name, value in terms.items():
+                share = value.detach().float() / self.config.training.accumulate
+                sums[name] = sums.get(name, 0) + share.where(bad == 0, 0)
+        self.state.summed = self.state.summed + (1 - bad)

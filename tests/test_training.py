@@ -244,7 +244,9 @@ def test_a_run_that_diverges_stops_and_keeps_the_good_checkpoint(
     towns: Path, tmp_path: Path
 ) -> None:
     settings = config(optimizer={"rate": 1e30}, training={"steps": 50, "checkpoint_every": 1})
-    with pytest.raises(DiptychError, match=r"gave NaN or infinity, at a lower rate too.*lower optim"):
+    with pytest.raises(
+        DiptychError, match=r"gave NaN or infinity, at a lower rate too.*lower optim"
+    ):
         start_run(data_folders(towns), RunFolder(tmp_path / "run"), settings)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         assert all(t.isfinite().all() for t in load_file(path / "model.safetensors").values())

@@ -71,6 +71,7 @@ class Trainer:
         self.stepper = Stepper(config, self.state, a, b, device)
         self.health = Health(config.loss)
         self.losses: dict[str, float] = {}
+        self.owes_save = False  # a checkpoint was due while steps were being left out
         per_step = training.batch * training.accumulate * distributed.world_size()
         self.steps_per_epoch = math.ceil(max(len(a.train), len(b.train)) / per_step)
         self.steps = training.steps
@@ -124,7 +125,7 @@ class Trainer:
                 self._log(log)
             signal_number = signal_number or self._look(log, stop, done)
             every = (training.checkpoint_every, training.keep_every)
-            due = any(number and state.step % number == 0 for number in every)
+            due = self.owes_save or any(number and state.step % number == 0 for number in every)
             if due or done or out_of_time or signal_number:
                 self.save(log)
             if watch is not None and log is not None:
@@ -134,8 +135,9 @@ class Trainer:
             if out_of_time and not done and not signal_number:
                 return False
         if signal_number and (self.progress() < 1 or self._scores_missing(log)):
+            saved = "not saved, for its last steps gave NaN" if self.owes_save else "all saved"
             raise InterruptedRunError(
-                f"stopped at step {state.step}, all saved; go on with: "
+                f"stopped at step {state.step}, {saved}; go on with: "
                 f"diptych train --run {self.run.path} --resume",
                 signal_number,
             )
@@ -163,8 +165,14 @@ class Trainer:
             update_average(state.average, state.model.generators, keep)
 
     def save(self, log: Log | None = None) -> None:
-        """Write a checkpoint and the model file, unless a weight is no longer a number."""
+        """Write a checkpoint and the model file, unless a weight is no longer a number.
+
+        While steps are being left out nothing is saved: the weights may be the cause.
+        """
         state = self.state
+        self.owes_save = int(state.bad_in_row) > 0
+        if self.owes_save:
+            return
         if not all(bool(p.isfinite().all()) for p in state.model.parameters()):
             raise DiptychError(
                 f"the weights became NaN before step {state.step} and were not saved: lower "

@@ -221,9 +221,10 @@ class Trainer:
         state = self.state
         if float(state.summed) == 0:  # all were left out
             return self.losses
-        sums = distributed.mean(torch.stack(list(state.sums.values()))).tolist()
+        names = sorted(state.sums)  # (one order in all processes, also after resuming)
+        sums = distributed.mean(torch.stack([state.sums[name] for name in names])).tolist()
         steps = float(state.summed)
-        means = {name: value / steps for name, value in zip(state.sums, sums, strict=True)}
+        means = {name: value / steps for name, value in zip(names, sums, strict=True)}
         state.sums, state.summed = {}, torch.zeros_like(state.summed)
         if self.config.optimizer.schedule == "plateau":
             held = ("cycle", "contrast")  # what holds a translation to its source

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from diptych.errors import DiptychError
+from diptych.files import explain_os_errors
 
 NAME = ".lock"
 
@@ -18,16 +19,18 @@ def only_one(folder: Path) -> Iterator[None]:
     """Hold the lock of a run ``folder``, which must exist, within the block.
 
     The operating system takes the lock back when its owner ends, however it ends, so none is ever
-    left behind. Raises DiptychError if another process has it.
+    left behind. Raises DiptychError if another process has it, or the folder cannot be written.
     """
     path = folder / NAME
-    handle = _open_locked(path)
-    try:
+    with explain_os_errors(f"write the run folder {folder}"):
+        handle = _open_locked(path)
         os.truncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
+    try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # read-only by now, or gone: a name without a lock harms nobody
+            path.unlink()
         os.close(handle)
 
 

@@ -1,0 +1,142 @@
+"""NaN and infinity: the step is left out, the run goes back once, and then stops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY
+from torch import Tensor, nn
+
+from diptych.config import build_config, merge
+from diptych.cyclegan import CycleGAN
+from diptych.data.domain import data_folders
+from diptych.errors import DiptychError
+from diptych.training.guard import MOST_IN_A_ROW, GuardedAdam, any_not_finite
+from diptych.training.run_folder import RunFolder
+from diptych.training.start import Listener, start_run
+
+SETTINGS = {"training": {"steps": 60, "checkpoint_every": 10, "log_every": 5, "history": 4}}
+
+
+class Poison:
+    """Makes one loss of the given steps NaN; ``seen`` counts the steps that were tried."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, which: str, steps: set[int]) -> None:
+        self.seen = 0
+        real = getattr(CycleGAN, which)
+
+        def poisoned(model: CycleGAN, *inputs: Any) -> Any:
+            loss, *rest = real(model, *inputs)
+            self.seen += 1
+            return (loss * float("nan") if self.seen in steps else loss, *rest)
+
+        monkeypatch.setattr(CycleGAN, which, poisoned)
+
+
+def run(towns: Path, place: Path, **sections: Any) -> tuple[RunFolder, list[str]]:
+    said: list[str] = []
+    folder = RunFolder(place)
+    config = build_config(merge(merge(TINY, SETTINGS), sections))
+    start_run(data_folders(towns), folder, config, Listener(warning=said.append))
+    return folder, said
+
+
+@pytest.mark.parametrize("which", ["generator_loss", "discriminator_loss"])
+def test_single_bad_steps_are_left_out(
+    which: str, towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Poison(monkeypatch, which, {3, 11, 12, 30})
+    folder, said = run(towns, tmp_path / "run")
+    assert not [line for line in said if "NaN" in line]
+    lines = folder.read_metrics()
+    assert [line["step"] for line in lines] == list(range(5, 65, 5))
+    text = folder.metrics.read_text()
+    assert "NaN" not in text
+    json.loads(text.splitlines()[-1])
+
+
+def test_a_bad_step_changes_no_weight_and_no_moment(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_training import trainer
+
+    one = trainer(towns, training={"history": 4})
+    for _ in range(2):
+        one.step()
+    Poison(monkeypatch, "discriminator_loss", {1})
+    before = snapshot(one.state.model, one.state.optimizer_G, one.state.optimizer_D)
+    one.step()
+    after = snapshot(one.state.model, one.state.optimizer_G, one.state.optimizer_D)
+    assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
+    assert int(one.state.bad_in_row) == 1
+    one.step()
+    moved = snapshot(one.state.model, one.state.optimizer_G, one.state.optimizer_D)
+    assert not all(torch.equal(x, y) for x, y in zip(before, moved, strict=True))
+    assert int(one.state.bad_in_row) == 0
+
+
+def snapshot(model: nn.Module, *optimizers: torch.optim.Optimizer) -> list[Tensor]:
+    moments = [v for o in optimizers for own in o.state.values() for v in own.values()]
+    return [tensor.detach().clone() for tensor in (*model.parameters(), *moments)]
+
+
+def test_many_bad_steps_send_the_run_back_once_at_half_the_rate(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = set(range(33, 33 + MOST_IN_A_ROW + 10))
+    poison = Poison(monkeypatch, "generator_loss", bad)
+    rate = {"optimizer": {"schedule": "constant", "rate": 1e-4}}
+    folder, said = run(towns, tmp_path / "run", **rate)
+    (line,) = [line for line in said if "NaN" in line]
+    assert "back to step 30, on with 50% of the rate" in line
+    assert [warning["text"] for warning in folder.read_warnings()] == [line]
+    lines = folder.read_metrics()
+    assert [line["step"] for line in lines] == list(range(5, 65, 5))  # none twice
+    assert [line["rate"] for line in lines] == [1e-4] * 6 + [5e-5] * 6
+    assert poison.seen > 60
+    names = sorted(path.name for path in folder.checkpoints.iterdir())
+    assert names == ["step-00000040", "step-00000050", "step-00000060"]
+
+
+def test_and_a_second_time_it_stops_and_keeps_what_was_good(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Poison(monkeypatch, "generator_loss", set(range(33, 1000)))
+    with pytest.raises(DiptychError, match=r"at a lower rate too.*lower optimizer\.rate"):
+        run(towns, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    names = sorted(path.name for path in folder.checkpoints.iterdir())
+    assert names == ["step-00000010", "step-00000020", "step-00000030"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_one_number_among_many_is_found(value: float) -> None:
+    parameters = [nn.Parameter(torch.zeros(50)), nn.Parameter(torch.zeros(3, 4))]
+    for p in parameters:
+        p.grad = torch.randn_like(p)
+    fine = torch.tensor(1.0)
+    assert float(any_not_finite([fine, fine], parameters)) == 0
+    assert float(any_not_finite([fine, fine * value], parameters)) == 1
+    assert parameters[1].grad is not None
+    parameters[1].grad[2, 3] = value
+    assert float(any_not_finite([fine, fine], parameters)) == 1
+
+
+def test_guarded_adam_is_adam() -> None:
+    """Against the update written out (Kingma & Ba, 2015, algorithm 1), in float64."""
+    torch.manual_seed(0)
+    p = nn.Parameter(torch.randn(7, dtype=torch.float64))
+    adam = GuardedAdam([p], 0.1, (0.5, 0.99))
+    x, m, v = p.detach().clone(), torch.zeros(7).double(), torch.zeros(7).double()
+    for t in range(1, 6):
+        g = torch.randn(7, dtype=torch.float64)
+        p.grad = g.clone()
+        adam.found_inf = torch.tensor(0.0)
+        adam.step()
+        m, v = 0.5 * m + 0.5 * g, 0.99 * v + 0.01 * g * g
+        x = x - 0.1 * (m / (1 - 0.5**t)) / ((v / (1 - 0.99**t)).sqrt() + 1e-8)
+        torch.testing.assert_close(p.detach(), x, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,68 @@
+"""Trainings that went wrong are noticed, one warning for each; good ones are left in peace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych.config import GeneratorConfig, LossConfig
+from diptych.data.pixels import RGB
+from diptych.model_file import ModelInfo
+from diptych.training.health import LONG, Health
+from diptych.training.samples import Translated
+
+INFO = ModelInfo(GeneratorConfig(), RGB, RGB, 32, "resize", "white", 1)
+RNG = np.random.default_rng(0)
+PICTURES = [RNG.integers(0, 256, (8, 8, 3)).astype(np.uint8) // 64 * 40 + 50 for _ in range(6)]
+COLOURED = [(p * [1.0, 0.6, 0.4]).astype(np.uint8) for p in PICTURES]  # as it should be
+NOISE = [RNG.integers(0, 3, p.shape).astype(np.uint8) for p in PICTURES]
+
+CASES: list[tuple[str, Any, str]] = [
+    ("one picture for all", [PICTURES[0] + noise for noise in NOISE], "look alike"),
+    ("inverted", [255 - picture for picture in PICTURES], "colours are inverted"),
+    ("nothing done", [p + n for p, n in zip(PICTURES, NOISE, strict=True)], "nearly as it is"),
+]
+
+
+def made(fakes: list[Any], there: bool = True) -> Any:
+    good = [Translated(p, c, None) for p, c in zip(PICTURES, COLOURED, strict=True)]
+    bad = [Translated(p, f, None) for p, f in zip(PICTURES, fakes, strict=True)]
+    return {"b": bad, "a": bad if there else good}
+
+
+@pytest.mark.parametrize(("name", "fakes", "words"), CASES, ids=lambda x: str(x)[:20])
+def test_a_planted_fault_is_named_once(name: str, fakes: list[Any], words: str) -> None:
+    health = Health(LossConfig())
+    lines = health.look_at_pictures(0.5, made(fakes), INFO)
+    assert lines
+    assert all(words in line for line in lines)
+    assert all("loss." in line for line in lines)  # something to try
+    assert not health.look_at_pictures(0.6, made(fakes), INFO)  # said already
+
+
+def test_a_good_training_hears_nothing() -> None:
+    health = Health(LossConfig())
+    assert not health.look_at_pictures(0.5, made(COLOURED), INFO)
+    assert not health.look_at_pictures(0.01, made(CASES[2][1]), INFO)  # early on nothing is normal
+    assert not health.look_at_pictures(0.5, made(CASES[2][1], there=False), INFO)  # one way only
+    assert not health.look_at_pictures(0.5, {"b": [], "a": []}, INFO)
+    for step in range(0, 5 * LONG, 50):
+        assert not health.look_at_losses(step, {"D_a": 0.2, "D_b": 0.005 if step % 500 else 0.1})
+
+
+@pytest.mark.parametrize("adversarial", ["lsgan", "wgangp"])
+def test_a_discriminator_that_has_won_for_long_is_named(adversarial: str) -> None:
+    health = Health(LossConfig.model_validate({"adversarial": adversarial}))
+    said = {
+        step: lines
+        for step in range(50, 3 * LONG, 50)
+        if (lines := health.look_at_losses(step, {"D_a": 0.2, "D_b": 0.001}))
+    }
+    if adversarial == "wgangp":  # its losses mean something else
+        assert not said
+    else:
+        ((step, (line,)),) = said.items()
+        assert step == 50 + LONG
+        assert line.startswith("D_b has been at zero loss")

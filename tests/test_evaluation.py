@@ -35,6 +35,8 @@ from diptych.evaluation.distances import (
 from diptych.evaluation.features import Described, make_feature_net
 from diptych.evaluation.pairs import likeness, palette_scores, psnr, ssim
 from diptych.evaluation.scores import score_sets
+from diptych.evaluation.table import score_tables
+from diptych.files import file_sha256
 from diptych.model_file import load_model
 from diptych.training.run_folder import RunFolder
 
@@ -269,7 +271,7 @@ def test_few_pictures_are_scored_one_by_one_only(trained: Path, tmp_path: Path) 
 
 
 def test_inception_is_read_from_a_file_and_its_distance_is_fid(
-    scored: Path, tmp_path: Path, diptych: Command
+    scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small TorchScript network that is called as Inception is."""
 
@@ -282,10 +284,12 @@ def test_inception_is_read_from_a_file_and_its_distance_is_fid(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is on its way out, but the file is in it
         torch.jit.script(Small()).save(str(tmp_path / "inception.pt"))
-    shown = diptych("evaluate", scored, "--inception-file", tmp_path / "inception.pt")
-    assert shown.returncode == 0, shown.stderr
-    assert "FID" in shown.stdout
-    assert "inception features" in shown.stdout
+    with pytest.raises(DiptychError, match="not the published Inception network"):
+        package.evaluate(scored, inception_file=tmp_path / "inception.pt")
+    monkeypatch.setattr(features, "INCEPTION_SHA256", file_sha256(tmp_path / "inception.pt"))
+    found = package.evaluate(scored, inception_file=tmp_path / "inception.pt")
+    assert found.frechet_name == "FID"
+    assert any("inception features" in table.note for table in score_tables(found))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +300,7 @@ def test_inception_is_read_from_a_file_and_its_distance_is_fid(
         (["--palette", "#fff,bluish"], "bluish"),
         (["--palette", "#fff,#000", "--unpaired"], "in pairs"),
         (["--classifier", "zebra"], "0 to 999"),
-        (["--inception-file", __file__], "is not the Inception network"),
+        (["--inception-file", __file__], "is not the published Inception network"),
     ],
 )
 def test_mistakes_end_in_one_line(

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from diptych.config import DomainConfig, Tree
 from diptych.data.domain import partners
 from diptych.data.pixels import PixelFormat
@@ -19,7 +17,7 @@ from diptych.evaluation.pairs import parse_palette
 from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair, read_heldout
 from diptych.evaluation.table import score_tables
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import load_model
+from diptych.model_file import Side, load_model
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,
@@ -123,7 +121,7 @@ def evaluate(
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
 
-    def heldout(side: str, reading: DomainConfig, pixel_format: PixelFormat) -> Heldout:
+    def heldout(side: Side, reading: DomainConfig, pixel_format: PixelFormat) -> Heldout:
         paths = [Path(path) for path in data[side]["heldout"]]
         found = read_heldout(paths, reading, pixel_format, config)
         if not found.pictures:
@@ -150,13 +148,9 @@ def stored_evaluation(run: str | Path, features: FeatureName | None) -> Evaluati
     """What ``evaluate`` wrote, if it is of the run's model and of these features (None: of any)."""
     folder = RunFolder(Path(run))
     stored = folder.read_evaluation(load_model(folder.model, choose_device("cpu")).info.step)
-    if stored is None:
+    if stored is None or features not in (None, stored.evaluation.features):
         return None
-    try:
-        found = TypeAdapter(Evaluation).validate_python(stored["evaluation"])
-    except ValueError:
-        return None  # of another version of diptych
-    return found if features in (None, found.features) else None
+    return stored.evaluation
 
 
 def _wanted(target: Target, source: Heldout, real: Heldout, paired: bool | None) -> Wanted:

@@ -41,8 +41,8 @@ class GeneratorConfig(Section):
     """The networks ``G_ab`` and ``G_ba``."""
 
     architecture: Literal["resnet", "unet"] = "resnet"
-    width: Count = 64  # channels of the first layer
-    blocks: Annotated[int, Field(ge=0)] = 9  # residual blocks (resnet)
+    width: Annotated[int, Field(ge=1, le=4096)] = 64  # channels of the first layer
+    blocks: Annotated[int, Field(ge=0, le=256)] = 9  # residual blocks (resnet)
     levels: Annotated[int, Field(ge=2, le=10)] = 8  # halvings of the picture (unet)
     norm: Norm = "instance"
     downsample: Downsample = "stride"
@@ -55,7 +55,7 @@ class DiscriminatorConfig(Section):
     """The networks ``D_a`` and ``D_b``."""
 
     architecture: Literal["patch", "pixel"] = "patch"
-    width: Count = 64
+    width: Annotated[int, Field(ge=1, le=4096)] = 64
     layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
     norm: Norm | Literal["spectral"] = "instance"
     augment: bool = False  # shift and recolour what D sees, real and fake alike
@@ -245,7 +245,7 @@ def read_config_file(path: Path) -> Tree:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DiptychError(f"cannot read the config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         first_line = str(error).splitlines()[0]
         raise DiptychError(f"the config {path} is not valid YAML: {first_line}") from error
     if tree is None:
@@ -282,7 +282,7 @@ def parse_assignment(text: str) -> Tree:
         raise UsageError(f"--set {text!r}: write it as section.key=value")
     try:
         tree: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--set {text!r}: the value is not valid YAML") from error
     for part in reversed(key.strip().split(".")):
         tree = {part: tree}

@@ -113,7 +113,7 @@ def write_scores(run: RunFolder, scores: Scores) -> None:
         ),
         "scores": vars(scores),
     }
-    write_whole(run.path / "scores.json", json.dumps(table, indent=1))
+    write_whole(run.demo_scores, json.dumps(table, indent=1))
 
 
 def score_rows(scores: Scores) -> list[list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import nn
@@ -109,9 +109,7 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
             raise DiptychError(
                 f"{path} was written by a newer diptych: update with pip install --upgrade diptych"
             )
-        fields["generator"] = GeneratorConfig.model_validate(fields["generator"])
-        fields["a"], fields["b"] = PixelFormat(**fields["a"]), PixelFormat(**fields["b"])
-        info = ModelInfo(**fields)
+        info = TypeAdapter(ModelInfo).validate_python(fields)
         networks: dict[str, nn.Module] = {}
         for name, before, after in (("G_ab", info.a, info.b), ("G_ba", info.b, info.a)):
             own = {
@@ -121,8 +119,9 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
             }
             if not own and name == "G_ba":
                 continue
-            network = make_generator(info.generator, before.channels, after.channels)
-            network.load_state_dict(own)
+            with torch.device("meta"):  # takes no memory, whatever the file says about sizes
+                network = make_generator(info.generator, before.channels, after.channels)
+            network.load_state_dict(own, assign=True)
             networks[name] = network.to(device).eval()
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         first_line = (str(error).splitlines() or ["unreadable"])[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import shutil
 import stat
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors
+from diptych.files import explain_os_errors, file_sha256
 
 CHUNK = 1 << 18  # bytes
 TIMEOUT = 30.0  # seconds without a byte
@@ -60,7 +59,7 @@ def fetch(
                 f"{address}: {problem}; the same command goes on where this one stopped"
             )
         time.sleep(0.25 * 2**vain)
-    if sha256 is not None and (found := _sha256(part)) != sha256:
+    if sha256 is not None and (found := file_sha256(part)) != sha256:
         part.unlink()
         raise DiptychError(
             f"{address} is not the file it should be (sha256 {found[:12]}..., expected "
@@ -109,14 +108,6 @@ def _transfer(address: str, part: Path, on_bytes: OnBytes | None) -> bool:
         return False
     version.unlink(missing_ok=True)
     return True
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def unpack(archive: Path, folder: Path) -> int:

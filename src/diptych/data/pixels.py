@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +28,10 @@ class PixelFormat:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if self.channels < 1 or not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"no pictures are like that: {self}")
+
     def to_tensor(self, pictures: Pixels | Tensor) -> Tensor:
         """Stored ``(N, H, W, C)`` pictures as a float32 ``(N, C, H, W)`` tensor in [-1, 1].
 
@@ -41,7 +46,11 @@ class PixelFormat:
         unit = x.detach().cpu().double().permute(0, 2, 3, 1).numpy()  # MPS has no float64
         stored = (unit + 1) * ((self.high - self.low) / 2) + self.low
         if self.dtype != "float32":
-            stored = stored.round().clip(max(self.low, 0), min(self.high, _largest(self.dtype)))
+            stored = (
+                np.nan_to_num(stored)
+                .round()
+                .clip(max(self.low, 0), min(self.high, _largest(self.dtype)))
+            )
         return np.ascontiguousarray(stored.astype(self.dtype))
 
     def describe(self) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor
 from diptych.data.cache import cache_root
 from diptych.data.download import fetch
 from diptych.errors import DiptychError, UsageError, nearest
+from diptych.files import explain_os_errors, file_sha256
 
 FeatureName = Literal["inception", "efficientnet-lite0"]
 FEATURE_NAMES: tuple[FeatureName, ...] = ("inception", "efficientnet-lite0")
@@ -117,11 +118,14 @@ def _inception(file: Path | None, device: torch.device) -> Run:
         file = inception_place()
         if not file.is_file():
             fetch(INCEPTION_ADDRESS, file, INCEPTION_SHA256)
-    try:
-        network = torch.jit.load(str(file), map_location=device).eval()  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DiptychError(f"{file} is not the Inception network: {reason}") from error
+    with explain_os_errors(f"read {file}"):
+        found = file_sha256(file)
+    if found != INCEPTION_SHA256:  # a TorchScript file is a program: only the one we know is run
+        raise DiptychError(
+            f"{file} is not the published Inception network {INCEPTION_ADDRESS} (its sha256 is "
+            f"{found[:12]}..., not {INCEPTION_SHA256[:12]}...)"
+        )
+    network = torch.jit.load(str(file), map_location=device).eval()  # type: ignore[no-untyped-call]
 
     def run(pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor | None]:
         rows = [

@@ -77,16 +77,11 @@ class BlurDown(nn.Module):
     gives nearly the same features.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        row = torch.tensor([1.0, 2.0, 1.0]) / 4
-        kernel = torch.outer(row, row).expand(channels, 1, 3, 3).contiguous()
-        self.register_buffer("kernel", kernel, persistent=False)
-        self.channels = channels
-
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.get_buffer("kernel").to(x.dtype)
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), kernel, stride=2, groups=self.channels)
+        channels = x.shape[1]
+        row = x.new_tensor([0.25, 0.5, 0.25])
+        kernel = torch.outer(row, row).expand(channels, 1, 3, 3)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), kernel, stride=2, groups=channels)
 
 
 def downsample(
@@ -102,7 +97,7 @@ def downsample(
         nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1),
         norm(channels_out),
         nn.ReLU(inplace=True),
-        *([BlurDown(channels_out)] if kind == "antialias" else []),
+        *([BlurDown()] if kind == "antialias" else []),
     )
 
 

@@ -40,7 +40,7 @@ def comparison_tables(
             direction = evaluation.to_b if name == "A to B" else evaluation.to_a
             if direction is None:  # CUT
                 continue
-            seconds = max((line["seconds"] for line in run.read_metrics()), default=0.0)
+            seconds = max((line.get("seconds", 0) for line in run.read_metrics()), default=0.0)
             facts = [str(run.path), f"{evaluation.step:,}", f"{seconds / 60:.0f}"]
             facts.append(str(evaluation.size))
             rows.append(facts + _scores(direction))
@@ -87,7 +87,7 @@ def _grid(
 
     First in a row stands the picture, then each run's translation.
     """
-    side = "a" if to == "b" else "b"
+    side: Side = "a" if to == "b" else "b"
     first, *others = (run.data()[side]["heldout"] for run in runs)
     common = [Path(path) for path in first if all(path in other for other in others)]
     names: list[str] = []

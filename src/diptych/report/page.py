@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -19,9 +17,11 @@ from PIL import Image
 from diptych.config import Config
 from diptych.data.domain import partners, read_for_looking
 from diptych.data.pixels import preview
+from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, Side, load_model
 from diptych.report.chart import line_chart
+from diptych.training.records import DataRecord
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import translate_there_and_back
 
@@ -60,7 +60,6 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     pair = load_model(run.model, torch.device("cpu"))
     data = run.data()
     metrics = run.read_metrics()
-    made_with = yaml.safe_load((run.path / "config.yaml").read_text()).get("made_with", {})
     sections = [
         Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
@@ -73,12 +72,13 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         config=config,
         both_ways=len(pair.ways) == 2,
         step=pair.info.step,
-        seconds=metrics[-1]["seconds"] if metrics else 0,
-        made_with=made_with,
+        seconds=metrics[-1].get("seconds", 0) if metrics else 0,
+        made_with=run.made_with(),
         data=data,
         tables=_tables(run, pair.info.step),
-        charts=_score_charts(run) + _charts(metrics),
+        charts=_charts(_thousandfold(run.read_evaluations())) + _charts(metrics),
         sheets=_sheets(run),
+        warnings=run.read_warnings(),
         sections=sections,
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     )
@@ -97,30 +97,26 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _tables(run: RunFolder, step: int) -> list[dict[str, Any]]:
-    """Tables of scores (title, columns, rows, note) of the model as it is now."""
-    tables = []
-    if (run.path / "scores.json").is_file():
-        of_demo = json.loads((run.path / "scores.json").read_text())
-        tables += [of_demo] if of_demo["step"] == step else []
-    evaluated = run.read_evaluation(step)
-    return tables + evaluated["tables"] if evaluated else tables
+def _tables(run: RunFolder, step: int) -> list[ScoreTable]:
+    """Tables of scores of the model as it is now."""
+    of_demo, evaluated = run.read_demo_scores(step), run.read_evaluation(step)
+    return [*([of_demo] if of_demo else []), *(evaluated.tables if evaluated else [])]
 
 
 def _charts(metrics: list[dict[str, float]]) -> list[str]:
-    if not metrics:
-        return []
-    steps = [line["step"] for line in metrics]
-
     def chart(title: str, **names: str) -> list[str]:
-        lines = {
-            label: [line[key] for line in metrics]
-            for label, key in names.items()
-            if key in metrics[0]  # which terms there are depends on the method
+        """Those lines that the method has; none for a chart without any."""
+        present = {
+            label: key for label, key in names.items() if any(key in line for line in metrics)
         }
-        return [line_chart(title, steps, lines)] if lines else []
+        whole = [line for line in metrics if all(key in line for key in present.values())]
+        if not present or not whole:
+            return []
+        lines = {label: [line[key] for line in whole] for label, key in present.items()}
+        return [line_chart(title, [line["step"] for line in whole], lines)]
 
     return [
+        *chart("KID x 1000, held-out pictures", **{"to B": "kid/to_b", "to A": "kid/to_a"}),
         *chart("cycle loss (L1)", A="cycle_a", B="cycle_b"),
         *chart("patch contrast (PatchNCE)", A="contrast_a", B="contrast_b"),
         *chart(
@@ -132,16 +128,12 @@ def _charts(metrics: list[dict[str, float]]) -> list[str]:
     ]
 
 
-def _score_charts(run: RunFolder) -> list[str]:
-    lines = run.read_evaluations()
-    if not lines:
-        return []
-    values = {
-        label: [1000 * line[key] for line in lines]
-        for label, key in (("to B", "kid/to_b"), ("to A", "kid/to_a"))
-        if key in lines[0]
-    }
-    return [line_chart("KID x 1000, held-out pictures", [x["step"] for x in lines], values)]
+def _thousandfold(scores: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Scores through time as people read them: KID is quoted in thousandths."""
+    return [
+        {key: 1000 * value if key.startswith("kid/") else value for key, value in line.items()}
+        for line in scores
+    ]
 
 
 def _sheets(run: RunFolder) -> list[tuple[int, str]]:
@@ -159,24 +151,21 @@ def _sheets(run: RunFolder) -> list[tuple[int, str]]:
 
 
 def _best_and_worst(
-    run: RunFolder, pair: GeneratorPair, config: Config, data: dict[str, Any]
+    run: RunFolder, pair: GeneratorPair, config: Config, data: DataRecord
 ) -> list[Section]:
     """What an evaluation found closest to real pictures, and farthest from them."""
     evaluated = run.read_evaluation(pair.info.step)
     if evaluated is None:
         return []
-    found = evaluated["evaluation"]
+    found = evaluated.evaluation
     sections = []
-    for other in pair.ways:
-        side = _other(other)
-        distances = found[f"to_{other}"]["distances"]
-        if distances is None:
+    for direction in found.directions:
+        side, other = _other(direction.to), direction.to
+        if direction.distances is None or other not in pair.ways:
             continue
-        ranked = distances["best_first"]
+        ranked = direction.distances.best_first
         for which, paths in (("best", ranked[:MOST_RANKED]), ("worst", ranked[-MOST_RANKED:])):
-            title = (
-                f"{side.upper()} to {other.upper()}: the {which} by {found['features']} features"
-            )
+            title = f"{side.upper()} to {other.upper()}: the {which} by {found.features} features"
             rows = _rows(pair, config, data, other, paths, MOST_RANKED)
             sections.append(Section(title, side.upper(), other.upper(), rows))
     return sections
@@ -185,7 +174,7 @@ def _best_and_worst(
 def _rows(
     pair: GeneratorPair,
     config: Config,
-    data: dict[str, Any],
+    data: DataRecord,
     to: Side,
     paths: Sequence[str],
     most: int,

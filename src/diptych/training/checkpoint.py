@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -85,7 +86,7 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
         if manifest["format"] == 1:
             _from_format_1(manifest["numbers"], parts)
         return int(manifest["step"]), manifest["numbers"], parts
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
 
 

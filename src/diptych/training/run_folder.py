@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from pydantic import TypeAdapter
 
 from diptych.config import Config, build_config, read_config_file, to_yaml
 from diptych.data.domain import Domain, Folders
@@ -21,6 +23,13 @@ from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, write_whole
 from diptych.training import lock
 from diptych.training.lock import only_one
+from diptych.training.records import (
+    DataRecord,
+    StoredEvaluation,
+    StoredTable,
+    read_lines,
+    read_record,
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,10 @@ class RunFolder:
     @cached_property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
+
+    @cached_property
+    def demo_scores(self) -> Path:
+        return self.path / "scores.json"
 
     def exists(self) -> bool:
         return (self.path / "config.yaml").is_file()
@@ -122,27 +135,37 @@ class RunFolder:
 
     def check_data(self, a: Domain, b: Domain) -> None:
         """Refuse to go on with other training pictures than the run began with."""
+        data = self.data()
+        known = {"a": data["a"]["fingerprint"], "b": data["b"]["fingerprint"]}
         for name, domain in (("a", a), ("b", b)):
-            if self.data()[name]["fingerprint"] != domain.fingerprint():
+            if known[name] != domain.fingerprint():
                 raise DiptychError(
                     f"the pictures in {domain.folder} have changed since {self.path} began: put "
                     "them back, or start a new run"
                 )
 
-    def data(self) -> dict[str, Any]:
-        """What ``write_data`` wrote."""
-        path = self.path / "data.json"
-        try:
-            data: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise DiptychError(f"cannot read {path}: {error}") from error
-        return data
+    def data(self) -> DataRecord:
+        """What ``write_data`` wrote. Raises DiptychError if it is damaged."""
+        return read_record(self.path / "data.json", DataRecord)
 
     def folders(self) -> Folders:
         """The picture folders that the run was started with."""
         found = self.data()["folders"]
-        tests = [Path(found[key]) if found[key] else None for key in ("test_a", "test_b")]
-        return Folders(Path(found["a"]), Path(found["b"]), *tests)
+        a, b, *tests = (
+            Path(path) if (path := found.get(key)) else None
+            for key in ("a", "b", "test_a", "test_b")
+        )
+        if a is None or b is None:
+            raise DiptychError(f"{self.path / 'data.json'} does not say where the pictures are")
+        return Folders(a, b, *tests)
+
+    def made_with(self) -> dict[str, str]:
+        """The versions that the run was made with, as its config.yaml says."""
+        try:
+            tree = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+            return TypeAdapter(dict[str, str]).validate_python(tree["made_with"])
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
+            return {}
 
     def sweep(self) -> None:
         """Remove what a process that was killed while writing has left behind."""
@@ -151,38 +174,31 @@ class RunFolder:
 
     def read_metrics(self) -> list[dict[str, float]]:
         """One dictionary per log step."""
-        return _read_lines(self.metrics)
+        return read_lines(self.metrics, float)
 
     def read_warnings(self) -> list[dict[str, Any]]:
         """Steps and texts of what looked wrong during the training."""
-        return _read_lines(self.warnings)
+        return read_lines(self.warnings, str)
 
     def read_evaluations(self) -> list[dict[str, float]]:
         """One dictionary per scoring of held-out pictures (``training.evaluate_every``)."""
-        return _read_lines(self.evaluations)
+        return read_lines(self.evaluations, float)
 
-    def read_evaluation(self, step: int) -> dict[str, Any] | None:
-        """What ``diptych evaluate`` wrote: tables and scores, if of the model of this step."""
-        if not self.evaluation.is_file():
+    def read_evaluation(self, step: int) -> StoredEvaluation | None:
+        """What ``diptych evaluate`` wrote, if it is of the model of this step and can be read."""
+        try:
+            found = read_record(self.evaluation, StoredEvaluation)
+        except DiptychError:  # absent, cut short, or of another version of diptych
             return None
-        try:
-            found: dict[str, Any] = json.loads(self.evaluation.read_text())
-            return found if found["evaluation"]["step"] == step else None
-        except (ValueError, KeyError):
-            return None  # cut short
+        return found if found.evaluation.step == step else None
 
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSON-lines file, or none; a last one that was cut short is left out."""
-    if not path.is_file():
-        return []
-    lines = []
-    for line in path.read_text().splitlines():
+    def read_demo_scores(self, step: int) -> StoredTable | None:
+        """The demo's table, if it is of the model of this step and can be read."""
         try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
+            found = read_record(self.demo_scores, StoredTable)
+        except DiptychError:
+            return None
+        return found if found.step == step else None
 
 
 def made_with() -> dict[str, str]:

@@ -1,0 +1,87 @@
+"""The small files of a run as they are trusted: read, checked field by field, or refused.
+
+A run folder may come from a stranger, or have been edited, or cut short by a full disk.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from diptych.errors import DiptychError
+from diptych.evaluation.scores import Evaluation
+from diptych.evaluation.table import ScoreTable
+
+T = TypeVar("T")
+
+
+class SkippedRecord(TypedDict):
+    """A picture that was left out."""
+
+    name: str
+    reason: str
+
+
+class DomainRecord(TypedDict):
+    """What ``data.json`` says about one domain."""
+
+    training_pictures: int
+    fingerprint: str
+    heldout: list[str]
+    skipped: list[SkippedRecord]
+
+
+class DataRecord(TypedDict):
+    """``data.json``."""
+
+    folders: dict[str, str | None]
+    a: DomainRecord
+    b: DomainRecord
+
+
+@dataclass(frozen=True)
+class StoredEvaluation:
+    """``evaluation.json``."""
+
+    tables: list[ScoreTable]
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class StoredTable(ScoreTable):
+    """``scores.json`` of the demo: a table, and the step of the model that it is about."""
+
+    step: int
+
+
+def read_record(path: Path, kind: type[T]) -> T:
+    """The content of a JSON file of this kind. Raises DiptychError if it is anything else."""
+    try:
+        return TypeAdapter(kind).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or ["unreadable"])[0]
+        raise DiptychError(f"cannot read {path}: {reason}") from error
+
+
+def read_lines(path: Path, values: type[T]) -> list[dict[str, T]]:
+    """The lines of a JSON-lines file, each with a ``step`` and other values; none if it is missing.
+
+    Reading ends at the first line that is not such: the last one may have been cut short.
+    """
+    if not path.is_file():
+        return []
+    lines: list[dict[str, Any]] = []
+    reading = TypeAdapter(dict[str, values])  # type: ignore[valid-type]
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+            step = line.pop("step")
+            lines.append({"step": int(step), **reading.validate_python(line)})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            break
+    return lines

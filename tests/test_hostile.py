@@ -1,0 +1,221 @@
+"""Files from a stranger: nothing in them runs, and each ends in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_OPTIONS, Command
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from diptych.errors import DiptychError
+from diptych.files import file_sha256
+from diptych.model_file import load_model
+from diptych.report.page import write_report
+from diptych.training import checkpoint
+from diptych.training.run_folder import RunFolder
+
+CPU = torch.device("cpu")
+
+
+class Bomb:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> bytes:
+    """A pickle that would make ``tmp_path / "exploded"``."""
+    content = pickle.dumps(Bomb(tmp_path / "exploded"))
+    pickle.loads(content)
+    (tmp_path / "exploded").rmdir()  # it does work
+    return content
+
+
+def refused(done: Any, tmp_path: Path) -> None:
+    assert done.returncode in (1, 2), done.stdout
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "numpy"])
+def test_pickles_do_not_run(
+    kind: str, bomb: bytes, trained: Path, towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    path = tmp_path / "stranger.pth"
+    if kind == "pickle":
+        path.write_bytes(bomb)
+    elif kind == "torch":
+        torch.save({"weight": Bomb(tmp_path / "exploded")}, path)
+    else:
+        np.save(tmp_path / "a.npy", np.array([Bomb(tmp_path / "exploded")]), allow_pickle=True)
+        path = tmp_path / "a.npy"
+    refused(diptych("translate", path, towns / "testA", "-o", tmp_path / "out"), tmp_path)
+    refused(diptych("evaluate", trained, "--inception-file", path), tmp_path)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shutil.copy(path, pictures / "picture.npy")
+    refused(
+        diptych("train", pictures, towns / "trainB", "--run", tmp_path / "run", *TINY_OPTIONS,
+                "--steps", "1", "--depth", "native"), tmp_path,
+    )  # fmt: skip
+
+
+def test_yaml_tags_do_not_run(trained: Path, tmp_path: Path, towns: Path, diptych: Command) -> None:
+    tag = f'!!python/object/apply:os.mkdir ["{tmp_path / "exploded"}"]'
+    (tmp_path / "config.yaml").write_text(f"training:\n  steps: {tag}\n")
+    options = ["--data", towns, "--run", tmp_path / "run"]
+    refused(diptych("train", *options, "--config", tmp_path / "config.yaml"), tmp_path)
+    refused(diptych("train", *options, "--set", f"training.steps={tag}"), tmp_path)
+    shutil.copytree(trained, tmp_path / "theirs")
+    shutil.copy(tmp_path / "config.yaml", tmp_path / "theirs" / "config.yaml")
+    for command in ("evaluate", "report"):
+        refused(diptych(command, tmp_path / "theirs"), tmp_path)
+
+
+def info_of(model: Path) -> dict[str, Any]:
+    with safe_open(model, framework="pt") as file:
+        info: dict[str, Any] = json.loads(file.metadata()["diptych"])
+    return info
+
+
+LIES: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
+    ("huge width", lambda info: info["generator"].update(width=10**9)),
+    ("wide and deep", lambda info: info["generator"].update(width=4096, blocks=256)),
+    ("endless blocks", lambda info: info["generator"].update(blocks=10**9)),
+    ("other architecture", lambda info: info["generator"].update(architecture="unet")),
+    ("unknown setting", lambda info: info["generator"].update(code="import os")),
+    ("channels in words", lambda info: info["a"].update(channels="three")),
+    ("channels below zero", lambda info: info["b"].update(channels=-3)),
+    ("empty range", lambda info: info["a"].update(low=255.0)),
+    ("no number", lambda info: info["b"].update(high=float("nan"))),
+    ("unknown depth", lambda info: info["a"].update(dtype="object")),
+    ("less than there is", lambda info: info.pop("b")),
+    ("format in words", lambda info: info.update(format="newest")),
+]
+
+
+@pytest.mark.parametrize(("name", "lie"), LIES, ids=lambda x: str(x)[:20])
+def test_a_model_that_lies_about_itself(
+    name: str, lie: Callable[[dict[str, Any]], None], trained: Path, tmp_path: Path
+) -> None:
+    model = trained / "model.safetensors"
+    info = info_of(model)
+    lie(info)
+    path = tmp_path / "model.safetensors"
+    save_file(load_file(model), path, {"diptych": json.dumps(info)})
+    with pytest.raises(DiptychError, match="is damaged"):
+        load_model(path, CPU)
+
+
+def header(**tensors: Any) -> bytes:
+    text = json.dumps(tensors).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+FLOATS = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+HEADERS = {
+    "empty": b"",
+    "shorter than its length": b"\x00\x00",
+    "length beyond the file": struct.pack("<Q", 2**62) + b"{}",
+    "large length": struct.pack("<Q", 200_000_000) + b"{}",
+    "no JSON": struct.pack("<Q", 4) + b"oops",
+    "deep JSON": struct.pack("<Q", 100_000) + b"[" * 100_000,
+    "offsets beyond the end": header(x={**FLOATS, "data_offsets": [0, 1 << 40]}) + bytes(16),
+    "offsets backwards": header(x={**FLOATS, "data_offsets": [16, 0]}) + bytes(16),
+    "shape and offsets disagree": header(x={**FLOATS, "shape": [1 << 40]}) + bytes(16),
+    "overflowing shape": header(x={**FLOATS, "shape": [1 << 62, 4]}) + bytes(16),
+    "overlapping tensors": header(x=FLOATS, y=FLOATS) + bytes(16),
+    "unknown dtype": header(x={**FLOATS, "dtype": "PY"}) + bytes(16),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_safetensors_whose_header_lies(name: str, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(HEADERS[name])
+    with pytest.raises(DiptychError, match="not a model file"):
+        load_model(path, CPU)
+    place = tmp_path / "step-00000012"
+    shutil.copytree(trained / "checkpoints" / place.name, place)
+    (place / "model.safetensors").write_bytes(HEADERS[name])
+    rewrite_manifest(place, "model.safetensors")
+    with pytest.raises(DiptychError, match="is not whole"):
+        checkpoint.read(place)
+
+
+def rewrite_manifest(place: Path, name: str) -> None:
+    """Give the changed file its right checksum: a stranger can do that too."""
+    manifest = json.loads((place / "manifest.json").read_text())
+    path = place / name
+    manifest["files"][name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
+    (place / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.safetensors", "/etc/passwd", "a/../../model.safetensors", "..", ""]
+)
+def test_manifests_cannot_lead_outside(name: str, trained: Path, tmp_path: Path) -> None:
+    place = tmp_path / "step-00000012"
+    shutil.copytree(trained / "checkpoints" / place.name, place)
+    shutil.copy(trained / "model.safetensors", tmp_path / "model.safetensors")
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["files"][name] = manifest["files"].pop("model.safetensors")
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DiptychError, match=r"names a file outside|is not whole"):
+        checkpoint.read(place)
+
+
+NONSENSE = ["", "null", "[]", "{}", "\x00\xff", '{"a": 1}', '{"step": "x"}', "[" * 5000]
+FILES = ["config.yaml", "data.json", "evaluation.json", "scores.json"]
+LINES = ["evaluations.jsonl", "metrics.jsonl", "warnings.jsonl"]
+
+
+@pytest.mark.parametrize("file", [*FILES, *LINES])
+@pytest.mark.parametrize("content", NONSENSE, ids=lambda x: ascii(x)[:12])
+def test_nonsense_in_a_run_folder(file: str, content: str, trained: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(trained, run.path)
+    (run.path / file).write_text(content)
+    if file == "data.json":
+        with pytest.raises(DiptychError, match=r"cannot read .*data\.json") as caught:
+            write_report(run)
+        assert len(str(caught.value).splitlines()) == 1
+    elif file == "config.yaml" and content not in ("", "null", "{}"):
+        with pytest.raises(DiptychError) as caught:
+            write_report(run)
+        assert len(str(caught.value).splitlines()) == 1
+    else:  # what it says is left out
+        write_report(run)
+
+
+def test_names_cannot_write_into_the_report(towns: Path, tmp_path: Path, diptych: Command) -> None:
+    shutil.copytree(towns, tmp_path / "towns")
+    name = "<img src=x onerror=alert(1)>.png"
+    for side in ("testA", "trainA"):
+        Image.new("RGB", (32, 32), "red").save(tmp_path / "towns" / side / name)
+    (tmp_path / "towns" / "trainA" / f"cut{name}").write_bytes(b"\x89PNG")
+    run = tmp_path / "run"
+    options = ["--data", tmp_path / "towns", "--run", run, *TINY_OPTIONS, "--steps", "1"]
+    assert diptych("train", *options).returncode == 0
+    assert diptych("report", run).returncode == 0
+    page = (run / "report.html").read_text()
+    assert "&lt;img src=x onerror" in page
+    assert "<img src=x" not in page

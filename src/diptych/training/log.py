@@ -65,6 +65,7 @@ class Log:
 
     def write_samples(self, step: int, sheet: Image.Image) -> None:
         """``samples/step-*.png``; the same picture for TensorBoard."""
+        self.run.samples.mkdir(exist_ok=True)
         buffer = io.BytesIO()
         sheet.save(buffer, "PNG")
         write_whole(self._sheet(step), buffer.getvalue())

@@ -1,0 +1,123 @@
+"""Checkpoints that are damaged, newer, or older than this version of diptych."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Command
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from diptych.data.domain import data_folders, open_domains
+from diptych.errors import DiptychError
+from diptych.model_file import load_model
+from diptych.training import checkpoint
+from diptych.training.run_folder import RunFolder
+from diptych.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "run-format-1"
+PARTS = ["model", "average", "optimizer-G", "optimizer-D", "process-0"]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [flip, cut, empty, Path.unlink], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("part", PARTS)
+def test_a_damaged_part_is_named_and_the_checkpoint_before_is_used(
+    part: str, harm: Callable[[Path], None], trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "checkpoints", tmp_path / "checkpoints")
+    harm(tmp_path / "checkpoints" / "step-00000012" / f"{part}.safetensors")
+    step, _, _, (problem,) = checkpoint.read_newest(tmp_path / "checkpoints")
+    assert step == 8
+    assert "step-00000012" in problem
+    assert part in problem
+
+
+@pytest.mark.parametrize("harm", [cut, empty, Path.unlink], ids=lambda f: f.__name__)
+def test_so_it_is_without_a_manifest(
+    harm: Callable[[Path], None], trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "checkpoints", tmp_path / "checkpoints")
+    harm(tmp_path / "checkpoints" / "step-00000012" / "manifest.json")
+    step, _, _, (problem,) = checkpoint.read_newest(tmp_path / "checkpoints")
+    assert step == 8
+    assert "step-00000012 is not whole" in problem
+
+
+def test_the_command_says_so_and_goes_on(trained: Path, tmp_path: Path, diptych: Command) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    flip(run / "checkpoints" / "step-00000012" / "optimizer-G.safetensors")
+    done = diptych("train", "--run", run, "--resume")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "step-00000012 is damaged: optimizer-G.safetensors has changed" in said
+    assert "going on from step 8" in said
+    for part in PARTS:  # the four steps were made again, to the same bytes
+        name = Path("checkpoints", "step-00000012", f"{part}.safetensors")
+        assert (run / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_a_newer_format_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
+    place = tmp_path / "step-00000012"
+    shutil.copytree(trained / "checkpoints" / place.name, place)
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["format"] = checkpoint.FORMAT + 1
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DiptychError, match=r"by a newer diptych: update"):
+        checkpoint.read(place)
+
+    model = trained / "model.safetensors"
+    with safe_open(model, framework="pt") as file:
+        info = json.loads(file.metadata()["diptych"])
+    info["format"] += 1
+    save_file(load_file(model), tmp_path / "new.safetensors", {"diptych": json.dumps(info)})
+    with pytest.raises(DiptychError, match=r"by a newer diptych: update"):
+        load_model(tmp_path / "new.safetensors", CPU)
+
+
+def test_a_checkpoint_of_format_1_goes_on_where_it_stopped(towns: Path, tmp_path: Path) -> None:
+    """The fixture was written by the version before format 2, which also trained on to step 12."""
+    config = RunFolder(FORMAT_1).config()
+    a, b = open_domains(data_folders(towns), config)
+    shutil.copytree(FORMAT_1, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    then = run.read_metrics()
+    trainer = Trainer(config, run, a, b, CPU)
+    assert not trainer.resume()
+    assert trainer.state.step == 4
+    trainer.train()
+    now = run.read_metrics()
+    assert [line["step"] for line in now] == [line["step"] for line in then] == [3, 6, 9, 12]
+    for before, after in zip(then, now, strict=True):
+        for name in before.keys() - {"seconds", "step"}:
+            assert after[name] == pytest.approx(before[name], rel=1e-4), (after["step"], name)
+
+
+def test_a_model_of_format_1_translates(towns: Path) -> None:
+    pair = load_model(FORMAT_1 / "model.safetensors", CPU)
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    for to in pair.ways:
+        with torch.no_grad():
+            assert pair.towards(to)(x).shape == x.shape
+    assert pair.ways == ("b", "a")
+    assert pair.info.step == 12

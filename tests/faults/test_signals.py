@@ -1,0 +1,95 @@
+"""Being told to stop: the step is finished, everything is saved, and nothing is left out."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TINY_OPTIONS, Command, start
+from harness import contents, finish, launch, leftovers, wait_for_writing
+
+from diptych.data import town
+
+OPTIONS = [*TINY_OPTIONS, "--set", "training.log_every=1", "--set", "training.checkpoint_every=3"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    town.write_towns(folder, train=12, test=24, size=32)
+    return folder
+
+
+def test_a_second_signal_ends_at_once(pictures: Path, tmp_path: Path) -> None:
+    """Also in the middle of writing: with ``slow_disk.py`` that takes a while."""
+    import sys
+
+    from harness import HERE
+
+    run = tmp_path / "run"
+    command = [sys.executable, str(HERE / "slow_disk.py"), "train"]
+    process = launch(command, "--data", pictures, "--run", run, *OPTIONS, "--steps", "100000")
+    wait_for_writing(process, run)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    finish(launch(command, "--run", run, "--resume", "--steps", "3"))
+    assert not leftovers(run)
+
+
+def test_a_signal_while_scoring_leaves_the_scores_for_later(
+    pictures: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """They are made up for, and the run ends as one that was never asked to stop."""
+    options = ["--data", pictures, *OPTIONS, "--steps", "12", "--evaluate-every", "6"]
+    whole = diptych("train", *options, "--run", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    run = tmp_path / "stopped"
+    for last in (6, 12):
+        resume = ["--run", run, "--resume"] if last == 12 else ["--run", run, *options]
+        process = start("train", *resume)
+        wait_for_step(process, run, last)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 143, err
+        assert f"stopped at step {last}, all saved" in err
+        steps = scored(run)
+        assert last not in steps, "the signal came after the scores: more pictures would help"
+    done = diptych("train", "--run", run, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert scored(run) == [6, 12]
+    assert contents(run) == contents(tmp_path / "whole")
+
+
+def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
+    """Return when a step has been logged; its scores are then being made."""
+    metrics = run / "metrics.jsonl"
+    while not metrics.exists() or f'"step": {step},' not in metrics.read_text():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.002)
+
+
+def scored(run: Path) -> list[int]:
+    path = run / "evaluations.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line)["step"] for line in lines]
+
+
+def test_max_minutes_saves_and_ends_well(pictures: Path, tmp_path: Path, diptych: Command) -> None:
+    options = ["--data", pictures, *OPTIONS, "--steps", "80"]
+    assert diptych("train", *options, "--run", tmp_path / "whole").returncode == 0
+    run = tmp_path / "parts"
+    parts = [diptych("train", *options, "--run", run, "--max-minutes", "0.02")]
+    while "next: diptych train" in parts[-1].stdout:
+        assert parts[-1].returncode == 0, parts[-1].stderr
+        assert f"next: diptych train --run {run} --resume" in " ".join(parts[-1].stdout.split())
+        parts.append(diptych("train", "--run", run, "--resume", "--max-minutes", "0.02"))
+        assert len(parts) < 50
+    assert len(parts) >= 2
+    assert "done: 80 steps" in parts[-1].stdout
+    assert contents(run) == contents(tmp_path / "whole")

@@ -29,7 +29,7 @@ from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
 from diptych.files import explain_os_errors
 
-VERSION = 2  # of the cache's layout; part of the key, so old caches are simply not found
+VERSION = 3  # of the cache's layout; part of the key, so old caches are simply not found
 OnProgress = Callable[[int, int], None]  # done, total
 Result = TypeVar("Result")
 
@@ -164,10 +164,12 @@ def _build(
     def decode(path: Path) -> tuple[str, Pixels, float, float] | str:
         try:
             picture = read_picture(path, domain, data.background)
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            return content, fit(picture), float(picture.min()), float(picture.max())
-        except (DamagedPictureError, OSError) as error:
+            low, high = float(picture.min()), float(picture.max())
+            return content_of(path), fit(picture), low, high
+        except DamagedPictureError as error:
             return str(error)
+        except OSError as error:  # gone since it was decoded
+            return error.strerror or "it cannot be read"
         except MemoryError:
             return "too large for this machine's memory"
 
@@ -202,6 +204,15 @@ def _build(
     (aside / "index.json").write_text(json.dumps(index))
 
 
+def content_of(path: Path) -> str:
+    """The sha256 of a file, read piece by piece."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def _of_one_kind(
     entries: list[tuple[str, Entry]], skipped: list[Skipped]
 ) -> tuple[list[Entry], str]:
@@ -224,7 +235,7 @@ def _in_order(
     work: Callable[[Path], Result], files: Sequence[Path]
 ) -> Iterator[tuple[Path, Result]]:
     """``work`` on threads (decoders release the interpreter), results in the order of files."""
-    ahead = 4 * (os.cpu_count() or 1)  # bounds how many decoded pictures wait in memory
+    ahead = 2 * (os.cpu_count() or 1)  # bounds how many decoded pictures wait in memory
     waiting: deque[tuple[Path, Future[Result]]] = deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path in files:

@@ -177,7 +177,7 @@ def _build(
     skipped: list[Skipped] = []
     offset = 0
     with open(aside / "pixels.bin", "wb") as out:
-        for done, (path, result) in enumerate(_in_order(decode, files), 1):
+        for done, (path, result) in enumerate(in_order(decode, files), 1):
             name = str(path.relative_to(folder))
             if isinstance(result, str):
                 skipped.append(Skipped(name, result))
@@ -189,13 +189,7 @@ def _build(
                 offset += picture.nbytes
             if on_progress is not None:
                 on_progress(done, len(files))
-    kept, dtype = _of_one_kind(entries, skipped)
-    if not kept:
-        first = skipped[0]
-        raise DiptychError(
-            f"none of the {len(files)} pictures in {folder} can be read; "
-            f"the first: {first.name}: {first.reason}"
-        )
+    kept, dtype = of_one_kind(folder, entries, skipped)
     index = {
         "dtype": dtype,
         "entries": [vars(entry) for entry in kept],
@@ -213,12 +207,20 @@ def content_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _of_one_kind(
-    entries: list[tuple[str, Entry]], skipped: list[Skipped]
+def of_one_kind(
+    folder: Path, entries: Sequence[tuple[str, Entry]], skipped: list[Skipped]
 ) -> tuple[list[Entry], str]:
-    """The entries of the commonest dtype and channel count; the rest go to ``skipped``."""
+    """The entries of the commonest dtype and channel count, and that dtype.
+
+    ``entries`` come with the dtype of each; the rest go to ``skipped``. Raises DiptychError if
+    there are none.
+    """
     if not entries:
-        return [], "uint8"
+        first = skipped[0]
+        raise DiptychError(
+            f"none of the {len(skipped)} pictures in {folder} can be read; "
+            f"the first: {first.name}: {first.reason}"
+        )
     kinds = Counter((dtype, entry.shape[2]) for dtype, entry in entries)
     (dtype, channels), _ = kinds.most_common(1)[0]
     kept = []
@@ -231,7 +233,7 @@ def _of_one_kind(
     return kept, dtype
 
 
-def _in_order(
+def in_order(
     work: Callable[[Path], Result], files: Sequence[Path]
 ) -> Iterator[tuple[Path, Result]]:
     """``work`` on threads (decoders release the interpreter), results in the order of files."""

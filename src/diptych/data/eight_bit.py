@@ -16,6 +16,7 @@ FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"] + (
 )
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 ORIENTATION = 0x0112  # EXIF tag
+PIXELS_AT_ONCE = 2**24
 
 
 def read_image(file: BinaryIO, channels: int, background: str) -> Pixels:
@@ -56,14 +57,29 @@ def from_image(image: Image.Image, channels: int, background: str) -> Pixels:
         image = Image.fromarray(oriented(high_byte, orientation_of(image)))
     else:
         image = _upright(image)
+    # In strips, because every step makes a copy: the largest pictures would fill the memory.
+    rows = max(1, PIXELS_AT_ONCE // max(1, image.width))
+    picture = np.empty((image.height, image.width, channels), np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(image.height, top + rows)
+        strip = image if rows >= image.height else image.crop((0, top, image.width, bottom))
+        picture[top:bottom] = _strip(strip, channels, background)
+    return picture
+
+
+def _strip(image: Image.Image, channels: int, background: str) -> Pixels:
     if image.has_transparency_data and channels in (1, 3):
-        rgba = image.convert("RGBA")
+        rgba = _as(image, "RGBA")
         image = Image.new("RGBA", rgba.size, background)
         image.alpha_composite(rgba)
     if channels == 2:  # Pillow knows no way to it from colour
-        rgba = image.convert("RGBA")
+        rgba = _as(image, "RGBA")
         image = Image.merge("LA", (rgba.convert("L"), rgba.getchannel("A")))
-    return from_pil(image.convert(MODES[channels]))
+    return from_pil(_as(image, MODES[channels]))
+
+
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # (which would copy it)
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -75,10 +91,13 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    # (Asked first, because Pillow copies even what is upright: large pictures fill the memory.)
+    if orientation_of(image) == 1:
+        return image
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # as above
-        return image.copy()
+        return image
 
 
 def oriented(array: Pixels, orientation: int) -> Pixels:

@@ -132,16 +132,17 @@ def check(
 
 def _print(found: Check, folders: str) -> None:
     from diptych.cli.console import say
+    from diptych.errors import printable
 
     for part in found.parts:
-        say(_about(part))
+        say(printable(_about(part)))
     for finding in found.findings:
         say(f"\n{finding.kind} ({len(finding.cases)}): {finding.advice}", style="yellow")
         for case in finding.cases[:SHOWN]:
             files = " = ".join(case.files[:SHOWN])
             if len(case.files) > SHOWN:
                 files += f" = {len(case.files) - SHOWN} more"
-            say(f"  {files}  ({case.about})")
+            say(printable(f"  {files}  ({case.about})"))
         if len(finding.cases) > SHOWN:
             say(f"  and {len(finding.cases) - SHOWN} more; --json lists all")
     say(f"\ntraining with preset {found.preset}: {found.crops}")
@@ -151,7 +152,7 @@ def _print(found: Check, folders: str) -> None:
             f"{plan.left_out} left out ({plan.values})"
         )
     if found.refused is None:
-        say(f"\nusable; next: diptych train {folders} --run runs/NAME")
+        say(f"\nusable; next: diptych train {printable(folders)} --run runs/NAME")
     else:
         say(f"\ntraining would refuse this: {found.refused}", style="red")
 

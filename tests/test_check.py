@@ -206,10 +206,6 @@ def test_it_refuses_what_training_refuses_with_the_same_line(
         assert checked.returncode == 1
         assert checked.stdout.endswith(f"\ntraining would refuse this: {found.refused}\n")
         assert "damaged (24): they are left out" in checked.stdout
-        as_json = diptych("data", "check", a, b, "--json", *options)
-        assert as_json.returncode == 1
-        report = json.loads(as_json.stdout)
-        assert (report["usable"], report["refused"]) == (False, found.refused)
 
 
 def test_a_folder_that_is_not_there(clean: Path, diptych: Command) -> None:
@@ -268,10 +264,10 @@ def test_the_search_for_copies_does_not_grow_with_the_square() -> None:
         alike_pairs(many)
         return time.process_time() - start
 
-    many = looks(15_000)
+    many = looks(8_000)
     flipped = [Look(many[i].bits ^ 0b101 << i % 50, many[i].small) for i in range(0, 300, 3)]
-    assert alike_pairs([*many, *flipped]) == [(3 * i, 15_000 + i) for i in range(100)]
+    assert alike_pairs([*many, *flipped]) == [(3 * i, 8_000 + i) for i in range(100)]
     # All alike: still one group, in bounded time.
-    same = [many[0]] * 3000
-    assert groups(3000, alike_pairs(same)) == [list(range(3000))]
-    assert seconds(many) < 20 * max(seconds(many[:1500]), 0.05)  # squared it were 100 times
+    same = [many[0]] * 1500
+    assert groups(1500, alike_pairs(same)) == [list(range(1500))]
+    assert seconds(many) < 20 * max(seconds(many[:800]), 0.05)  # squared it were 100 times

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image
 from diptych.config import DomainConfig
 from diptych.data import eight_bit
 from diptych.data.decode import read_picture
+from diptych.data.opening import no_warnings
 
 HERE = Path(__file__).parent
 GIB = 1024  # in MiB, as peaks are measured here
@@ -129,3 +131,17 @@ def test_checking_the_whole_corpus(corpus: Path) -> None:
         elif isinstance(outcome, Right):
             assert reason is None, (case.name, reason)
     assert not damaged
+
+
+def test_overlapping_reads_leave_a_program_its_warnings() -> None:
+    """As two threads do; ``warnings.catch_warnings`` would leave all warnings off for good."""
+    before = list(warnings.filters)
+    first, second = no_warnings(), no_warnings()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.warn("an oddity in a file", stacklevel=1)
+    second.__exit__(None, None, None)
+    assert not heard
+    assert warnings.filters == before

@@ -7,9 +7,12 @@ from difflib import get_close_matches
 
 
 class DiptychError(Exception):
-    """Something failed; the message says what, where, and what to do. Exit code 1."""
+    """Something failed; the message says in one line what, where, and what to do. Exit code 1."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class UsageError(DiptychError):
@@ -25,3 +28,11 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return "choose from " + ", ".join(names)
+
+
+def printable(text: str) -> str:
+    """``text`` as one line: what does not print (newlines, escape codes, half characters) escaped.
+
+    File names may hold any of these.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from diptych.errors import printable
+
 if TYPE_CHECKING:
     from diptych.config import Config
     from diptych.training.run_folder import RunFolder
@@ -31,13 +33,17 @@ PLAIN_EVERY = 30.0  # seconds between lines when the output is a file
 
 
 def say(line: str = "", style: str | None = None) -> None:
-    """Print a line as it is: unbroken, brackets in paths left alone; above a running bar."""
+    """Print a line as it is: unbroken, brackets in paths left alone; above a running bar.
+
+    Names of files may hold anything: what does not print is escaped, except for line ends.
+    """
+    line = "\n".join(printable(part) for part in line.split("\n"))
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def note(line: str) -> None:
     """Print something that a person should know but need not act on."""
-    say(f"note: {line}", style="yellow")
+    say(f"note: {printable(line)}", style="yellow")
 
 
 def progress_bar() -> Progress:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from diptych.data.check import Check, Part
+
+SHOWN = 5  # files of each finding; --json has all
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -73,3 +78,95 @@ def get(
     archive.unlink()
     say(f"{files} files in {folder}")
     say(f"next: diptych train --data {folder} --run runs/{name}")
+
+
+@app.command()
+def check(
+    a: Annotated[Optional[Path], typer.Argument(help="Folder of domain A.")] = None,
+    b: Annotated[Optional[Path], typer.Argument(help="Folder of domain B.")] = None,
+    data: Annotated[
+        Optional[Path], typer.Option(help="Instead of A and B: a folder with trainA, trainB ...")
+    ] = None,
+    preset: Annotated[Optional[str], typer.Option(help="As you will train with.")] = None,
+    config: Annotated[Optional[Path], typer.Option(help="As you will train with.")] = None,
+    size: Annotated[Optional[int], typer.Option(help="As you will train with.")] = None,
+    depth: Annotated[Optional[str], typer.Option(help="As you will train with.")] = None,
+    channels: Annotated[Optional[int], typer.Option(help="As you will train with.")] = None,
+    set_: Annotated[
+        Optional[list[str]], typer.Option("--set", help="As you will train with.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every file.")] = False,
+) -> None:
+    """Say what is wrong with the pictures, and what training would do with them.
+
+    Exit code 1 if training would refuse them.
+    """
+    import json
+    from dataclasses import asdict
+
+    from diptych.cli.console import progress_bar
+    from diptych.config import merge, parse_assignment
+    from diptych.data.check import check
+    from diptych.training.start import make_config, pick_folders
+
+    domain = {name: value for name, value in (("depth", depth), ("channels", channels)) if value}
+    settings: dict[str, Any] = {"a": domain, "b": domain, "data": {"size": size} if size else {}}
+    for assignment in set_ or []:
+        settings = merge(settings, parse_assignment(assignment))
+    folders = pick_folders(a, b, data)
+    used = make_config(preset, config, {key: part for key, part in settings.items() if part})
+    if json_:
+        found = check(folders, used)
+        print(json.dumps({"usable": found.usable, **asdict(found)}, indent=1))
+    else:
+        with progress_bar() as progress:
+            bar = progress.add_task("reading", total=None, info="")
+
+            def show(done: int, total: int) -> None:
+                progress.update(bar, completed=done, total=total, info=f"{total} pictures")
+
+            found = check(folders, used, show)
+        _print(found, f"--data {data}" if data is not None else f"{a} {b}")
+    raise typer.Exit(0 if found.usable else 1)
+
+
+def _print(found: Check, folders: str) -> None:
+    from diptych.cli.console import say
+    from diptych.errors import printable
+
+    for part in found.parts:
+        say(printable(_about(part)))
+    for finding in found.findings:
+        say(f"\n{finding.kind} ({len(finding.cases)}): {finding.advice}", style="yellow")
+        for case in finding.cases[:SHOWN]:
+            files = " = ".join(case.files[:SHOWN])
+            if len(case.files) > SHOWN:
+                files += f" = {len(case.files) - SHOWN} more"
+            say(printable(f"  {files}  ({case.about})"))
+        if len(finding.cases) > SHOWN:
+            say(f"  and {len(finding.cases) - SHOWN} more; --json lists all")
+    say(f"\ntraining with preset {found.preset}: {found.crops}")
+    for plan in found.plans:
+        say(
+            f"  {plan.name}: {plan.train} to learn from, {plan.held_out} held out, "
+            f"{plan.left_out} left out ({plan.values})"
+        )
+    if found.refused is None:
+        say(f"\nusable; next: diptych train {printable(folders)} --run runs/NAME")
+    else:
+        say(f"\ntraining would refuse this: {found.refused}", style="red")
+
+
+def _about(part: Part) -> str:
+    """``A: 120 pictures in horses: 119 JPEG, 1 PNG; RGB; 256 x 256``."""
+
+    def counts(of: dict[str, int], most: int = 4) -> str:
+        if len(of) == 1:
+            return next(iter(of))
+        shown = ", ".join(f"{count} {what}" for what, count in list(of.items())[:most])
+        return shown + (f", {len(of) - most} others" if len(of) > most else "")
+
+    text = f"{part.name}: {part.readable} pictures in {part.folder}"
+    if part.readable:
+        text += f": {counts(part.formats)}; {counts(part.modes)}; {counts(part.sizes)}"
+    return text

@@ -25,7 +25,7 @@ app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
-app.add_typer(data.app, name="data", help="Public data sets.")
+app.add_typer(data.app, name="data", help="Public data sets; checking your own.")
 
 
 @app.callback()

@@ -29,7 +29,7 @@ from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
 from diptych.files import explain_os_errors
 
-VERSION = 2  # of the cache's layout; part of the key, so old caches are simply not found
+VERSION = 3  # of the cache's layout; part of the key, so old caches are simply not found
 OnProgress = Callable[[int, int], None]  # done, total
 Result = TypeVar("Result")
 
@@ -164,10 +164,12 @@ def _build(
     def decode(path: Path) -> tuple[str, Pixels, float, float] | str:
         try:
             picture = read_picture(path, domain, data.background)
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            return content, fit(picture), float(picture.min()), float(picture.max())
-        except (DamagedPictureError, OSError) as error:
+            low, high = float(picture.min()), float(picture.max())
+            return content_of(path), fit(picture), low, high
+        except DamagedPictureError as error:
             return str(error)
+        except OSError as error:  # gone since it was decoded
+            return error.strerror or "it cannot be read"
         except MemoryError:
             return "too large for this machine's memory"
 
@@ -175,7 +177,7 @@ def _build(
     skipped: list[Skipped] = []
     offset = 0
     with open(aside / "pixels.bin", "wb") as out:
-        for done, (path, result) in enumerate(_in_order(decode, files), 1):
+        for done, (path, result) in enumerate(in_order(decode, files), 1):
             name = str(path.relative_to(folder))
             if isinstance(result, str):
                 skipped.append(Skipped(name, result))
@@ -187,13 +189,7 @@ def _build(
                 offset += picture.nbytes
             if on_progress is not None:
                 on_progress(done, len(files))
-    kept, dtype = _of_one_kind(entries, skipped)
-    if not kept:
-        first = skipped[0]
-        raise DiptychError(
-            f"none of the {len(files)} pictures in {folder} can be read; "
-            f"the first: {first.name}: {first.reason}"
-        )
+    kept, dtype = of_one_kind(folder, entries, skipped)
     index = {
         "dtype": dtype,
         "entries": [vars(entry) for entry in kept],
@@ -202,12 +198,29 @@ def _build(
     (aside / "index.json").write_text(json.dumps(index))
 
 
-def _of_one_kind(
-    entries: list[tuple[str, Entry]], skipped: list[Skipped]
+def content_of(path: Path) -> str:
+    """The sha256 of a file, read piece by piece."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def of_one_kind(
+    folder: Path, entries: Sequence[tuple[str, Entry]], skipped: list[Skipped]
 ) -> tuple[list[Entry], str]:
-    """The entries of the commonest dtype and channel count; the rest go to ``skipped``."""
+    """The entries of the commonest dtype and channel count, and that dtype.
+
+    ``entries`` come with the dtype of each; the rest go to ``skipped``. Raises DiptychError if
+    there are none.
+    """
     if not entries:
-        return [], "uint8"
+        first = skipped[0]
+        raise DiptychError(
+            f"none of the {len(skipped)} pictures in {folder} can be read; "
+            f"the first: {first.name}: {first.reason}"
+        )
     kinds = Counter((dtype, entry.shape[2]) for dtype, entry in entries)
     (dtype, channels), _ = kinds.most_common(1)[0]
     kept = []
@@ -220,11 +233,11 @@ def _of_one_kind(
     return kept, dtype
 
 
-def _in_order(
+def in_order(
     work: Callable[[Path], Result], files: Sequence[Path]
 ) -> Iterator[tuple[Path, Result]]:
     """``work`` on threads (decoders release the interpreter), results in the order of files."""
-    ahead = 4 * (os.cpu_count() or 1)  # bounds how many decoded pictures wait in memory
+    ahead = 2 * (os.cpu_count() or 1)  # bounds how many decoded pictures wait in memory
     waiting: deque[tuple[Path, Future[Result]]] = deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path in files:

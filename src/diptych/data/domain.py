@@ -71,9 +71,7 @@ def open_domains(
     ``on_progress(name, done, total)`` is called while pictures are decoded. Raises DiptychError
     with one line for anything wrong with the folders.
     """
-    parse_background(config.data.background)
-    if folders.a.resolve() == folders.b.resolve():
-        raise UsageError(f"A and B are the same folder {folders.a}: give two different ones")
+    check_request(folders, config)
 
     def progress(name: str) -> OnProgress | None:
         if on_progress is None:
@@ -81,38 +79,83 @@ def open_domains(
         return lambda done, total: on_progress(name, done, total)
 
     multiple = size_multiple(config.generator)
-    a = _open(folders.a, folders.test_a, config.a, config.data, multiple, progress("A"))
-    b = _open(folders.b, folders.test_b, config.b, config.data, multiple, progress("B"))
-    if {e.content for e in a.cache.entries} == {e.content for e in b.cache.entries}:
-        raise UsageError(f"A and B hold the same pictures: {folders.a} and {folders.b}")
+
+    def opened(name: str, folder: Path, test: Path | None, reading: DomainConfig) -> Domain:
+        files = find_pictures(folder)
+        cache = open_cache(folder, files, reading, config.data, multiple, progress(name))
+        heldout = find_pictures(test) if test is not None else None
+        return make_domain(folder, cache, heldout, reading, config.data)
+
+    a = opened("A", folders.a, folders.test_a, config.a)
+    b = opened("B", folders.b, folders.test_b, config.b)
+    check_different(a, b)
     return a, b
 
 
-def _open(
+def check_request(folders: Folders, config: Config) -> None:
+    """Raise UsageError for what is wrong before any picture is read."""
+    parse_background(config.data.background)
+    if folders.a.resolve() == folders.b.resolve():
+        raise UsageError(f"A and B are the same folder {folders.a}: give two different ones")
+
+
+def check_different(a: Domain, b: Domain) -> None:
+    """Raise UsageError if A and B hold the same pictures."""
+    if {e.content for e in a.cache.entries} == {e.content for e in b.cache.entries}:
+        raise UsageError(f"A and B hold the same pictures: {a.folder} and {b.folder}")
+
+
+def check_shapes(config: Config, a: Domain, b: Domain) -> None:
+    """Without a crop pictures keep their shapes: large enough, and in a batch all the same.
+
+    Raises UsageError where they do not suit the networks or the batch.
+    """
+    if config.data.preprocess != "none":
+        return
+    for domain in (a, b):
+        shapes = {domain.cache.entries[i].shape for i in domain.train}
+        smallest = min(min(shape[:2]) for shape in shapes)
+        if smallest < config.smallest_size():
+            raise UsageError(
+                f"a picture in {domain.folder} is only {smallest} px wide or high, and these "
+                f"networks need {config.smallest_size()}: use another preprocess, or fewer "
+                "discriminator.layers"
+            )
+        if len(shapes) > 1 and config.training.batch > 1:
+            raise UsageError(
+                f"the pictures in {domain.folder} differ in size: use --batch 1 with "
+                "preprocess none, or another preprocess"
+            )
+
+
+def make_domain(
     folder: Path,
-    test: Path | None,
+    cache: PictureCache,
+    heldout: Sequence[Path] | None,
     domain: DomainConfig,
     data: DataConfig,
-    multiple: int,
-    on_progress: OnProgress | None,
 ) -> Domain:
-    cache = open_cache(folder, find_pictures(folder), domain, data, multiple, on_progress)
+    """Decide what is trained on and what is held out: ``heldout``, or else a share of the cache.
+
+    Only the cache's entries are looked at, not its pixels. Raises DiptychError where pictures are
+    damaged and may not be, or too few.
+    """
     if data.strict and cache.skipped:
         first = cache.skipped[0]
         raise DiptychError(
             f"{len(cache.skipped)} pictures in {folder} cannot be used (--strict); "
             f"the first: {first.name}: {first.reason}"
         )
-    if test is not None:
-        train, heldout = tuple(range(len(cache))), tuple(find_pictures(test))
+    if heldout is not None:
+        train = tuple(range(len(cache)))
     else:
         train, held = split(cache, data.holdout)
-        heldout = tuple(folder / cache.entries[i].name for i in held)
+        heldout = [folder / cache.entries[i].name for i in held]
         if not train or not held:
             raise DiptychError(
                 f"{folder} needs at least two different pictures: one to learn from, one held out"
             )
-    return Domain(folder, cache, train, heldout, _pixel_format(cache, train, domain))
+    return Domain(folder, cache, train, tuple(heldout), _pixel_format(cache, train, domain))
 
 
 def split(cache: PictureCache, share: float) -> tuple[tuple[int, ...], tuple[int, ...]]:

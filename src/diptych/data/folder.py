@@ -13,24 +13,30 @@ def find_pictures(folder: Path) -> list[Path]:
     """All picture files in ``folder`` and the folders below it, sorted by name.
 
     Files are chosen by their ending; hidden files and folders are passed over, links to folders
-    are not followed (they can form loops). Raises DiptychError if the folder is missing, cannot
-    be listed, or holds no picture.
+    are not followed (they can form loops). What has such an ending and is no ordinary file (a
+    pipe, a link to nowhere) is in the list too, so that reading can name it. Raises DiptychError
+    if the folder is missing, cannot be listed, or holds no picture.
     """
-    if not folder.exists():
-        raise DiptychError(f"there is no folder {folder}: check the name")
-    if not folder.is_dir():
-        raise DiptychError(f"{folder} is a file: give the folder that holds the pictures")
 
     def fail(error: OSError) -> None:
         raise DiptychError(f"cannot list the folder {error.filename}: {error.strerror}")
 
+    try:
+        if not folder.exists():
+            raise DiptychError(f"there is no folder {folder}: check the name")
+        if not folder.is_dir():
+            raise DiptychError(f"{folder} is a file: give the folder that holds the pictures")
+    except OSError as error:  # a folder above it may not be entered
+        fail(error)
+
     found = []
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES and path.is_file():
-                found.append(path)
+        found += [
+            Path(parent, name)
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
     if not found:
         endings = " ".join(sorted(SUFFIXES))
         raise DiptychError(f"there is no picture in {folder} (looked for {endings})")

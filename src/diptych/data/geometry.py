@@ -7,6 +7,10 @@ from collections.abc import Callable
 from diptych.config import DataConfig
 from diptych.data.pixels import Pixels, resize
 
+LONGEST = 16  # times its width: a strip that is enlarged may always be that long
+ENLARGED = 4  # times the file's own pixels: no cut where a picture takes no more than that
+MOST_ENLARGED = 2**24  # pixels
+
 # Makes one decoded picture ready for the cache.
 Fit = Callable[[Pixels], Pixels]
 
@@ -16,19 +20,45 @@ def load_size(data: DataConfig) -> int:
     return max(data.size, data.load_size or round(data.size * 286 / 256))
 
 
+def kept_size(data: DataConfig, width: int, height: int) -> tuple[int, int]:
+    """Width and height of the middle part of a picture that is trained on: nearly always all of it.
+
+    Only a very long and thin picture, of which a crop needs a manifold enlargement, loses its
+    ends: 1 x 5000 pixels at 286 times their size would take more than a gigabyte. Its longer side
+    is cut to 16 times the shorter one, or to what takes 4 times the file's pixels, if that is more.
+    """
+    if data.preprocess in ("resize", "none"):
+        return width, height
+    short, scale = min(width, height), _scale(data, width, height)
+    room = max(
+        LONGEST * (short * scale) ** 2, min(ENLARGED * width * height, MOST_ENLARGED)
+    )  # pixels after scaling
+    if scale <= 1 or width * height * scale**2 <= room:
+        return width, height
+    long = max(short, int(room / (short * scale**2)))
+    return (long, height) if width > height else (width, long)
+
+
 def stored_size(data: DataConfig, width: int, height: int, multiple: int) -> tuple[int, int]:
-    """Width and height at which a picture goes into the cache; crops are cut from that."""
+    """Width and height at which a picture goes into the cache; crops are cut from that.
+
+    ``width`` and ``height`` are those that were kept of it (``kept_size``).
+    """
     if data.preprocess == "resize":
         return data.size, data.size
     if data.preprocess == "none":
         return _to_multiple(width, multiple), _to_multiple(height, multiple)
+    scale = _scale(data, width, height)
+    return max(data.size, round(width * scale)), max(data.size, round(height * scale))
+
+
+def _scale(data: DataConfig, width: int, height: int) -> float:
     scale = 1.0
     if data.preprocess == "resize-crop":
         scale = load_size(data) / min(width, height)
     elif data.preprocess == "scale-width-crop":
         scale = load_size(data) / width
-    scale = max(scale, data.size / min(width, height))  # a crop must fit in
-    return max(data.size, round(width * scale)), max(data.size, round(height * scale))
+    return max(scale, data.size / min(width, height))  # a crop must fit in
 
 
 def _to_multiple(length: int, multiple: int) -> int:
@@ -36,9 +66,10 @@ def _to_multiple(length: int, multiple: int) -> int:
 
 
 def fit_for_training(data: DataConfig, multiple: int) -> Fit:
-    """A function that brings a picture to its ``stored_size``."""
+    """A function that brings a picture, or its kept middle, to its ``stored_size``."""
 
     def fit(picture: Pixels) -> Pixels:
+        picture = _middle(picture, *kept_size(data, picture.shape[1], picture.shape[0]))
         height, width = picture.shape[:2]
         return resize(picture, *stored_size(data, width, height, multiple))
 
@@ -52,6 +83,7 @@ def fit_for_looking(data: DataConfig, multiple: int) -> Fit:
     """
 
     def fit(picture: Pixels) -> Pixels:
+        picture = _middle(picture, *kept_size(data, picture.shape[1], picture.shape[0]))
         height, width = picture.shape[:2]
         if data.preprocess in ("resize", "none"):
             return resize(picture, *stored_size(data, width, height, multiple))
@@ -62,8 +94,12 @@ def fit_for_looking(data: DataConfig, multiple: int) -> Fit:
         picture = resize(
             picture, max(data.size, round(width * scale)), max(data.size, round(height * scale))
         )
-        top = (picture.shape[0] - data.size) // 2
-        left = (picture.shape[1] - data.size) // 2
-        return picture[top : top + data.size, left : left + data.size]
+        return _middle(picture, data.size, data.size)
 
     return fit
+
+
+def _middle(picture: Pixels, width: int, height: int) -> Pixels:
+    top = (picture.shape[0] - height) // 2
+    left = (picture.shape[1] - width) // 2
+    return picture[top : top + height, left : left + width]

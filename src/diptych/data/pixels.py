@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from diptych.data.opening import DamagedPictureError
+
 Pixels = NDArray[Any]  # (H, W, C): uint8, uint16 or float32
 DType = Literal["uint8", "uint16", "float32"]
 
@@ -83,6 +85,25 @@ def resize(picture: Pixels, width: int, height: int) -> Pixels:
     # Bicubic overshoots at edges: no value may appear that the picture does not reach.
     stack = np.stack(planes, axis=-1).clip(picture.min(), picture.max())
     return (stack if picture.dtype == np.float32 else stack.round()).astype(picture.dtype)
+
+
+LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R 601-2, as Pillow's mode L
+
+
+def with_channels(picture: Pixels, channels: int) -> Pixels:
+    """Grey repeated to ``channels``, or RGB weighted to grey; dtype is kept.
+
+    Raises DamagedPictureError for any other change of the number of channels.
+    """
+    have = picture.shape[2]
+    if have == channels:
+        return picture
+    if have == 1:
+        return np.repeat(picture, channels, axis=2)
+    if channels == 1 and have == 3:
+        grey: Pixels = (picture.astype(np.float64) @ LUMINANCE)[..., None]
+        return (grey if picture.dtype == np.float32 else grey.round()).astype(picture.dtype)
+    raise DamagedPictureError(f"it has {have} channels, not {channels}")
 
 
 def to_pil(picture: Pixels) -> Image.Image:

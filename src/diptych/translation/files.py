@@ -86,9 +86,9 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
             number += 1
         taken.add(target)
         jobs.append(Job(source, target))
-    sources = {job.source.resolve() for job in jobs}
+    sources = {os.path.realpath(job.source) for job in jobs}  # (resolve() fails on links in a loop)
     for job in jobs:
-        if job.target.resolve() in sources:
+        if os.path.realpath(job.target) in sources:
             raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
         if job.target.exists() and not overwrite:
             raise UsageError(f"{job.target} exists: choose another output folder, or --overwrite")

@@ -1,0 +1,44 @@
+"""Transparent pictures of any depth, laid onto a colour."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import ImageColor
+
+from diptych.data.pixels import LUMINANCE, Pixels
+from diptych.errors import UsageError
+
+ROWS_AT_ONCE = 256  # (the arithmetic takes 8 bytes a value)
+
+
+def parse_background(colour: str) -> tuple[int, int, int]:
+    """``white``, ``#ff8800`` ... as RGB. Raises UsageError."""
+    try:
+        rgb = ImageColor.getrgb(colour)
+    except ValueError:
+        raise UsageError(
+            f"data.background {colour!r} is not a colour: try white or #ff8800"
+        ) from None
+    return rgb[0], rgb[1], rgb[2]
+
+
+def on_background(array: Pixels, background: str, premultiplied: bool = False) -> Pixels:
+    """``(H, W, 2 or 4)`` with alpha in the last channel as ``(H, W, 1 or 3)``; dtype is kept.
+
+    Alpha spans the dtype's range, 0 to 1 for floats. ``premultiplied``: the colours were already
+    multiplied by it.
+    """
+    whole_number = array.dtype.kind == "u"
+    full = float(np.iinfo(array.dtype).max) if whole_number else 1.0
+    rgb = np.array(parse_background(background), np.float64) / 255 * full
+    behind: Pixels = rgb if array.shape[2] == 4 else rgb @ LUMINANCE
+    mixed = np.empty((*array.shape[:2], array.shape[2] - 1), array.dtype)
+    for top in range(0, len(array), ROWS_AT_ONCE):
+        rows = array[top : top + ROWS_AT_ONCE].astype(np.float64)
+        alpha = rows[..., -1:] / full
+        colours = rows[..., :-1] if premultiplied else rows[..., :-1] * alpha
+        colours = colours + behind * (1 - alpha)
+        mixed[top : top + ROWS_AT_ONCE] = (
+            np.rint(colours).clip(0, full) if whole_number else colours
+        )
+    return mixed

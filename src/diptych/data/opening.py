@@ -1,0 +1,122 @@
+"""Opening a file that may be anything: what it is, whether it is whole, how large it would get."""
+
+from __future__ import annotations
+
+import logging
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from diptych.errors import printable
+
+Kind = Literal["npy", "tiff", "png", "other"]
+
+MOST_PIXELS = 178_956_970  # where Pillow, too, suspects a decompression bomb
+MOST_BYTES = 2**30  # of one decoded picture
+
+# Unless a program asks for their logs, these would write to the terminal about every broken file.
+for _name in ("tifffile", "PIL"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
+
+class DamagedPictureError(Exception):
+    """This file cannot be read as a picture; the message is the reason, in one short line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(printable(reason))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file at ``path``, for reading. Links are followed.
+
+    Raises DamagedPictureError for what is no ordinary file (a pipe or a device could block for
+    ever) and for an empty one; OSError as ``open`` does.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedPictureError(f"it is {_what(status.st_mode)}, not an ordinary file")
+    if not status.st_size:
+        raise DamagedPictureError("it is empty")
+    with open(path, "rb") as file:
+        yield file
+
+
+def _what(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+def kind_of(file: BinaryIO) -> Kind:
+    """What a file holds, by its first bytes (names lie). Leaves it at its start."""
+    start = file.read(8)
+    file.seek(0)
+    if start.startswith(b"\x93NUMPY"):
+        return "npy"
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    return "png" if start == b"\x89PNG\r\n\x1a\n" else "other"
+
+
+def check_size(width: int, height: int, bytes_a_pixel: int) -> None:
+    """Raise DamagedPictureError for more pixels, or bytes, than a picture may take in memory."""
+    if width * height > MOST_PIXELS or width * height * bytes_a_pixel > MOST_BYTES:
+        raise DamagedPictureError(
+            f"its {width} x {height} pixels are too many: scale it down, or cut it into parts"
+        )
+
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # not stuffing, filling or restarts
+_START, _END, _EMPTY = 0xD8, 0xD9, 0x01
+
+
+def is_whole_jpeg(data: bytes) -> bool:
+    """Whether the first picture of a JPEG file goes on to its end marker.
+
+    Decoders fill up with grey what is missing; a download that stopped in a file of full length,
+    zeros to its end, looks complete to them.
+    """
+    place = 0
+    while match := _MARKER.search(data, place):
+        code, place = data[match.start() + 1], match.end()
+        if code == _END:
+            return True
+        if code not in (_START, _EMPTY):  # all others tell their length
+            place += int.from_bytes(data[place : place + 2], "big")
+    return False
+
+
+_quiet = threading.Lock()
+_inside = 0
+_filters = warnings.catch_warnings()
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Within the block, in any number of threads, no warnings of oddities in files.
+
+    (``catch_warnings`` alone is for one thread: overlapping blocks would leave a program without
+    its warnings for good.)
+    """
+    global _inside, _filters
+    with _quiet:
+        _inside += 1
+        if _inside == 1:
+            _filters = warnings.catch_warnings()
+            _filters.__enter__()
+            warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        with _quiet:
+            _inside -= 1
+            if _inside == 0:
+                _filters.__exit__(None, None, None)

@@ -1,0 +1,106 @@
+"""Reading a whole folder of pictures to learn what is in it, without keeping them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from diptych.config import Config, DataConfig, DomainConfig
+from diptych.data.alike import Look, look_of
+from diptych.data.cache import Entry, Skipped, content_of, in_order
+from diptych.data.decode import DamagedPictureError, read_picture
+from diptych.data.eight_bit import open_image
+from diptych.data.geometry import kept_size, stored_size
+from diptych.data.opening import kind_of, no_warnings, opened
+from diptych.data.pixels import Pixels
+from diptych.networks.generator import size_multiple
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A readable picture."""
+
+    path: Path
+    format: str
+    mode: str
+    dtype: str
+    width: int
+    height: int
+    entry: Entry  # as the cache would hold it
+    spread: float  # standard deviation of its values
+    look: Look
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A folder, read."""
+
+    name: str
+    folder: Path
+    files: tuple[Path, ...]
+    seen: tuple[Seen, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def scan_folder(
+    name: str,
+    folder: Path,
+    files: Sequence[Path],
+    reading: DomainConfig,
+    config: Config,
+    progress: Callable[[int], None],
+) -> Scan:
+    """Decode every file as training would, on all cores. ``progress(done)`` counts them."""
+    data, multiple = config.data, size_multiple(config.generator)
+
+    def see(path: Path) -> Seen | str:
+        try:
+            picture = read_picture(path, reading, data.background)
+            return _see(path, folder, picture, data, multiple)
+        except DamagedPictureError as error:
+            return str(error)
+        except OSError as error:  # gone since it was decoded
+            return error.strerror or "it cannot be read"
+        except MemoryError:
+            return "too large for this machine's memory"
+
+    seen: list[Seen] = []
+    skipped: list[Skipped] = []
+    for done, (path, result) in enumerate(in_order(see, files), 1):
+        if isinstance(result, str):
+            skipped.append(Skipped(str(path.relative_to(folder)), result))
+        else:
+            seen.append(result)
+        progress(done)
+    return Scan(name, folder, tuple(files), tuple(seen), tuple(skipped))
+
+
+def _see(path: Path, folder: Path, picture: Pixels, data: DataConfig, multiple: int) -> Seen:
+    height, width, channels = picture.shape
+    form, mode = _format_and_mode(path, picture)
+    w, h = stored_size(data, *kept_size(data, width, height), multiple)
+    low, high = float(picture.min()), float(picture.max())
+    entry = Entry(str(path.relative_to(folder)), content_of(path), 0, (h, w, channels), low, high)
+    sample = picture[:: max(1, height // 128), :: max(1, width // 128)]
+    spread = float(sample.astype(np.float64).std((0, 1)).max())
+    return Seen(
+        path, form, mode, str(picture.dtype), width, height, entry, spread, look_of(picture)
+    )
+
+
+def _format_and_mode(path: Path, picture: Pixels) -> tuple[str, str]:
+    """``JPEG``, ``RGB``; where Pillow has no word for it, dtype and channels."""
+    values = f"{picture.dtype} x {picture.shape[2]}"
+    with no_warnings(), opened(path) as file:
+        kind = kind_of(file)
+        if kind == "npy":
+            return "NPY", values
+        try:
+            image = open_image(file)
+        except Exception:  # a kind of TIFF that only tifffile reads
+            return kind.upper(), values
+        form = "JPEG" if image.format == "MPO" else image.format
+        return form or kind.upper(), image.mode

@@ -1,0 +1,140 @@
+"""TIFF files: the first page, upright, with its values as the file means them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from diptych.data.alpha import on_background
+from diptych.data.eight_bit import ORIENTATION, oriented, read_image
+from diptych.data.opening import DamagedPictureError, check_size
+from diptych.data.pixels import Pixels, with_channels
+
+CHANNELS_FIRST = ("SYX", "CYX")
+AXES = ("YX", "YXS", "YXC", *CHANNELS_FIRST, "QYX")  # tifffile's names for what can be one picture
+
+
+@dataclass(frozen=True)
+class _Page:
+    array: Pixels  # (H, W, C), any dtype
+    bits: int  # that count, of each value
+    colours: int  # channels that are no transparency or other extra
+    alpha: bool  # the last channel is transparency ...
+    premultiplied: bool  # ... that the colours were multiplied by
+
+    def on(self, background: str) -> Pixels:
+        return on_background(self.array, background, self.premultiplied)
+
+
+def read_tiff(file: BinaryIO, channels: int | None, background: str) -> Pixels:
+    """``(H, W, C)`` in the file's own dtype, palettes as RGB, ink and Lab as 8-bit RGB.
+
+    Transparency is laid on ``background`` unless ``channels`` counts it in.
+    """
+    page = _first_page(file, keep_ink=channels == 4)
+    if page is None:
+        return read_image(file, channels or 3, background)
+    if page.alpha and page.array.dtype.kind in "uf" and page.array.shape[2] != channels:
+        return page.on(background)
+    return page.array
+
+
+def read_tiff_as_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
+    """uint8 ``(H, W, channels)``; of deeper integers the upper 8 bits.
+
+    Raises DamagedPictureError for signed, 32-bit and floating-point values.
+    """
+    page = _first_page(file, keep_ink=False)
+    if page is None:
+        return read_image(file, channels, background)
+    if page.array.dtype not in (np.bool_, np.uint8, np.uint16):
+        raise DamagedPictureError(f"it holds {page.array.dtype} values: use --depth native")
+    array = page.on(background) if page.alpha else page.array
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype == np.uint16:
+        array = (array >> max(0, page.bits - 8)).astype(np.uint8)
+    if array.shape[2] == page.colours + 1:  # a channel of unknown meaning
+        array = array[..., : page.colours]
+    return with_channels(array, channels)
+
+
+def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:
+    """None for colours that Pillow knows how to turn to RGB: inks, Lab, old forms of JPEG."""
+    import tifffile
+
+    photometric = tifffile.PHOTOMETRIC
+    size = file.seek(0, 2)
+    file.seek(0)
+    with tifffile.TiffFile(file) as tiff:
+        if not len(tiff.pages):
+            raise DamagedPictureError("broken file")
+        page, series = tiff.pages[0].aspage(), tiff.series[0]
+        if _is_for_pillow(page, keep_ink):
+            return None
+        # Several pages that are not the channels of one picture: the first.
+        source = series if series.axes in AXES else page
+        if source.axes not in AXES:
+            raise DamagedPictureError(f"it is no flat picture (its axes are {source.axes})")
+        width, height = page.imagewidth, page.imagelength
+        values = math.prod(source.shape) // max(1, width * height)
+        check_size(width, height, values * (page.dtype or np.dtype(np.float64)).itemsize)
+        for one in series.pages if source is series else [page]:
+            if one is not None:
+                _check_parts(one, size)
+        array = np.asarray(source.asarray(maxworkers=1))
+        first = source.axes in CHANNELS_FIRST
+        if source.axes == "QYX":  # of unknown meaning: the shorter end is the channels
+            first = array.shape[0] < array.shape[2]
+        array = np.moveaxis(array, 0, -1) if first else array
+        array = array[..., None] if array.ndim == 2 else array
+        bits, colours = page.bitspersample, 3 if page.photometric == photometric.RGB else 1
+        if page.photometric == photometric.PALETTE:
+            array, colours = _in_colour(array[..., 0], np.asarray(page.colormap)), 3
+        elif page.photometric == photometric.MINISWHITE and array.dtype.kind in "bu":
+            array = ~array if array.dtype == np.bool_ else (2**bits - 1 - array).astype(array.dtype)
+        if array.dtype == np.uint8 and bits < 8 and colours == 1:
+            array = array * np.uint8(255 // (2**bits - 1))
+        extra = [int(sample) for sample in page.extrasamples]
+        return _Page(
+            oriented(array, _orientation(page)), bits, colours,
+            alpha=extra in ([1], [2]) and array.shape[2] == colours + 1, premultiplied=extra == [1],
+        )  # fmt: skip
+
+
+def _is_for_pillow(page: Any, keep_ink: bool) -> bool:
+    import tifffile
+
+    kind, names = page.photometric, tifffile.PHOTOMETRIC
+    if kind == names.SEPARATED:
+        return not keep_ink
+    if kind == names.YCBCR:  # tifffile turns only JPEG into RGB
+        return bool(page.compression != tifffile.COMPRESSION.JPEG)
+    return kind in (names.CIELAB, names.ICCLAB, names.ITULAB)
+
+
+def _check_parts(page: Any, size: int) -> None:
+    """Raise unless all strips or tiles lie in the file: tifffile leaves black what is missing."""
+    if math.prod(page.keyframe.chunked) > len(page.dataoffsets):
+        raise DamagedPictureError("broken file: parts of the picture are missing")
+    ends = [int(a) + int(b) for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    if max(ends, default=0) > size:
+        raise DamagedPictureError("it is cut short: its end is missing")
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get(ORIENTATION)
+    try:
+        return int(tag.value) if tag is not None else 1
+    except (TypeError, ValueError):  # it says nothing against the picture
+        return 1
+
+
+def _in_colour(places: Pixels, palette: Pixels) -> Pixels:
+    """uint8 RGB of ``(H, W)`` places in a TIFF palette ``(3, K)``, which counts to 65535."""
+    colours = np.moveaxis(palette[:, places], 0, -1)
+    # Some writers put 8-bit colours in as they are.
+    return (colours >> 8 if palette.max() > 255 else colours).astype(np.uint8)

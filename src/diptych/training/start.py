@@ -19,7 +19,7 @@ from diptych.config import (
     read_preset,
     to_yaml,
 )
-from diptych.data.domain import Domain, Folders, data_folders, open_domains
+from diptych.data.domain import Domain, Folders, check_shapes, data_folders, open_domains
 from diptych.device import choose_device
 from diptych.errors import UsageError
 from diptych.evaluation.features import make_feature_net
@@ -136,7 +136,7 @@ def _train(
         elif resume:
             held.enter_context(only_one(run.path))
         a, b = open_domains(folders, config, listener.decoding if leader else None)
-        _check_shapes(config, a, b)
+        check_shapes(config, a, b)
         if resume:
             run.check_data(a, b)
         yardstick = _yardstick(config, a, b, device) if leader else None
@@ -162,26 +162,6 @@ def _train(
         if leader and listener.ready is not None:
             listener.ready(config, trainer)
         return trainer.train(listener.watch, max_minutes)
-
-
-def _check_shapes(config: Config, a: Domain, b: Domain) -> None:
-    """Without a crop pictures keep their shapes: large enough, and in a batch all the same."""
-    if config.data.preprocess != "none":
-        return
-    for domain in (a, b):
-        shapes = {domain.cache.entries[i].shape for i in domain.train}
-        smallest = min(min(shape[:2]) for shape in shapes)
-        if smallest < config.smallest_size():
-            raise UsageError(
-                f"a picture in {domain.folder} is only {smallest} px wide or high, and these "
-                f"networks need {config.smallest_size()}: use another preprocess, or fewer "
-                "discriminator.layers"
-            )
-        if len(shapes) > 1 and config.training.batch > 1:
-            raise UsageError(
-                f"the pictures in {domain.folder} differ in size: use --batch 1 with "
-                "preprocess none, or another preprocess"
-            )
 
 
 def _yardstick(config: Config, a: Domain, b: Domain, device: torch.device) -> Yardstick | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from conftest import TINY
 
-from diptych.config import build_config, merge
 from diptych.networks import make_discriminator
 from diptych.networks.augment import augment, recolour, shift
+from diptych.settings import build_config, merge
 
 
 def test_a_shift_moves_each_picture_by_whole_pixels_within_an_eighth() -> None:

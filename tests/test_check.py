@@ -13,12 +13,12 @@ import pytest
 from conftest import TINY_OPTIONS, Command
 from PIL import Image
 
-from diptych.config import build_config
 from diptych.data.alike import Look, alike_pairs, groups, look_of
 from diptych.data.cache import open_cache
 from diptych.data.check import Check, check
 from diptych.data.domain import Folders, data_folders, open_domains
 from diptych.data.folder import find_pictures
+from diptych.settings import build_config
 
 SIZE = ["--size", "32"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from conftest import TINY_OPTIONS, Command
 
-from diptych.config import build_config, preset_names, read_preset
+from diptych.settings import build_config, preset_names, read_preset
 
 
 def test_help_names_every_command(diptych: Command) -> None:

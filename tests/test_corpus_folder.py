@@ -17,11 +17,11 @@ from corpus_folder import GOOD, add_odd_entries, add_odd_names
 from corpus_process import reasons, run_measured
 from PIL import Image
 
-from diptych.config import build_config
 from diptych.data.cache import open_cache
 from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
 from diptych.errors import printable
+from diptych.settings import build_config
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from conftest import TINY, TINY_OPTIONS, Command
 from torch import Tensor
 
 import diptych as package
-from diptych.config import build_config, merge
 from diptych.cut import CUT, nce
 from diptych.errors import UsageError
+from diptych.settings import build_config, merge
 from diptych.training.run_folder import RunFolder
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from diptych.config import build_config
 from diptych.cyclegan import CycleGAN
+from diptych.settings import build_config
 
 SMALL: dict[str, Any] = {
     "data": {"size": 32},

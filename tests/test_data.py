@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from diptych.config import build_config
 from diptych.data.batches import Batches, crop
 from diptych.data.cache import open_cache
 from diptych.data.domain import Folders, open_domains, split
@@ -24,6 +23,7 @@ from diptych.data.geometry import fit_for_looking, fit_for_training, stored_size
 from diptych.data.pixels import PixelFormat
 from diptych.data.sampler import Draw, Sampler
 from diptych.errors import DiptychError
+from diptych.settings import build_config
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,8 @@ import torch
 from conftest import TINY, TINY_OPTIONS
 from safetensors.torch import load_file
 
-from diptych.config import build_config, merge
 from diptych.data.domain import data_folders, open_domains
+from diptych.settings import build_config, merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
 

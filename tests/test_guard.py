@@ -11,10 +11,10 @@ import torch
 from conftest import TINY
 from torch import Tensor, nn
 
-from diptych.config import build_config, merge
 from diptych.cyclegan import CycleGAN
 from diptych.data.domain import data_folders
 from diptych.errors import DiptychError
+from diptych.settings import build_config, merge
 from diptych.training.guard import MOST_IN_A_ROW, GuardedAdam, any_not_finite
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import Listener, start_run

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.config import build_config
 from diptych.data.geometry import fit_for_looking, fit_for_training, kept_size, stored_size
+from diptych.settings import build_config
 
 CROPS = st.sampled_from(["resize-crop", "crop", "scale-width-crop"])
 

@@ -17,9 +17,9 @@ from conftest import TINY, TINY_OPTIONS, Command, start
 from safetensors.torch import load_file
 
 import diptych as package
-from diptych.config import build_config, merge
 from diptych.data.domain import data_folders, open_domains
 from diptych.errors import DiptychError
+from diptych.settings import build_config, merge
 from diptych.training import checkpoint
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import resume_run, start_run

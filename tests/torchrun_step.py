@@ -9,8 +9,8 @@ import torch
 from conftest import TINY
 from safetensors.torch import save_file
 
-from diptych.config import build_config, merge
 from diptych.data.domain import data_folders, open_domains
+from diptych.settings import build_config, merge
 from diptych.training import distributed
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer

@@ -27,8 +27,9 @@ import yaml
 from table import write_table
 from tasks import TASKS, Task, folders, score
 
-from diptych.config import Config, merge
+from diptych.config import Config
 from diptych.data.domain import open_domains
+from diptych.settings import merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import make_config, start_run
 from diptych.training.trainer import Trainer

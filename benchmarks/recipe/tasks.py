@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.api import Target, evaluate
-from diptych.config import Tree
 from diptych.data import town
 from diptych.data.domain import Folders, data_folders
 from diptych.demo import HELDOUT_TOWNS, SIZE, TRAINING_TOWNS, measure
+from diptych.settings import Tree
 from diptych.translation.translator import load
 
 HORSE2ZEBRA = Path(__file__).parents[3] / "shared" / "data" / "horse2zebra"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from diptych.config import DomainConfig, Tree
+from diptych.config import DomainConfig
 from diptych.data.domain import partners
 from diptych.data.pixels import PixelFormat
 from diptych.device import choose_device
@@ -18,6 +18,7 @@ from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair
 from diptych.evaluation.table import score_tables
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, load_model
+from diptych.settings import Tree
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,

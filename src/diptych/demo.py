@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diptych.config import Config, Tree
+from diptych.config import Config
 from diptych.data import town
 from diptych.data.domain import data_folders
 from diptych.data.pixels import RGB
 from diptych.files import explain_os_errors, write_whole
+from diptych.settings import Tree
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import Listener, make_config, start_run
 from diptych.translation.translator import Translator, load

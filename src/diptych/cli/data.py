@@ -105,8 +105,8 @@ def check(
     from dataclasses import asdict
 
     from diptych.cli.console import progress_bar
-    from diptych.config import merge, parse_assignment
     from diptych.data.check import check
+    from diptych.settings import merge, parse_assignment
     from diptych.training.start import make_config, pick_folders
 
     domain = {name: value for name, value in (("depth", depth), ("channels", channels)) if value}

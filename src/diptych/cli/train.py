@@ -79,8 +79,8 @@ def train(
 ) -> None:
     """Learn to translate between two folders of pictures."""
     from diptych.cli.console import say, training_listener
-    from diptych.config import merge, parse_assignment
     from diptych.errors import UsageError
+    from diptych.settings import merge, parse_assignment
     from diptych.training.run_folder import RunFolder
     from diptych.training.start import (
         ONLY_LENGTH,

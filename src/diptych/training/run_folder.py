@@ -17,10 +17,11 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from diptych.config import Config, build_config, read_config_file, to_yaml
+from diptych.config import Config
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, write_whole
+from diptych.settings import build_config, read_config_file, to_yaml
 from diptych.training import lock
 from diptych.training.lock import only_one
 from diptych.training.records import (

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import torch
 
-from diptych.config import (
+from diptych.config import Config
+from diptych.data.domain import Domain, Folders, check_shapes, data_folders, open_domains
+from diptych.device import choose_device
+from diptych.errors import UsageError
+from diptych.evaluation.features import make_feature_net
+from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
+from diptych.files import write_whole
+from diptych.settings import (
     LENGTHS,
-    Config,
     Tree,
     build_config,
     merge,
@@ -19,12 +25,6 @@ from diptych.config import (
     read_preset,
     to_yaml,
 )
-from diptych.data.domain import Domain, Folders, check_shapes, data_folders, open_domains
-from diptych.device import choose_device
-from diptych.errors import UsageError
-from diptych.evaluation.features import make_feature_net
-from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
-from diptych.files import write_whole
 from diptych.training import checkpoint, distributed
 from diptych.training.disk import check_disk
 from diptych.training.lock import only_one

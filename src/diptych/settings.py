@@ -1,0 +1,123 @@
+"""Settings as people give them: presets, YAML files, ``--set``; merged and made into a Config."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from diptych.config import Config, Section
+from diptych.errors import DiptychError, UsageError, nearest
+
+Tree = dict[str, Any]
+LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
+
+
+def preset_names() -> list[str]:
+    """The presets that come with diptych."""
+    folder = resources.files("diptych") / "presets"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name[-5:] == ".yaml")
+
+
+def read_preset(name: str) -> Tree:
+    """The settings of a preset as a plain tree. Raises UsageError for an unknown name."""
+    names = preset_names()
+    if name not in names:
+        raise UsageError(f"there is no preset {name!r}: {nearest(name, names)}")
+    text = (resources.files("diptych") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return {"preset": name, **yaml.safe_load(text)}
+
+
+def read_config_file(path: Path) -> Tree:
+    """The settings in a YAML file as a plain tree. Raises DiptychError if it cannot be read."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DiptychError(f"cannot read the config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        first_line = str(error).splitlines()[0]
+        raise DiptychError(f"the config {path} is not valid YAML: {first_line}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise DiptychError(f"the config {path} must be sections with keys, like the presets")
+    tree.pop("made_with", None)  # what a run writes beside its settings
+    return tree
+
+
+def merge(base: Tree, change: Tree) -> Tree:
+    """``base`` with the values of ``change`` on top, section by section.
+
+    A new length (steps, epochs or minutes) replaces the one in ``base``, whichever that was.
+    """
+    merged = dict(base)
+    if any(change.get(length) is not None for length in LENGTHS):
+        merged = {key: value for key, value in merged.items() if key not in LENGTHS}
+    for key, value in change.items():
+        section = merged.get(key)
+        if not isinstance(section, dict):
+            merged[key] = value
+        elif isinstance(value, dict):
+            merged[key] = merge(section, value)
+        elif value is not None:  # (a section without keys is None in YAML)
+            raise UsageError(f"{key} is a section: write {key}.name=value, not {key}={value}")
+    return merged
+
+
+def parse_assignment(text: str) -> Tree:
+    """``"training.batch=4"`` as ``{"training": {"batch": 4}}``; the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text!r}: write it as section.key=value")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"--set {text!r}: the value is not valid YAML") from error
+    for part in reversed(key.strip().split(".")):
+        tree = {part: tree}
+    assert isinstance(tree, dict)
+    return tree
+
+
+def build_config(tree: Tree) -> Config:
+    """Check ``tree`` and make a Config of it. Raises UsageError with one line, naming the key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_one_line(error)) from error
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    where = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        section = _section_at(path[:-1])
+        return f"there is no setting {where!r}: {nearest(path[-1], section.model_fields)}"
+    if first["type"] == "literal_error":
+        field = _section_at(path[:-1]).model_fields[path[-1]]
+        valid = [str(choice) for choice in get_args(field.annotation)]
+        return f"{where} cannot be {first['input']!r}: {nearest(str(first['input']), valid)}"
+    what = first["msg"].removeprefix("Value error, ")
+    if not where or first["type"] == "value_error":
+        return f"{where}: {what}" if where else what
+    return f"{where} = {first['input']!r}: {what[0].lower()}{what[1:]}"
+
+
+def _section_at(path: list[str]) -> type[Section]:
+    section: type[Section] = Config
+    for name in path:
+        annotation = section.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, Section)
+        section = annotation
+    return section
+
+
+def to_yaml(config: Config, made_with: dict[str, str]) -> str:
+    """The whole tree as YAML text, with the versions it was made with at the end."""
+    tree = config.model_dump(mode="json")
+    return yaml.safe_dump({**tree, "made_with": made_with}, sort_keys=False, allow_unicode=True)

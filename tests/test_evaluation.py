@@ -292,6 +292,33 @@ def test_inception_is_read_from_a_file_and_its_distance_is_fid(
     assert any("inception features" in table.note for table in score_tables(found))
 
 
+def test_lpips_is_given_true_pairs_where_its_package_is_installed(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package of that name that measures L1, so that the score is known."""
+    assert package.evaluate(trained).to_b.lpips is None  # it is not among what tests install
+    (tmp_path / "lpips.py").write_text(
+        "import torch\n"
+        "class LPIPS(torch.nn.Module):\n"
+        "    def __init__(self, net, verbose):\n"
+        "        super().__init__()\n"
+        "        assert net == 'alex'\n"
+        "    def forward(self, x, y):\n"
+        "        assert x.shape == y.shape and x.shape[:2] == (1, 3)\n"
+        "        assert x.min() >= -1 and x.max() <= 1\n"
+        "        return (x - y).abs().mean(dim=(1, 2, 3), keepdim=True)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = package.evaluate(trained)
+    for direction in found.directions:
+        assert direction.paired is not None
+        assert direction.lpips == pytest.approx(direction.paired.l1, rel=1e-5)
+    (table,) = [t for t in score_tables(found) if t.title == "A to B: picture by picture"]
+    assert table.columns[-1] == "LPIPS (AlexNet)"
+    assert table.rows[-1][-1] == f"{found.to_b.lpips:.3f}"
+    assert len({len(row) for row in table.rows}) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

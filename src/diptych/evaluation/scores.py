@@ -23,6 +23,7 @@ from diptych.evaluation.distances import (
     precision_recall,
 )
 from diptych.evaluation.features import Described, FeatureNet
+from diptych.evaluation.lpips import mean_lpips
 from diptych.evaluation.pairs import (
     Likeness,
     PaletteScores,
@@ -71,6 +72,7 @@ class Direction:
     identity_l1: float | None  # mean|G(y) - y| over the target's pictures; None if it cannot be
     paired: Likeness | None  # of the translations to the true ones
     palette: PaletteScores | None
+    lpips: float | None = None  # of the translations to the true ones, if the package is there
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def evaluate_pair(
             _identity(pair.towards(to), target, source.pixel_format, device),
             _paired(fakes, wanted.truths, target.pixel_format),
             _palette(fakes, wanted),
+            _lpips(fakes, wanted.truths, target.pixel_format, device),
         )
 
     with evaluation_mode(*pair.networks), torch.inference_mode():
@@ -262,12 +265,23 @@ def _paired(
 ) -> Likeness | None:
     if truths is None:
         return None
-    return mean_likeness(
-        [
-            likeness(target.to_tensor(fake[None]), target.to_tensor(truth[None].copy()))
-            for fake, truth in zip(fakes, truths, strict=True)
-        ]
-    )
+    return mean_likeness([likeness(x, y) for x, y in _pairs(fakes, truths, target)])
+
+
+def _lpips(
+    fakes: Sequence[Pixels],
+    truths: Sequence[Pixels] | None,
+    target: PixelFormat,
+    device: torch.device,
+) -> float | None:
+    return None if truths is None else mean_lpips(_pairs(fakes, truths, target), device)
+
+
+def _pairs(
+    fakes: Sequence[Pixels], truths: Sequence[Pixels], target: PixelFormat
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for fake, truth in zip(fakes, truths, strict=True):
+        yield target.to_tensor(fake[None]), target.to_tensor(truth[None].copy())
 
 
 def _palette(fakes: Sequence[Pixels], wanted: Wanted) -> PaletteScores | None:

@@ -68,11 +68,15 @@ def _pictures(direction: Direction) -> ScoreTable:
         rows.append(["there and back", *_likeness(direction.cycle)])
     if direction.identity_l1 is not None:
         rows.append(["of the target already", f"{direction.identity_l1:.4f}", "", ""])
+    columns = ["", "L1", "PSNR (dB)", "SSIM"]
     if direction.paired is not None:
         rows.append(["against the true translation", *_likeness(direction.paired)])
+    if direction.lpips is not None:
+        columns.append("LPIPS (AlexNet)")
+        rows = [[*row, ""] for row in rows[:-1]] + [[*rows[-1], f"{direction.lpips:.3f}"]]
     note = "L1 is mean|x - y| for values from -1 to 1; a translator leaves target pictures alone."
     title = f"{_name(direction)}: picture by picture"
-    return ScoreTable(title, ["", "L1", "PSNR (dB)", "SSIM"], rows, note)
+    return ScoreTable(title, columns, rows, note)
 
 
 def _palette(direction: Direction, scores: PaletteScores) -> ScoreTable:

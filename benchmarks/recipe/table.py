@@ -31,7 +31,9 @@ def write_table(task: Task, place: Path, names: Sequence[str], costs: dict[str, 
     for name in done:
         runs = results[name]
         cells = [name, str(len(runs)), f"{runs[0]['steps']}", f"{costs[name]:.2f}"]
-        cells += [interval([one[key] for one in runs]) for key in task.scores]
+        for key in task.scores:
+            values = [one[key] for one in runs if key in one]
+            cells.append(interval(values) if values else "")
         lines.append(f"| {' | '.join(cells)} |")
     (place / "table.md").write_text("\n".join(lines) + "\n")
     _write_pictures(place, done)

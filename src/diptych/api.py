@@ -18,7 +18,7 @@ from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair
 from diptych.evaluation.table import score_tables
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, load_model
-from diptych.settings import Tree
+from diptych.settings import Tree, merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,
@@ -26,6 +26,7 @@ from diptych.training.start import (
     make_config,
     pick_folders,
     resume_run,
+    settings_of,
     start_run,
 )
 from diptych.training.trainer import Watch
@@ -59,6 +60,7 @@ def train(
     data: str | Path | None = None,
     preset: str | None = None,
     config: str | Path | None = None,
+    start_from: str | Path | None = None,
     resume: bool = False,
     settings: Tree | None = None,
     watch: Watch | None = None,
@@ -68,9 +70,10 @@ def train(
 
     Give folders ``a`` and ``b``, or ``data`` with trainA and trainB in it. ``run`` is the folder
     to make. ``settings`` go on top of the preset: ``{"training": {"steps": 1000}}``; see
-    ``diptych.config`` for all of them. ``resume`` goes on with a stopped run, whose folder knows
-    the rest: only a new length may be among the settings then. ``watch`` is called after each
-    step with a Status. After ``max_minutes`` it saves and returns, to be resumed later.
+    ``diptych.config`` for all of them. ``start_from`` is a model file whose networks and weights
+    to begin with. ``resume`` goes on with a stopped run, whose folder knows the rest: only a new
+    length may be among the settings then. ``watch`` is called after each step with a Status.
+    After ``max_minutes`` it saves and returns, to be resumed later.
 
     Raises DiptychError, with one line saying what to do, for anything wrong with the folders or
     settings; and after a signal, once everything is saved.
@@ -78,10 +81,12 @@ def train(
     folder = RunFolder(Path(run))
     listener = Listener(watch=watch)
     if resume:
-        if a or b or data or preset or config:
+        if a or b or data or preset or config or start_from:
             raise UsageError(ONLY_LENGTH)
         resume_run(folder, settings, listener, max_minutes)
     else:
+        if start_from is not None:
+            settings = merge(settings_of(Path(start_from)), settings or {})
         made = make_config(preset, Path(config) if config is not None else None, settings)
         start_run(pick_folders(a, b, data), folder, made, listener, max_minutes)
     return Run(Path(run))

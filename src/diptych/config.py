@@ -35,7 +35,7 @@ class Section(BaseModel):
 class GeneratorConfig(Section):
     """The networks ``G_ab`` and ``G_ba``."""
 
-    architecture: Literal["resnet", "unet"] = "resnet"
+    architecture: Literal["resnet", "unet", "mobile"] = "resnet"
     width: Annotated[int, Field(ge=1, le=4096)] = 64  # channels of the first layer
     blocks: Annotated[int, Field(ge=0, le=256)] = 9  # residual blocks (resnet)
     levels: Annotated[int, Field(ge=2, le=10)] = 8  # halvings of the picture (unet)
@@ -44,6 +44,22 @@ class GeneratorConfig(Section):
     upsample: Upsample = "transpose"
     output: Output = "picture"  # residual: the network paints what is added to its input (resnet)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None  # of each layer (mobile)
+
+    @model_validator(mode="after")
+    def _check(self) -> GeneratorConfig:
+        if self.widths is not None and self.architecture != "mobile":
+            raise ValueError("generator.widths are for the architecture mobile")
+        if len(self.mobile_widths()) != self.blocks + 5:
+            raise ValueError(f"generator.widths must be {self.blocks + 5} for {self.blocks} blocks")
+        return self
+
+    def mobile_widths(self) -> tuple[int, ...]:
+        """Channels of each layer of the mobile generator; by default as those of the resnet."""
+        if self.widths is not None:
+            return self.widths
+        w = self.width
+        return (w, 2 * w, 4 * w, *[4 * w] * self.blocks, 2 * w, w)
 
 
 class DiscriminatorConfig(Section):
@@ -136,6 +152,7 @@ class TrainingConfig(Section):
     batch: Count = 1
     accumulate: Count = 1  # batches per step
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    start_from: str | None = None  # a model file, whose weights are the first; None: random ones
     device: str = "auto"
     precision: Precision = "auto"
     judged: Count | None = None  # real and fake pictures that D sees in a step; None: batch

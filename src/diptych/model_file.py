@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from diptych.config import GeneratorConfig, Preprocess
+from diptych.config import DiscriminatorConfig, GeneratorConfig, Preprocess
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.files import write_whole
-from diptych.networks import make_generator
+from diptych.networks import make_discriminator, make_generator
 
 FORMAT = 1
 Side = Literal["a", "b"]
@@ -34,6 +34,7 @@ class ModelInfo:
     preprocess: Preprocess
     background: str
     step: int
+    discriminator: DiscriminatorConfig | None = None  # of D_a and D_b, if they are there too
 
     def formats(self, to: Side) -> tuple[PixelFormat, PixelFormat]:
         """The pixel formats of the source and the target when translating to domain ``to``."""
@@ -42,11 +43,16 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class GeneratorPair:
-    """``G_ab`` and ``G_ba``, ready to use. A model made by CUT has no way back: G_ba is None."""
+    """``G_ab`` and ``G_ba``, ready to use. A model made by CUT has no way back: G_ba is None.
+
+    An imported model may have discriminators too, for a training to start from.
+    """
 
     G_ab: nn.Module
     G_ba: nn.Module | None
     info: ModelInfo
+    D_a: nn.Module | None = None
+    D_b: nn.Module | None = None
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -76,14 +82,17 @@ class GeneratorPair:
 
 def save_model(path: Path, pair: GeneratorPair) -> None:
     """Write the pair as float32 safetensors, aside and renamed."""
+    networks = {"G_ab": pair.G_ab, "G_ba": pair.G_ba, "D_a": pair.D_a, "D_b": pair.D_b}
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
-        for name, network in (("G_ab", pair.G_ab), ("G_ba", pair.G_ba))
+        for name, network in networks.items()
         if network is not None
         for key, value in network.state_dict().items()
     }
     info: dict[str, Any] = asdict(pair.info)
     info["generator"] = pair.info.generator.model_dump()
+    if pair.info.discriminator is not None:
+        info["discriminator"] = pair.info.discriminator.model_dump()
     metadata = {"diptych": json.dumps({"format": FORMAT, **info})}
     write_whole(path, save_tensors(tensors, metadata))
 
@@ -111,19 +120,31 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
             )
         info = TypeAdapter(ModelInfo).validate_python(fields)
         networks: dict[str, nn.Module] = {}
-        for name, before, after in (("G_ab", info.a, info.b), ("G_ba", info.b, info.a)):
+        for name in ("G_ab", "G_ba", "D_a", "D_b"):
             own = {
                 key.removeprefix(f"{name}."): value
                 for key, value in tensors.items()
                 if key.startswith(f"{name}.")
             }
-            if not own and name == "G_ba":
+            if not own and name != "G_ab":
                 continue
             with torch.device("meta"):  # takes no memory, whatever the file says about sizes
-                network = make_generator(info.generator, before.channels, after.channels)
+                network = _make(name, info)
             network.load_state_dict(own, assign=True)
             networks[name] = network.to(device).eval()
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         first_line = (str(error).splitlines() or ["unreadable"])[0]
         raise DiptychError(f"{path} is damaged: {first_line}") from error
-    return GeneratorPair(networks["G_ab"], networks.get("G_ba"), info)
+    return GeneratorPair(
+        networks["G_ab"], networks.get("G_ba"), info, networks.get("D_a"), networks.get("D_b")
+    )
+
+
+def _make(name: str, info: ModelInfo) -> nn.Module:
+    """The network called ``name``, without weights."""
+    a, b = info.a.channels, info.b.channels
+    if name.startswith("G"):
+        return make_generator(info.generator, *((a, b) if name == "G_ab" else (b, a)))
+    if info.discriminator is None:
+        raise KeyError("it does not describe its discriminators")
+    return make_discriminator(info.discriminator, a if name == "D_a" else b)

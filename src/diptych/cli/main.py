@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli import compare, data, demo, evaluate, report, train, translate
+from diptych.cli import compare, data, demo, evaluate, export, import_, report, train, translate
 from diptych.errors import DiptychError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("import")(import_.import_)
+app.command("export")(export.export)
 app.add_typer(data.app, name="data", help="Public data sets; checking your own.")
 
 

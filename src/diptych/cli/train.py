@@ -21,6 +21,10 @@ def train(
     preset: Annotated[
         Optional[str], typer.Option(help="classic, paper or laptop (the default without a GPU).")
     ] = None,
+    from_: Annotated[
+        Optional[Path],
+        typer.Option("--from", help="Start from this model file (also of `diptych import`)."),
+    ] = None,
     config: Annotated[
         Optional[Path], typer.Option(help="YAML file of settings, on top of the preset.")
     ] = None,
@@ -87,6 +91,7 @@ def train(
         make_config,
         pick_folders,
         resume_run,
+        settings_of,
         start_run,
     )
 
@@ -110,11 +115,13 @@ def train(
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
     settings = {section: values for section, values in settings.items() if values}
+    if from_ is not None and not resume:
+        settings = merge(settings_of(from_), settings)
 
     folder = RunFolder(run)
     with training_listener(folder) as listener:
         if resume:
-            if a or b or data or preset or config:
+            if a or b or data or preset or config or from_:
                 raise UsageError(ONLY_LENGTH)
             finished = resume_run(folder, settings, listener, max_minutes)
         else:

@@ -107,14 +107,19 @@ def upsample(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
     ``transpose`` is the paper's stride-2 transposed convolution. Its 3x3 window covers output
     pixels unevenly, which can show as a checkerboard; ``resize`` (nearest neighbour, then a plain
     convolution) covers all alike (Odena et al., 2016); ``antialias`` does the same with bilinear
-    interpolation in place of the nearest neighbour.
+    interpolation in place of the nearest neighbour, as CUT does (Park et al., 2020).
     """
     if kind == "transpose":
         return nn.ConvTranspose2d(
             channels_in, channels_out, 3, stride=2, padding=1, output_padding=1
         )
+    if kind == "antialias":
+        return nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            nn.Conv2d(channels_in, channels_out, 3, padding=1),
+        )
     return nn.Sequential(
-        nn.Upsample(scale_factor=2, mode="nearest" if kind == "resize" else "bilinear"),
+        nn.Upsample(scale_factor=2, mode="nearest"),
         nn.ReflectionPad2d(1),
         nn.Conv2d(channels_in, channels_out, 3),
     )

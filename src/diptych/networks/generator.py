@@ -14,6 +14,7 @@ from diptych.networks.blocks import (
     norm_layer,
     upsample,
 )
+from diptych.networks.mobile import MobileGenerator
 
 
 class ResnetGenerator(nn.Module):
@@ -167,6 +168,8 @@ def make_generator(config: GeneratorConfig, channels_in: int, channels_out: int)
     """Build the generator that ``config`` describes, with PyTorch's default weights."""
     if config.architecture == "resnet":
         return make_resnet_generator(config, channels_in, channels_out)
+    if config.architecture == "mobile":
+        return MobileGenerator(config, channels_in, channels_out)
     return UnetGenerator(
         channels_in,
         channels_out,

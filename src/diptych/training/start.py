@@ -16,6 +16,7 @@ from diptych.errors import UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
 from diptych.files import write_whole
+from diptych.model_file import load_model
 from diptych.settings import (
     LENGTHS,
     Tree,
@@ -59,6 +60,21 @@ def make_config(
     if chosen is None and choose_device(config.training.device).type == "cuda":
         return make_config("paper", config_file, settings)
     return config
+
+
+def settings_of(model: Path) -> Tree:
+    """The settings for a training that goes on from a model file, with its networks.
+
+    Raises DiptychError if it is no model file.
+    """
+    info = load_model(model, torch.device("cpu")).info
+    settings: Tree = {
+        "generator": info.generator.model_dump(mode="json"),
+        "training": {"start_from": str(model.absolute())},
+    }
+    if info.discriminator is not None:
+        settings["discriminator"] = info.discriminator.model_dump(mode="json")
+    return settings
 
 
 def pick_folders(a: str | Path | None, b: str | Path | None, data: str | Path | None) -> Folders:
@@ -153,6 +169,9 @@ def _train(
         trainer = Trainer(config, run, a, b, device, yardstick, listener.warning)
         if leader:
             check_disk(run.path, config, trainer.state, trainer.steps)
+        has_begun = resume and bool(checkpoint.checkpoints(run.checkpoints))
+        if config.training.start_from is not None and not has_begun:
+            trainer.state.start_from(Path(config.training.start_from))
         if resume:
             for problem in trainer.resume():
                 if leader:

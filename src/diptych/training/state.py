@@ -13,6 +13,7 @@ from diptych.config import Config
 from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.errors import DiptychError
+from diptych.model_file import load_model
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import GuardedAdam
 from diptych.training.history import History
@@ -63,6 +64,27 @@ class TrainingState:
     def best_generators(self) -> nn.ModuleList:
         """The generators to use and share: the average where one is kept."""
         return self.model.generators if self.average is None else self.average
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights of a model file for the first ones; optimizers start anew.
+
+        What the file does not hold (often the discriminators) keeps its random start. Raises
+        DiptychError if it cannot be read, or holds other networks.
+        """
+        pair = load_model(path, self.device)
+        try:
+            for name, network in (
+                ("G_ab", pair.G_ab), ("G_ba", pair.G_ba), ("D_a", pair.D_a), ("D_b", pair.D_b)
+            ):  # fmt: skip
+                if network is not None and name in dict(self.model.named_children()):
+                    self.model.get_submodule(name).load_state_dict(network.state_dict())
+        except RuntimeError as error:
+            raise DiptychError(
+                f"{path} holds other networks than the settings describe: channels of A and B, "
+                "generator and discriminator must be the same"
+            ) from error
+        if self.average is not None:
+            self.average.load_state_dict(self.model.generators.state_dict())
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint. Every process writes its own part; process 0 the common one."""

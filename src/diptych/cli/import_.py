@@ -1,0 +1,48 @@
+"""``diptych import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def import_(
+    weights: Annotated[
+        list[Path],
+        typer.Argument(help="latest_net_G_A.pth, and if you have them G_B, D_A, D_B, in order."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Model file to write.")],
+    norm: Annotated[
+        Optional[str],
+        typer.Option(help="instance, batch or none, if the files do not tell right."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, help="Pixels a side that it was trained on.")] = 256,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it is there.")
+    ] = False,
+) -> None:
+    """Make a model of weights from the CycleGAN, CUT and GAN Compression repositories."""
+    from diptych.cli.console import say
+    from diptych.errors import UsageError
+    from diptych.files import explain_os_errors
+    from diptych.interchange.model import import_model, parse_norm
+    from diptych.model_file import save_model
+    from diptych.networks.blocks import count_parameters
+
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists: choose another -o, or --overwrite")
+    pair = import_model(weights, parse_norm(norm), size)
+    with explain_os_errors(f"write {out}"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_model(out, pair)
+    config = pair.info.generator
+    both = "both ways" if pair.G_ba is not None else "from A to B only"
+    judges = " with discriminators" if pair.D_a is not None or pair.D_b is not None else ""
+    say(
+        f"{config.architecture} generator, norm {config.norm}, "
+        f"{count_parameters(pair.G_ab):,} parameters, {both}{judges}: {out}"
+    )
+    say(f"next: diptych translate {out} PICTURE -o out/")
+    say(f"      diptych train A/ B/ --from {out} --run runs/mine")

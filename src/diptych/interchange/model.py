@@ -1,0 +1,97 @@
+"""Model files from the field's weight files, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from diptych.config import Norm
+from diptych.data.pixels import PixelFormat
+from diptych.errors import DiptychError, UsageError, nearest
+from diptych.files import explain_os_errors
+from diptych.interchange.official import (
+    ForeignDiscriminator,
+    ForeignGenerator,
+    official_tensors,
+    rebuild,
+)
+from diptych.model_file import GeneratorPair, ModelInfo
+
+NORMS: tuple[Norm, ...] = ("instance", "batch", "none")
+
+
+def parse_norm(text: str | None) -> Norm | None:
+    """The norm as typed by a person. Raises UsageError for any other."""
+    for norm in NORMS:
+        if text == norm:
+            return norm
+    if text is None:
+        return None
+    raise UsageError(f"--norm {text!r}: {nearest(text, NORMS)}")
+
+
+def import_model(files: Sequence[Path], norm: Norm | None = None, size: int = 256) -> GeneratorPair:
+    """A model of one or two generators and their discriminators, in the field's order.
+
+    The first generator translates from A to B (``G_A`` there), the second back. Of the
+    discriminators the first judges B, since ``D_A`` there stands beside ``G_A``. Raises
+    DiptychError for files that are not such weights or do not belong together.
+    """
+    found = [rebuild(path, norm) for path in files]
+    generators = [one for one in found if isinstance(one, ForeignGenerator)]
+    judges = [one for one in found if isinstance(one, ForeignDiscriminator)]
+    if not generators:
+        raise UsageError(f"{files[0]} is a discriminator: give a generator first (G_A)")
+    if len(generators) > 2 or len(judges) > 2:
+        raise UsageError("give at most two generators (G_A, G_B) and two discriminators (D_A, D_B)")
+    there, *back = generators
+    if back and (
+        back[0].config != there.config
+        or (back[0].channels_in, back[0].channels_out) != (there.channels_out, there.channels_in)
+    ):
+        raise UsageError("the two generators differ in architecture: import them one by one")
+    if len({judge.config for judge in judges}) > 1:
+        raise UsageError("the two discriminators differ in architecture")
+    info = ModelInfo(
+        there.config,
+        _pixels(there.channels_in),
+        _pixels(there.channels_out),
+        size,
+        "resize-crop",
+        "white",
+        0,
+        judges[0].config if judges else None,
+    )
+    return GeneratorPair(
+        there.network,
+        back[0].network if back else None,
+        info,
+        D_b=judges[0].network if judges else None,
+        D_a=judges[1].network if len(judges) > 1 else None,
+    )
+
+
+def _pixels(channels: int) -> PixelFormat:
+    return PixelFormat(channels, "uint8", 0, 255)
+
+
+def export_official(pair: GeneratorPair, out: Path, overwrite: bool = False) -> list[Path]:
+    """Write ``latest_net_G_A.pth`` and, for both ways, ``latest_net_G_B.pth``; returns the paths.
+
+    Raises DiptychError if the field's code has no such generator, or they cannot be written.
+    """
+    written = []
+    for name, network in (("G_A", pair.G_ab), ("G_B", pair.G_ba)):
+        if network is None:
+            continue
+        tensors = official_tensors(network, pair.info.generator)
+        path = out / f"latest_net_{name}.pth"
+        if path.exists() and not overwrite:
+            raise DiptychError(f"{path} exists: choose another -o, or --overwrite")
+        with explain_os_errors(f"write {path}"):
+            out.mkdir(parents=True, exist_ok=True)
+            torch.save(tensors, path)
+        written.append(path)
+    return written

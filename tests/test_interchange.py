@@ -1,0 +1,252 @@
+"""Weights of the field's repositories, in and out: the same pictures, the same bytes."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED, TINY_OPTIONS, Command
+from official_networks import resnet, unet
+from PIL import Image
+from torch import Tensor, nn
+
+import diptych as package
+from diptych.config import GeneratorConfig
+from diptych.errors import DiptychError, UsageError
+from diptych.interchange.model import import_model
+from diptych.interchange.official import (
+    ForeignDiscriminator,
+    ForeignGenerator,
+    official_tensors,
+    rebuild,
+)
+from diptych.model_file import load_model
+from diptych.networks import initialise, make_generator
+
+REFERENCE = SHARED / "reference"
+needs_reference = pytest.mark.skipif(not REFERENCE.exists(), reason="no reference weights here")
+
+GENERATORS: dict[str, Callable[[], nn.Module]] = {
+    "resnet, 6 blocks": lambda: resnet(8, 6),
+    "resnet, 9 blocks, grey": lambda: resnet(4, 9, channels=1),
+    "resnet, dropout": lambda: resnet(4, 2, dropout=True),
+    "resnet, batch norm": lambda: resnet(4, 3, batch=True),
+    "resnet, batch norm, dropout": lambda: resnet(4, 3, batch=True, dropout=True),
+    "CUT": lambda: resnet(8, 9, blur=True),
+    "CUT, batch norm": lambda: resnet(4, 2, blur=True, batch=True),
+    "unet 128": lambda: unet(4, 7),
+    "unet 256, batch norm": lambda: unet(4, 8, batch=True),
+}
+
+
+def trained(network: nn.Module) -> nn.Module:
+    """With weights and statistics that are no longer those of the start."""
+    torch.manual_seed(3)
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2)
+        elif value.is_floating_point() and not name.endswith(".filt"):
+            value.normal_(0, 0.2)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_generator_gives_the_same_pictures_and_goes_back_unchanged(
+    name: str, tmp_path: Path
+) -> None:
+    theirs = trained(GENERATORS[name]())
+    torch.save(theirs.state_dict(), tmp_path / "G.pth")
+    found = rebuild(tmp_path / "G.pth")
+    assert isinstance(found, ForeignGenerator)
+    size = 256 if "unet" in name else 32
+    x = torch.rand(1, found.channels_in, size, size) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(found.network(x), theirs(x), rtol=0, atol=1e-5)
+
+    back = official_tensors(found.network, found.config)
+    again = GENERATORS[name]()
+    again.load_state_dict(back, strict=True)
+    for key, value in theirs.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            assert torch.equal(again.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"norm": "batch"}, {"downsample": "antialias", "upsample": "antialias", "norm": "batch"},
+     {"architecture": "unet", "levels": 5, "norm": "batch"}],
+)  # fmt: skip
+def test_our_generators_go_out_and_come_in(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Also those with biases before batch norm, which theirs have not: its mean takes them up."""
+    config = GeneratorConfig.model_validate({"width": 4, "blocks": 2, **settings})
+    ours = make_generator(config, 3, 3)
+    initialise(ours)
+    trained(ours)
+    if config.architecture == "unet":
+        with pytest.raises(DiptychError, match="has no bias in its first"):
+            official_tensors(ours, config)
+        for name in ("down.0.0.bias", "down.4.1.bias"):
+            ours.get_parameter(name).data.zero_()
+    torch.save(official_tensors(ours, config), tmp_path / "G.pth")
+    found = rebuild(tmp_path / "G.pth")
+    assert isinstance(found, ForeignGenerator)
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(found.network(x), ours(x), rtol=0, atol=1e-5)
+
+
+@needs_reference
+def test_the_reference_outputs_are_met(tmp_path: Path, diptych: Command) -> None:
+    folder, model = REFERENCE / "official_layout", tmp_path / "model.safetensors"
+    done = diptych("import", folder / "latest_net_G_A.pth", folder / "latest_net_D_A.pth",
+                   "-o", model)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    known = np.load(folder / "pictures_and_outputs.npz")
+    x = torch.from_numpy(known["pictures_uint8_nhwc"]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    y = package.load(model).to_b(x)
+    torch.testing.assert_close(y, torch.from_numpy(known["outputs_float_nchw"]), rtol=0, atol=1e-5)
+    assert load_model(model, torch.device("cpu")).D_b is not None
+
+    exported = diptych("export", model, "--format", "official", "-o", tmp_path / "out")
+    assert exported.returncode == 0, exported.stderr
+    theirs = torch.load(folder / "latest_net_G_A.pth", weights_only=True)
+    back = torch.load(tmp_path / "out" / "latest_net_G_A.pth", weights_only=True)
+    assert back.keys() == theirs.keys()
+    assert all(torch.equal(back[key], theirs[key]) for key in theirs)
+
+
+@needs_reference
+def test_the_compressed_generator_makes_its_zebra(tmp_path: Path, diptych: Command) -> None:
+    folder, model = REFERENCE / "gan_compression_horse2zebra", tmp_path / "model.safetensors"
+    done = diptych("import", folder / "latest_net_G.pth", "-o", model)
+    assert done.returncode == 0, done.stderr
+    assert "356,867 parameters, from A to B only" in " ".join(done.stdout.split())
+    shown = diptych("translate", model, folder / "horse.png", "-o", tmp_path / "out")
+    assert shown.returncode == 0, shown.stderr
+    ours, theirs = (
+        np.asarray(Image.open(path).convert("RGB")).astype(float)
+        for path in (tmp_path / "out" / "horse.png", folder / "horse_translated.png")
+    )
+    assert np.abs(ours - theirs).mean() < 1
+    again = tmp_path / "again"
+    assert diptych("export", model, "-o", again).returncode == 0
+    first = torch.load(folder / "latest_net_G.pth", weights_only=True)
+    second = torch.load(again / "latest_net_G_A.pth", weights_only=True)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_old_and_wrapped_files(tmp_path: Path) -> None:
+    """Statistics of instance norm, names from DataParallel, a state_dict within a checkpoint."""
+    network = trained(resnet(4, 2))
+    plain = network.state_dict()
+    old: dict[str, Tensor] = {}
+    for key, value in plain.items():
+        old[f"module.{key}"] = value
+        if key in ("model.1.bias", "model.4.bias"):
+            place = f"module.model.{int(key.split('.')[1]) + 1}"
+            old[f"{place}.running_mean"] = torch.zeros_like(value)
+            old[f"{place}.running_var"] = torch.ones_like(value)
+            old[f"{place}.num_batches_tracked"] = torch.tensor(3)
+    torch.save({"epoch": 200, "state_dict": old}, tmp_path / "old.pth")
+    found = rebuild(tmp_path / "old.pth")
+    assert isinstance(found, ForeignGenerator)
+    assert found.config.norm == "instance"
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(found.network(x), network(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [nn.InstanceNorm2d, nn.BatchNorm2d])
+def test_discriminators(norm: Any, tmp_path: Path) -> None:
+    bias = norm is nn.InstanceNorm2d
+    lists = {
+        "model": [
+            nn.Conv2d(3, 8, 4, 2, 1), nn.LeakyReLU(0.2),
+            nn.Conv2d(8, 16, 4, 2, 1, bias=bias), norm(16), nn.LeakyReLU(0.2),
+            nn.Conv2d(16, 32, 4, 1, 1, bias=bias), norm(32), nn.LeakyReLU(0.2),
+            nn.Conv2d(32, 1, 4, 1, 1),
+        ],
+        "net": [
+            nn.Conv2d(3, 8, 1), nn.LeakyReLU(0.2), nn.Conv2d(8, 16, 1, bias=bias), norm(16),
+            nn.LeakyReLU(0.2), nn.Conv2d(16, 1, 1, bias=bias),
+        ],
+    }  # fmt: skip
+    for name, layers in lists.items():
+        theirs = trained(nn.Sequential(*layers))
+        tensors = {f"{name}.{key}": value for key, value in theirs.state_dict().items()}
+        torch.save(tensors, tmp_path / "D.pth")
+        found = rebuild(tmp_path / "D.pth")
+        assert isinstance(found, ForeignDiscriminator)
+        assert found.config.architecture == ("patch" if name == "model" else "pixel")
+        x = torch.rand(1, 3, 48, 48)
+        with torch.no_grad():
+            torch.testing.assert_close(found.network(x), theirs(x), rtol=0, atol=1e-5)
+
+
+def test_a_training_goes_on_from_imported_weights(
+    towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    for name, network in (("G_A", resnet(4, 2)), ("G_B", resnet(4, 2))):
+        torch.save(trained(network).state_dict(), tmp_path / f"{name}.pth")
+    model, run = tmp_path / "model.safetensors", tmp_path / "run"
+    files = (tmp_path / "G_A.pth", tmp_path / "G_B.pth")
+    assert diptych("import", *files, "-o", model).returncode == 0
+    options = [*TINY_OPTIONS, "--steps", "1", "--set", "optimizer.rate=1e-9"]
+    options += ["--set", "generator.blocks=2", "--set", "training.ema_half_life=0"]
+    done = diptych("train", "--data", towns, "--run", run, "--from", model, *options)
+    assert done.returncode == 0, done.stderr
+    before, after = (load_model(path, torch.device("cpu")) for path in (model, run / model.name))
+    for x, y in zip(before.networks, after.networks, strict=True):
+        for p, q in zip(x.parameters(), y.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=0, atol=1e-7)
+    assert diptych("report", run).returncode == 0
+    assert f"Started from {model}" in (run / "report.html").read_text()
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit('it ran')",)
+
+
+def test_what_is_not_such_a_file_is_refused_with_the_reason(
+    tmp_path: Path, trained: Path, diptych: Command
+) -> None:
+    (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb()))
+    torch.save({"weight": Bomb()}, tmp_path / "whole.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    (tmp_path / "text.pth").write_text("no weights")
+    cut = resnet(4, 2).state_dict()
+    del cut["model.11.conv_block.5.weight"]
+    torch.save(cut, tmp_path / "cut.pth")
+    extra = {**resnet(4, 2).state_dict(), "model.99.weight": torch.zeros(1, 1, 1, 1)}
+    torch.save(extra, tmp_path / "extra.pth")
+    cases = {
+        "bomb.pth": "is not", "whole.pth": "which could run programs", "list.pth": "state_dict",
+        "other.pth": "no network that is known", "text.pth": "is not a .pth file",
+        "cut.pth": "model.11.conv_block.5.weight is missing", "none.pth": "there is no file",
+        "extra.pth": "model.99.weight is unknown",
+    }  # fmt: skip
+    for name, words in cases.items():
+        with pytest.raises(DiptychError) as caught:
+            import_model([tmp_path / name])
+        assert words in str(caught.value), name
+        assert len(str(caught.value).splitlines()) == 1
+    for name, blocks in (("a.pth", 2), ("b.pth", 3)):
+        torch.save(resnet(4, blocks).state_dict(), tmp_path / name)
+    with pytest.raises(UsageError, match="differ in architecture"):
+        import_model([tmp_path / "a.pth", tmp_path / "b.pth"])
+    out = tmp_path / "model.safetensors"
+    assert diptych("import", tmp_path / "a.pth", "-o", out).returncode == 0
+    again = diptych("import", tmp_path / "a.pth", "-o", out)
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+    resize = diptych("export", trained, "-o", tmp_path / "out")  # the laptop preset resizes
+    assert resize.returncode == 1
+    assert "the official code has no such generator" in resize.stderr

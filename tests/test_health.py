@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.config import GeneratorConfig, LossConfig
+from diptych.config import Config, GeneratorConfig
 from diptych.data.pixels import RGB
 from diptych.model_file import ModelInfo
 from diptych.training.health import LONG, Health
@@ -34,7 +34,7 @@ def made(fakes: list[Any], there: bool = True) -> Any:
 
 @pytest.mark.parametrize(("name", "fakes", "words"), CASES, ids=lambda x: str(x)[:20])
 def test_a_planted_fault_is_named_once(name: str, fakes: list[Any], words: str) -> None:
-    health = Health(LossConfig())
+    health = Health(Config())
     lines = health.look_at_pictures(0.5, made(fakes), INFO)
     assert lines
     assert all(words in line for line in lines)
@@ -42,8 +42,15 @@ def test_a_planted_fault_is_named_once(name: str, fakes: list[Any], words: str) 
     assert not health.look_at_pictures(0.6, made(fakes), INFO)  # said already
 
 
+def test_cut_is_told_of_its_own_settings() -> None:
+    health = Health(Config(method="cut"))
+    (line,) = health.look_at_pictures(0.5, {"b": made(CASES[2][1])["b"]}, INFO)
+    assert "contrast.source (it is 1)" in line
+    assert "loss.cycle" not in line
+
+
 def test_a_good_training_hears_nothing() -> None:
-    health = Health(LossConfig())
+    health = Health(Config())
     assert not health.look_at_pictures(0.5, made(COLOURED), INFO)
     assert not health.look_at_pictures(0.01, made(CASES[2][1]), INFO)  # early on nothing is normal
     assert not health.look_at_pictures(0.5, made(CASES[2][1], there=False), INFO)  # one way only
@@ -54,7 +61,7 @@ def test_a_good_training_hears_nothing() -> None:
 
 @pytest.mark.parametrize("adversarial", ["lsgan", "wgangp"])
 def test_a_discriminator_that_has_won_for_long_is_named(adversarial: str) -> None:
-    health = Health(LossConfig.model_validate({"adversarial": adversarial}))
+    health = Health(Config.model_validate({"loss": {"adversarial": adversarial}}))
     said = {
         step: lines
         for step in range(50, 3 * LONG, 50)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.config import LossConfig
+from diptych.config import Config
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.model_file import ModelInfo, Side
 from diptych.training.samples import Translated
@@ -24,8 +24,13 @@ EARLY = 0.1  # share of the run in which doing nothing is no bad sign yet
 class Health:
     """Remembers what it has said, so that nobody hears a warning twice in a session."""
 
-    def __init__(self, loss: LossConfig) -> None:
-        self.loss = loss
+    def __init__(self, config: Config) -> None:
+        self.loss = config.loss
+        # What holds a translation to its source, as one would set it.
+        if config.method == "cyclegan":
+            self.holds = f"loss.cycle (it is {config.loss.cycle:g})"
+        else:
+            self.holds = f"contrast.source (it is {config.contrast.source:g})"
         self.said: set[str] = set()
         self.zero_since: dict[str, int] = {}
 
@@ -59,7 +64,7 @@ class Health:
                 found.append(
                     f"all translations to {to.upper()} look alike, whatever the picture: the "
                     "generator has collapsed. Start again with another --seed, a lower "
-                    f"optimizer.rate or a higher loss.cycle (it is {self.loss.cycle:g})"
+                    f"optimizer.rate or a higher {self.holds}"
                 )
             elif pictures and np.mean(list(map(correlation, sources, fakes))) < INVERTED:
                 found.append(
@@ -71,9 +76,9 @@ class Health:
             idle.append(bool(change) and float(np.mean(change)) < SAME)
         if progress > EARLY and idle and all(idle):
             found.append(
-                "the generators leave every picture nearly as it is. Lower loss.cycle (it is "
-                f"{self.loss.cycle:g}) and loss.identity (it is {self.loss.identity:g}), or raise "
-                "training.judged, so that the discriminators have more to say"
+                f"every picture is left nearly as it is. Lower {self.holds} and loss.identity (it "
+                f"is {self.loss.identity:g}), or raise training.judged, so that the discriminators "
+                "have more to say"
             )
         return self._new(found)
 

@@ -69,7 +69,7 @@ class Trainer:
         self.config, self.run, self.a, self.b, self.device = config, run, a, b, device
         self.state = TrainingState(config, a.pixel_format.channels, b.pixel_format.channels, device)
         self.stepper = Stepper(config, self.state, a, b, device)
-        self.health = Health(config.loss)
+        self.health = Health(config)
         self.losses: dict[str, float] = {}
         self.owes_save = False  # a checkpoint was due while steps were being left out
         per_step = training.batch * training.accumulate * distributed.world_size()

@@ -126,17 +126,22 @@ def test_one_number_among_many_is_found(value: float) -> None:
     assert float(any_not_finite([fine, fine], parameters)) == 1
 
 
-def test_guarded_adam_is_adam() -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_guarded_adam_is_adam(fused: bool) -> None:
     """Against the update written out (Kingma & Ba, 2015, algorithm 1), in float64."""
     torch.manual_seed(0)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
     p = nn.Parameter(torch.randn(7, dtype=torch.float64))
     adam = GuardedAdam([p], 0.1, (0.5, 0.99))
+    if not fused:  # as on devices without the kernel
+        adam.fused = adam.param_groups[0]["fused"] = False
     x, m, v = p.detach().clone(), torch.zeros(7).double(), torch.zeros(7).double()
     for t in range(1, 6):
         g = torch.randn(7, dtype=torch.float64)
+        p.grad = torch.full_like(g, float("nan"))
+        adam.step_unless(torch.tensor(1.0), scaler)  # as if it had not been
         p.grad = g.clone()
-        adam.found_inf = torch.tensor(0.0)
-        adam.step()
+        adam.step_unless(torch.tensor(0.0), scaler)
         m, v = 0.5 * m + 0.5 * g, 0.99 * v + 0.01 * g * g
         x = x - 0.1 * (m / (1 - 0.5**t)) / ((v / (1 - 0.99**t)).sqrt() + 1e-8)
         torch.testing.assert_close(p.detach(), x, rtol=1e-9, atol=1e-12)

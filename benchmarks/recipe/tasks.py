@@ -52,7 +52,7 @@ TASKS = {
 }
 
 
-def folders(task: Task, place: Path) -> Folders:
+def folders(task: Task, place: Path = Path()) -> Folders:
     """The pictures of a task; towns are drawn into ``place``."""
     if task.name == "horse2zebra":
         return data_folders(HORSE2ZEBRA)

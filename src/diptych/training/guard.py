@@ -13,14 +13,28 @@ LOWER_RATE = 0.5  # the share of its learning rate that a run goes on with after
 
 
 class GuardedAdam(torch.optim.Adam):
-    """Adam in one kernel, which leaves its step out where ``found_inf`` is 1.0 and not 0.0."""
+    """Adam that leaves a step out where ``bad`` is 1.0 and not 0.0.
 
-    found_inf: Tensor
+    On the CPU and on CUDA and ROCm it is one kernel, which looks at ``bad`` itself, so that no
+    processor waits for another; elsewhere (MPS) the value is read first.
+    """
+
+    found_inf: Tensor  # (the name under which the kernel looks for it)
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], rate: float, betas: tuple[float, float]
     ) -> None:
-        super().__init__(parameters, lr=rate, betas=betas, fused=True)
+        parameters = list(parameters)
+        self.fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+        super().__init__(parameters, lr=rate, betas=betas, fused=self.fused)
+
+    def step_unless(self, bad: Tensor, scaler: torch.amp.GradScaler) -> None:
+        """One step, through ``scaler``, which takes the loss scale of fp16 out again."""
+        if self.fused:
+            self.found_inf = bad
+        elif bool(bad):
+            return
+        scaler.step(self)
 
 
 def any_not_finite(losses: Iterable[Tensor], parameters: Iterable[nn.Parameter]) -> Tensor:

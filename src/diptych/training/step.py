@@ -115,8 +115,7 @@ class Stepper:
         distributed.average_gradients(parameters)
         bad = distributed.largest(any_not_finite(losses, parameters))
         for optimizer in optimizers:
-            optimizer.found_inf = bad
-            state.scaler.step(optimizer)
+            optimizer.step_unless(bad, state.scaler)
         state.scaler.update()
         state.bad_in_row = (state.bad_in_row + 1) * bad
         return bad

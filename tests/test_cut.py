@@ -161,6 +161,13 @@ def test_every_command_works_one_way_and_refuses_the_other(
     assert "B to A" not in compared.stdout
 
 
+def test_both_domains_need_as_many_channels(towns: Path, tmp_path: Path, diptych: Command) -> None:
+    options = ["--data", towns, "--run", tmp_path / "run", *TINY_OPTIONS, "--steps", "1"]
+    done = diptych("train", *options, "--method", "cut", "--set", "a.channels=1")
+    assert done.returncode == 2
+    assert "needs as many channels in A as in B" in done.stderr
+
+
 def test_fastcut_may_be_adjusted(one_way: dict[str, Path]) -> None:
     contrast = RunFolder(one_way["fastcut"]).config().contrast
     assert (contrast.source, contrast.target, contrast.flip) == (10, 0, True)

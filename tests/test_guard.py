@@ -113,6 +113,62 @@ def test_and_a_second_time_it_stops_and_keeps_what_was_good(
     assert names == ["step-00000010", "step-00000020", "step-00000030"]
 
 
+@pytest.mark.parametrize("bad", [{60}, {59, 60}, {12, 13}])
+def test_a_bad_step_at_the_end_costs_nothing(
+    bad: set[int], towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Poison(monkeypatch, "generator_loss", bad)
+    folder, said = run(towns, tmp_path / "run")
+    assert not [line for line in said if "NaN" in line]
+    assert (folder.checkpoints / "step-00000060").is_dir()
+    assert folder.model.exists()
+
+
+def test_going_back_passes_over_what_was_saved_while_failing(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time ran out in the middle of the failing steps: that checkpoint may hold the cause."""
+    from diptych.training.start import resume_run
+
+    Poison(monkeypatch, "generator_loss", set(range(33, 33 + MOST_IN_A_ROW)))
+    settings = build_config(merge(merge(TINY, SETTINGS), {}))
+    folder = RunFolder(tmp_path / "run")
+    clock = iter([0.0] * 38 + [1e6] * 10_000)  # the minutes are over after step 37
+    monkeypatch.setattr("diptych.training.trainer.time.monotonic", lambda: next(clock))
+    assert not start_run(data_folders(towns), folder, settings, max_minutes=1)
+    stopped = max(path.name for path in folder.checkpoints.iterdir())
+    assert "step-00000030" < stopped < "step-00000040"
+    monkeypatch.undo()
+    Poison(monkeypatch, "generator_loss", set(range(1, MOST_IN_A_ROW)))
+    said: list[str] = []
+    assert resume_run(folder, listener=Listener(warning=said.append))
+    (line,) = [line for line in said if "NaN" in line]
+    assert "back to step 30," in line
+
+
+def test_fp16_and_batch_norm_change_nothing_in_a_bad_step(
+    towns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_training import trainer
+
+    norms = {"generator": {"norm": "batch"}, "discriminator": {"norm": "batch"}}
+    one = trainer(towns, training={"precision": "fp16"}, **norms)
+    for _ in range(8):  # until the loss scale fits
+        one.step()
+    assert int(one.state.bad_in_row) == 0
+    x = one.stepper.batches_a.at
+
+    def spoiled(position: int, size: int) -> Tensor:
+        return x(position, size) * float("nan")
+
+    before = [value.clone() for value in one.state.model.state_dict().values()]
+    monkeypatch.setattr(one.stepper.batches_a, "at", spoiled)
+    one.step()
+    assert int(one.state.bad_in_row) == 1
+    after = one.state.model.state_dict().values()
+    assert all(torch.equal(p, q) for p, q in zip(before, after, strict=True))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_one_number_among_many_is_found(value: float) -> None:
     parameters = [nn.Parameter(torch.zeros(50)), nn.Parameter(torch.zeros(3, 4))]
@@ -130,7 +186,6 @@ def test_one_number_among_many_is_found(value: float) -> None:
 def test_guarded_adam_is_adam(fused: bool) -> None:
     """Against the update written out (Kingma & Ba, 2015, algorithm 1), in float64."""
     torch.manual_seed(0)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
     p = nn.Parameter(torch.randn(7, dtype=torch.float64))
     adam = GuardedAdam([p], 0.1, (0.5, 0.99))
     if not fused:  # as on devices without the kernel
@@ -139,9 +194,9 @@ def test_guarded_adam_is_adam(fused: bool) -> None:
     for t in range(1, 6):
         g = torch.randn(7, dtype=torch.float64)
         p.grad = torch.full_like(g, float("nan"))
-        adam.step_unless(torch.tensor(1.0), scaler)  # as if it had not been
+        adam.step_unless(torch.tensor(1.0))  # as if it had not been
         p.grad = g.clone()
-        adam.step_unless(torch.tensor(0.0), scaler)
+        adam.step_unless(torch.tensor(0.0))
         m, v = 0.5 * m + 0.5 * g, 0.99 * v + 0.01 * g * g
         x = x - 0.1 * (m / (1 - 0.5**t)) / ((v / (1 - 0.99**t)).sqrt() + 1e-8)
         torch.testing.assert_close(p.detach(), x, rtol=1e-9, atol=1e-12)

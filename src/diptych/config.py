@@ -50,6 +50,16 @@ class GeneratorConfig(Section):
     def _check(self) -> GeneratorConfig:
         if self.widths is not None and self.architecture != "mobile":
             raise ValueError("generator.widths are for the architecture mobile")
+        if self.architecture != "resnet":
+            for name, value in (
+                ("output", self.output),
+                ("downsample", self.downsample),
+                ("upsample", self.upsample),
+            ):
+                if value in ("residual", "antialias"):
+                    raise ValueError(f"generator.{name} {value} needs architecture resnet")
+        if self.architecture == "mobile" and self.dropout:
+            raise ValueError("generator.dropout is not for the architecture mobile")
         if len(self.mobile_widths()) != self.blocks + 5:
             raise ValueError(f"generator.widths must be {self.blocks + 5} for {self.blocks} blocks")
         return self
@@ -68,7 +78,7 @@ class DiscriminatorConfig(Section):
     architecture: Literal["patch", "pixel"] = "patch"
     width: Annotated[int, Field(ge=1, le=4096)] = 64
     layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
-    norm: Norm | Literal["spectral"] = "instance"
+    norm: Literal["instance", "batch", "group", "none", "spectral"] = "instance"
     augment: bool = False  # shift and recolour what D sees, real and fake alike
 
 
@@ -192,15 +202,14 @@ class Config(Section):
     @classmethod
     def _fastcut(cls, tree: Any) -> Any:
         if isinstance(tree, dict) and tree.get("method") == "fastcut":
-            return {**tree, "contrast": {**FASTCUT, **(tree.get("contrast") or {})}}
+            given = tree.get("contrast") or {}
+            return {**tree, "contrast": {**FASTCUT, **given} if isinstance(given, dict) else given}
         return tree
 
     @model_validator(mode="after")
     def _networks_fit(self) -> Config:
         if self.method != "cyclegan" and self.generator.architecture != "resnet":
             raise ValueError(f"method {self.method} needs generator.architecture resnet")
-        if self.generator.output != "picture" and self.generator.architecture != "resnet":
-            raise ValueError(f"generator.output {self.generator.output} needs architecture resnet")
         return self
 
     @model_validator(mode="after")
@@ -209,6 +218,8 @@ class Config(Section):
             raise ValueError("loss.adversarial wgangp needs pictures of one size: use a crop")
         if self.training.judged is not None and self.data.preprocess == "none":
             raise ValueError("training.judged needs pictures of one size: use a crop")
+        if self.training.judged is not None and self.training.judged < self.training.batch:
+            raise ValueError("training.judged cannot be below training.batch")
         multiple = 2**self.generator.levels if self.generator.architecture == "unet" else 4
         size = self.data.size
         if size % multiple:
@@ -225,6 +236,11 @@ class Config(Section):
                 "or fewer discriminator.layers"
             )
         return self
+
+    @property
+    def holds_identity(self) -> float:
+        """The weight of the term that leaves pictures of B alone, in the method in use."""
+        return self.loss.identity if self.method == "cyclegan" else self.contrast.target
 
     def smallest_size(self) -> int:
         """The smallest training picture, in pixels a side, that both networks can take."""

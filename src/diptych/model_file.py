@@ -131,7 +131,7 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
             with torch.device("meta"):  # takes no memory, whatever the file says about sizes
                 network = _make(name, info)
             network.load_state_dict(own, assign=True)
-            networks[name] = network.to(device).eval()
+            networks[name] = network.float().to(device).eval()  # (the file may be float16)
     except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
         first_line = (str(error).splitlines() or ["unreadable"])[0]
         raise DiptychError(f"{path} is damaged: {first_line}") from error

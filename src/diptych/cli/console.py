@@ -100,7 +100,7 @@ class _TrainingView:
         from diptych.training.disk import bytes_needed
 
         a, b = trainer.a, trainer.b
-        megabytes = bytes_needed(config, trainer.state, trainer.steps) / 1e6
+        megabytes = bytes_needed(trainer) / 1e6
         precision = str(trainer.stepper.precision).removeprefix("torch.")
         say(
             f"{self.run.path}: preset {config.preset}, {config.data.size} px, "

@@ -38,7 +38,7 @@ def root(
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

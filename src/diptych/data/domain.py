@@ -108,8 +108,15 @@ def check_different(a: Domain, b: Domain) -> None:
 def check_shapes(config: Config, a: Domain, b: Domain) -> None:
     """Without a crop pictures keep their shapes: large enough, and in a batch all the same.
 
-    Raises UsageError where they do not suit the networks or the batch.
+    CUT compares A and B by one encoder, so they need as many channels. Raises UsageError where
+    pictures do not suit the method, the networks or the batch.
     """
+    channels_a, channels_b = a.pixel_format.channels, b.pixel_format.channels
+    if config.method != "cyclegan" and channels_a != channels_b:
+        raise UsageError(
+            f"the method {config.method} needs as many channels in A as in B, and there are "
+            f"{channels_a} and {channels_b}: use --channels, or the method cyclegan"
+        )
     if config.data.preprocess != "none":
         return
     for domain in (a, b):

@@ -15,24 +15,29 @@ from torch import Tensor
 
 from diptych.errors import DiptychError
 
+SMALLEST = 32  # pixels a side: below, AlexNet has nothing left to pool
+
 
 def mean_lpips(pairs: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> float | None:
     """The mean over pairs of ``(N, 1 or 3, H, W)`` pictures in [-1, 1]; 0 for equal ones.
 
-    None where the package is missing, or for other numbers of channels. Raises DiptychError if
-    the weights of its AlexNet cannot be had: it fetches them on first use.
+    None where the package is missing, or for other numbers of channels, or pictures too small for
+    AlexNet. Raises DiptychError if the package does not load, or not the weights of its AlexNet,
+    which it fetches on first use.
     """
-    pairs = list(pairs)
-    if importlib.util.find_spec("lpips") is None or pairs[0][0].shape[1] not in (1, 3):
+    if importlib.util.find_spec("lpips") is None:
         return None
-    lpips = importlib.import_module("lpips")
+    pairs = list(pairs)
+    if any(x.shape[1] not in (1, 3) or min(x.shape[2:]) < SMALLEST for x, _ in pairs):
+        return None
     try:
+        lpips = importlib.import_module("lpips")
         network = lpips.LPIPS(net="alex", verbose=False).to(device).eval()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ImportError) as error:
         reason = (str(error).splitlines() or ["unknown"])[0]
         raise DiptychError(
-            f"the package lpips is installed, but its AlexNet cannot be loaded: {reason}; "
-            "give it network once, or pip uninstall lpips"
+            f"the package lpips is installed, but it or its AlexNet cannot be loaded: {reason}; "
+            "give it network once, mend it, or pip uninstall lpips"
         ) from error
     distances = [
         network(x.expand(-1, 3, -1, -1).to(device), y.expand(-1, 3, -1, -1).to(device)).mean()

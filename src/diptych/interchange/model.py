@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from diptych.config import Norm
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError, nearest
-from diptych.files import explain_os_errors
+from diptych.files import explain_os_errors, write_whole
 from diptych.interchange.official import (
     ForeignDiscriminator,
     ForeignGenerator,
@@ -54,6 +55,12 @@ def import_model(files: Sequence[Path], norm: Norm | None = None, size: int = 25
         raise UsageError("the two generators differ in architecture: import them one by one")
     if len({judge.config for judge in judges}) > 1:
         raise UsageError("the two discriminators differ in architecture")
+    seen = [judge.channels for judge in judges]
+    if seen != [there.channels_out, there.channels_in][: len(seen)]:
+        raise UsageError(
+            "the discriminators do not fit the generators: D_A must take pictures of B and D_B "
+            "those of A (give them in the order D_A, D_B)"
+        )
     info = ModelInfo(
         there.config,
         _pixels(there.channels_in),
@@ -90,8 +97,10 @@ def export_official(pair: GeneratorPair, out: Path, overwrite: bool = False) -> 
         path = out / f"latest_net_{name}.pth"
         if path.exists() and not overwrite:
             raise DiptychError(f"{path} exists: choose another -o, or --overwrite")
+        content = io.BytesIO()
+        torch.save(tensors, content)
         with explain_os_errors(f"write {path}"):
             out.mkdir(parents=True, exist_ok=True)
-            torch.save(tensors, path)
+            write_whole(path, content.getvalue())
         written.append(path)
     return written

@@ -237,7 +237,9 @@ def official_tensors(network: nn.Module, config: GeneratorConfig) -> Tensors:
     else:
         places = resnet_places(config, mobile)
     own = network.state_dict()
-    found = {}
+    found: Tensors = {}
+    used = {f"{place.ours}.{name}" for place in places for name in ("weight", "bias", *STATISTICS)}
+    assert used >= own.keys(), "a layer has no place in the official code"
     for place in places:
         for name in ("weight", "bias", *STATISTICS):
             if f"{place.ours}.{name}" in own:

@@ -75,7 +75,7 @@ class ResnetGenerator(nn.Module):
         for layer in self.encode:
             x = layer(x)
             if isinstance(layer, nn.Conv2d):
-                layers.append(x)
+                layers.append(x.clone())  # (without a norm the ReLU behind it works in place)
         del layers[1]  # the first convolution does not halve
         blocks = list(self.transform)[:5]
         for block in blocks:

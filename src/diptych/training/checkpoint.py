@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +104,20 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def read_newest(folder: Path) -> tuple[int, dict[str, Any], Parts, list[str]]:
-    """The newest whole checkpoint, and a line for each newer one that had to be passed over."""
+def read_newest(
+    folder: Path, accept: Callable[[Parts], bool] = lambda parts: True
+) -> tuple[int, dict[str, Any], Parts, list[str]]:
+    """The newest whole checkpoint that ``accept`` takes, and a line for each one passed over.
+
+    Raises DiptychError if there is none.
+    """
     problems: list[str] = []
     for checkpoint in reversed(checkpoints(folder)):
         try:
-            return *read(checkpoint), problems
+            step, numbers, parts = read(checkpoint)
+            if accept(parts):
+                return step, numbers, parts, problems
+            problems.append(f"the checkpoint {checkpoint} is of a training that was failing")
         except DiptychError as error:
             problems.append(str(error))
     reasons = f" ({problems[0]})" if problems else ""

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
-from diptych.config import Config
 from diptych.errors import DiptychError
-from diptych.training.state import KEEP_LAST, TrainingState
+from diptych.training.state import KEEP_LAST
+from diptych.training.trainer import Trainer
 
 FLOAT = 4  # bytes
 
 
-def bytes_needed(config: Config, state: TrainingState, steps: int | None) -> int:
+def bytes_needed(trainer: Trainer) -> int:
     """About how much a run writes, in bytes: checkpoints, models and sample sheets.
 
     Counted from above: a checkpoint holds each weight with Adam's two moments and each picture of
     the histories as float32; a sheet, six pictures a row, is taken to be uncompressed.
     """
+    config, state, steps = trainer.config, trainer.state, trainer.steps
     training, side = config.training, config.data.size
+    channels = trainer.a.pixel_format.channels + trainer.b.pixel_format.channels
     weights = sum(p.numel() for p in state.model.parameters())
     generators = sum(p.numel() for p in state.model.generators.parameters())
     averages = generators if state.average is not None else 0
-    histories = len(state.histories) * training.history * 3 * side * side
-    checkpoint = FLOAT * (3 * weights + averages + histories)
+    checkpoint = FLOAT * (3 * weights + averages + training.history * channels * side * side)
     model = FLOAT * generators
     sheet = training.samples * 6 * side * side * 3
 
@@ -35,9 +35,11 @@ def bytes_needed(config: Config, state: TrainingState, steps: int | None) -> int
     return kept * checkpoint + 3 * model + sheets * sheet
 
 
-def check_disk(folder: Path, config: Config, state: TrainingState, steps: int | None) -> None:
-    """Raise DiptychError if the run cannot fit on the disk of ``folder``."""
-    need, free = bytes_needed(config, state, steps), shutil.disk_usage(folder).free
+def check_disk(trainer: Trainer) -> None:
+    """Raise DiptychError if what the run has still to write does not fit on its disk."""
+    folder = trainer.run.path
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    need, free = bytes_needed(trainer) - there, shutil.disk_usage(folder).free
     if need > free:
         raise DiptychError(
             f"the run needs about {need / 1e6:,.0f} MB, and the disk of {folder} has "

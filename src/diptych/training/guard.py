@@ -28,13 +28,13 @@ class GuardedAdam(torch.optim.Adam):
         self.fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
         super().__init__(parameters, lr=rate, betas=betas, fused=self.fused)
 
-    def step_unless(self, bad: Tensor, scaler: torch.amp.GradScaler) -> None:
-        """One step, through ``scaler``, which takes the loss scale of fp16 out again."""
+    def step_unless(self, bad: Tensor) -> None:
+        """One step, or none."""
         if self.fused:
             self.found_inf = bad
         elif bool(bad):
             return
-        scaler.step(self)
+        self.step()
 
 
 def any_not_finite(losses: Iterable[Tensor], parameters: Iterable[nn.Parameter]) -> Tensor:

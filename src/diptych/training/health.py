@@ -29,8 +29,10 @@ class Health:
         # What holds a translation to its source, as one would set it.
         if config.method == "cyclegan":
             self.holds = f"loss.cycle (it is {config.loss.cycle:g})"
+            self.leaves_alone = f"loss.identity (it is {config.loss.identity:g})"
         else:
             self.holds = f"contrast.source (it is {config.contrast.source:g})"
+            self.leaves_alone = f"contrast.target (it is {config.contrast.target:g})"
         self.said: set[str] = set()
         self.zero_since: dict[str, int] = {}
 
@@ -69,16 +71,15 @@ class Health:
             elif pictures and np.mean(list(map(correlation, sources, fakes))) < INVERTED:
                 found.append(
                     f"translations to {to.upper()} are dark where their sources are light: colours "
-                    f"are inverted. Raise loss.identity (it is {self.loss.identity:g}), or start "
-                    "again with another --seed"
+                    f"are inverted. Raise {self.leaves_alone}, or start again with another --seed"
                 )
             change = [np.abs(x - y).mean() for x, y in zip(sources, fakes, strict=True)]
             idle.append(bool(change) and float(np.mean(change)) < SAME)
         if progress > EARLY and idle and all(idle):
             found.append(
-                f"every picture is left nearly as it is. Lower {self.holds} and loss.identity (it "
-                f"is {self.loss.identity:g}), or raise training.judged, so that the discriminators "
-                "have more to say"
+                f"every picture is left nearly as it is. Lower {self.holds} and "
+                f"{self.leaves_alone}, or raise training.judged, so that the discriminators have "
+                "more to say"
             )
         return self._new(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -12,34 +13,39 @@ from diptych.errors import DiptychError
 from diptych.files import explain_os_errors
 
 NAME = ".lock"
+TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run ``folder``, which must exist, within the block.
+def only_one(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a run ``folder``, which must exist, within the block; yields True.
+
+    Yields False, without a lock, on a file system that has none (some network disks).
 
     The operating system takes the lock back when its owner ends, however it ends, so none is ever
     left behind. Raises DiptychError if another process has it, or the folder cannot be written.
     """
     path = folder / NAME
     with explain_os_errors(f"write the run folder {folder}"):
-        handle = _open_locked(path)
+        handle, locked = _open_locked(path)
         os.truncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
     try:
-        yield
+        yield locked
     finally:
         with suppress(OSError):  # read-only by now, or gone: a name without a lock harms nobody
             path.unlink()
         os.close(handle)
 
 
-def _open_locked(path: Path) -> int:
+def _open_locked(path: Path) -> tuple[int, bool]:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT)
         try:
             _lock(handle)
-        except OSError:
+        except OSError as error:
+            if error.errno not in TAKEN:
+                return handle, False
             owner = os.pread(handle, 20, 0).decode(errors="replace") if os.name != "nt" else ""
             os.close(handle)
             who = f"process {owner}" if owner else "another process"
@@ -49,7 +55,7 @@ def _open_locked(path: Path) -> int:
             ) from None
         # The owner before may have removed the file between our opening and locking it.
         if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-            return handle
+            return handle, True
         os.close(handle)
 
 

@@ -98,20 +98,22 @@ class RunFolder:
         return any(path.name != lock.NAME for path in self.path.iterdir())
 
     @contextmanager
-    def made(self, config: Config) -> Iterator[None]:
+    def made(self, config: Config) -> Iterator[bool]:
         """Make the folder, lock it for the block, and write down the settings.
+
+        Yields whether there is a lock, as ``only_one`` does.
 
         Raises DiptychError if it cannot be written, or another process is in it.
         """
         with explain_os_errors(f"write the run folder {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
-        with only_one(self.path):
+        with only_one(self.path) as locked:
             self.check_free()
             with explain_os_errors(f"write the run folder {self.path}"):
                 self.samples.mkdir(exist_ok=True)
                 self.checkpoints.mkdir(exist_ok=True)
                 write_whole(self.path / "config.yaml", to_yaml(config, made_with()))
-            yield
+            yield locked
 
     def config(self) -> Config:
         """The settings of the run. Raises DiptychError if there is no run here."""

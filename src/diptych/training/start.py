@@ -107,6 +107,9 @@ def start_run(
     return _train(run, folders, config, listener, max_minutes, resume=False)
 
 
+NO_LOCKS = (
+    "this file system has no locks: see to it yourself that no second training uses the run folder"
+)
 ONLY_LENGTH = (
     "--resume goes on with the run's own folders and settings: only --run and a new --steps, "
     "--epochs or --minutes may be given with it"
@@ -149,8 +152,8 @@ def _train(
         leader = distributed.rank() == 0
         if not leader:
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
-        elif resume:
-            held.enter_context(only_one(run.path))
+        elif resume and not held.enter_context(only_one(run.path)):
+            listener.warn(NO_LOCKS)
         a, b = open_domains(folders, config, listener.decoding if leader else None)
         check_shapes(config, a, b)
         if resume:
@@ -161,14 +164,15 @@ def _train(
                 run.sweep()
                 checkpoint.sweep(run.checkpoints)
             else:
-                held.enter_context(run.made(config))
+                if not held.enter_context(run.made(config)):
+                    listener.warn(NO_LOCKS)
                 run.write_data(folders, a, b)
             for line in _remarks(config, a, b):
                 listener.warn(line)
             distributed.wait_for_all()
         trainer = Trainer(config, run, a, b, device, yardstick, listener.warning)
         if leader:
-            check_disk(run.path, config, trainer.state, trainer.steps)
+            check_disk(trainer)
         has_begun = resume and bool(checkpoint.checkpoints(run.checkpoints))
         if config.training.start_from is not None and not has_begun:
             trainer.state.start_from(Path(config.training.start_from))
@@ -204,7 +208,7 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             lines.append(
                 f"left out {len(domain.skipped)} damaged pictures of {domain.folder}: {names}{more}"
             )
-    if config.loss.identity and a.pixel_format.channels != b.pixel_format.channels:
+    if config.holds_identity > 0 and a.pixel_format.channels != b.pixel_format.channels:
         lines.append(
             f"the identity loss is off: A has {a.pixel_format.channels} channels and B "
             f"{b.pixel_format.channels}, so a picture of one cannot pass the other's generator"

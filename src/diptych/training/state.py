@@ -114,9 +114,16 @@ class TrainingState:
             checkpoint.finish(folder, self.step, numbers)
         distributed.wait_for_all()
 
-    def load(self, folder: Path) -> list[str]:
-        """Take back the newest whole checkpoint; returns a line for each one passed over."""
-        step, numbers, parts, problems = checkpoint.read_newest(folder)
+    def load(self, folder: Path, healthy: bool = False) -> list[str]:
+        """Take back the newest whole checkpoint; returns a line for each one passed over.
+
+        With ``healthy`` also those are passed over that were written while steps were left out.
+        """
+
+        def accept(parts: checkpoint.Parts) -> bool:
+            return not healthy or float(parts["process-0"]["bad-in-row"]) == 0
+
+        step, numbers, parts, problems = checkpoint.read_newest(folder, accept)
         if numbers["processes"] != distributed.world_size():
             raise DiptychError(
                 f"the run was made with {numbers['processes']} processes and can only be resumed "

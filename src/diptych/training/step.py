@@ -34,6 +34,7 @@ class Stepper:
         state, training = self.state, self.config.training
         model = state.model
         self._set_rates(rate)
+        statistics = [value.clone() for value in model.buffers()]  # (of batch norm)
         batches = [self._batch(i) for i in range(training.accumulate)]
         losses: list[Tensor] = []
         parts: list[Terms] = []
@@ -58,6 +59,8 @@ class Stepper:
             parts.append(terms)
 
         bad = self._update(losses)
+        for value, before in zip(model.buffers(), statistics, strict=True):
+            value.copy_(torch.where(bad == 0, value, before))
         self._note(parts, bad)
         state.step += 1
 
@@ -89,7 +92,7 @@ class Stepper:
         past = {}
         for name, fake in fakes.items():
             history = self.state.histories[name]
-            fake = fake.detach().nan_to_num(0, 1, -1)  # of a step that fails: not to be kept
+            fake = fake.detach().nan_to_num(0, 1, -1)  # a NaN in the history would come again
             recalled = history.recall(more) if more else []
             past[name] = torch.cat([history.exchange(fake), *recalled])
         if more:
@@ -113,9 +116,11 @@ class Stepper:
         optimizers = (state.optimizer_G, state.optimizer_D)
         parameters = [p for o in optimizers for g in o.param_groups for p in g["params"]]
         distributed.average_gradients(parameters)
+        for optimizer in optimizers:
+            state.scaler.unscale_(optimizer)  # (fp16: takes the loss scale out again)
         bad = distributed.largest(any_not_finite(losses, parameters))
         for optimizer in optimizers:
-            optimizer.step_unless(bad, state.scaler)
+            optimizer.step_unless(bad)
         state.scaler.update()
         state.bad_in_row = (state.bad_in_row + 1) * bad
         return bad

@@ -119,14 +119,16 @@ class Trainer:
             )
             signal_number, done = int(number), self.progress() >= 1
             if state.step % training.log_every == 0 or done:
-                if int(state.bad_in_row) >= (1 if done else MOST_IN_A_ROW):
+                if self._has_failed(done):
                     self._go_back(log)
                     continue
                 self._log(log)
             signal_number = signal_number or self._look(log, stop, done)
             every = (training.checkpoint_every, training.keep_every)
             due = self.owes_save or any(number and state.step % number == 0 for number in every)
-            if due or done or out_of_time or signal_number:
+            # While steps are being left out the weights may be the cause: better wait.
+            self.owes_save = due and int(state.bad_in_row) > 0
+            if (due and not self.owes_save) or done or out_of_time or signal_number:
                 self.save(log)
             if watch is not None and log is not None:
                 pace = (state.step - first_step) / (time.monotonic() - started)
@@ -135,9 +137,8 @@ class Trainer:
             if out_of_time and not done and not signal_number:
                 return False
         if signal_number and (self.progress() < 1 or self._scores_missing(log)):
-            saved = "not saved, for its last steps gave NaN" if self.owes_save else "all saved"
             raise InterruptedRunError(
-                f"stopped at step {state.step}, {saved}; go on with: "
+                f"stopped at step {state.step}, all saved; go on with: "
                 f"diptych train --run {self.run.path} --resume",
                 signal_number,
             )
@@ -165,15 +166,9 @@ class Trainer:
             update_average(state.average, state.model.generators, keep)
 
     def save(self, log: Log | None = None) -> None:
-        """Write a checkpoint and the model file, unless a weight is no longer a number.
-
-        While steps are being left out nothing is saved: the weights may be the cause.
-        """
+        """Write a checkpoint and the model file, unless a weight is no longer a number."""
         state = self.state
-        self.owes_save = int(state.bad_in_row) > 0
-        if self.owes_save:
-            return
-        if not all(bool(p.isfinite().all()) for p in state.model.parameters()):
+        if not all(bool(value.isfinite().all()) for value in state.model.state_dict().values()):
             raise DiptychError(
                 f"the weights became NaN before step {state.step} and were not saved: lower "
                 f"optimizer.rate; the last checkpoint of {self.run.path} is unharmed"
@@ -185,6 +180,11 @@ class Trainer:
             checkpoint.prune(self.run.checkpoints, KEEP_LAST, self.config.training.keep_every)
             save_model(self.run.model, self._pair())
 
+    def _has_failed(self, done: bool) -> bool:
+        """Whether too many steps were left out in a row; at the end half of a short run is."""
+        most = min(MOST_IN_A_ROW, 1 + self.state.step // 2) if done else MOST_IN_A_ROW
+        return int(self.state.bad_in_row) >= most
+
     def _go_back(self, log: Log | None) -> None:
         """Return to the last good checkpoint, once, to go on at a lower rate."""
         state = self.state
@@ -195,7 +195,7 @@ class Trainer:
                 f"lower optimizer.rate (it was {self.config.optimizer.rate:g}); the last "
                 f"checkpoint of {self.run.path}, if it has one, is unharmed"
             )
-        state.load(self.run.checkpoints)
+        state.load(self.run.checkpoints, healthy=True)
         state.setbacks += 1
         if log is not None:
             log.go_back(state.step)

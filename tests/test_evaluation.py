@@ -296,7 +296,8 @@ def test_lpips_is_given_true_pairs_where_its_package_is_installed(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A package of that name that measures L1, so that the score is known."""
-    assert package.evaluate(trained).to_b.lpips is None  # it is not among what tests install
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert package.evaluate(run).to_b.lpips is None  # it is not among what tests install
     (tmp_path / "lpips.py").write_text(
         "import torch\n"
         "class LPIPS(torch.nn.Module):\n"
@@ -309,7 +310,7 @@ def test_lpips_is_given_true_pairs_where_its_package_is_installed(
         "        return (x - y).abs().mean(dim=(1, 2, 3), keepdim=True)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    found = package.evaluate(trained)
+    found = package.evaluate(run)
     for direction in found.directions:
         assert direction.paired is not None
         assert direction.lpips == pytest.approx(direction.paired.l1, rel=1e-5)

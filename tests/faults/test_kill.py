@@ -26,7 +26,7 @@ from diptych.data import town
 STEPS = ["--steps", "30"]
 CASES = {
     "float32": [*EVERYTHING, *STEPS],
-    "bf16": [*EVERYTHING, *STEPS, "--precision", "bf16"],
+    "bf16": [*EVERYTHING, *STEPS, "--precision", "bf16", "--evaluate-every", "10"],
     "scored": [*EVERYTHING, *STEPS, "--evaluate-every", "10"],
     "cut": [*EVERYTHING, *STEPS, "--method", "fastcut"],
 }

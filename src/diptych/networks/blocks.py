@@ -125,6 +125,38 @@ def upsample(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
     )
 
 
+def encoder(
+    channels_in: int, widths: tuple[int, int, int], down: Downsample, norm: NormLayer
+) -> nn.Sequential:
+    """From a picture to features on a grid four times coarser; ``widths`` channels on the way."""
+    first, second, third = widths
+    return nn.Sequential(
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(channels_in, first, 7),
+        norm(first),
+        nn.ReLU(inplace=True),
+        *downsample(down, first, second, norm),
+        *downsample(down, second, third, norm),
+    )
+
+
+def decoder(
+    widths: tuple[int, int, int], channels_out: int, up: Upsample, norm: NormLayer
+) -> nn.Sequential:
+    """The encoder's way back; values are not limited yet."""
+    third, second, first = widths
+    return nn.Sequential(
+        upsample(up, third, second),
+        norm(second),
+        nn.ReLU(inplace=True),
+        upsample(up, second, first),
+        norm(first),
+        nn.ReLU(inplace=True),
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(first, channels_out, 7),
+    )
+
+
 @contextmanager
 def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
     """Within the block the networks are as for use (no dropout); after it as they were."""

@@ -9,10 +9,10 @@ from diptych.config import Downsample, GeneratorConfig, Output, Upsample
 from diptych.networks.blocks import (
     NormLayer,
     ResidualBlock,
-    downsample,
+    decoder,
+    encoder,
     full_precision,
     norm_layer,
-    upsample,
 )
 from diptych.networks.mobile import MobileGenerator
 
@@ -43,27 +43,11 @@ class ResnetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.output = output
-        self.encode = nn.Sequential(
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(channels_in, width, 7),
-            norm(width),
-            nn.ReLU(inplace=True),
-            *downsample(down, width, 2 * width, norm),
-            *downsample(down, 2 * width, 4 * width, norm),
-        )
+        self.encode = encoder(channels_in, (width, 2 * width, 4 * width), down, norm)
         self.transform = nn.Sequential(
             *(ResidualBlock(4 * width, norm, dropout) for _ in range(blocks))
         )
-        self.decode = nn.Sequential(
-            upsample(up, 4 * width, 2 * width),
-            norm(2 * width),
-            nn.ReLU(inplace=True),
-            upsample(up, 2 * width, width),
-            norm(width),
-            nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(width, channels_out, 7),
-        )
+        self.decode = decoder((4 * width, 2 * width, width), channels_out, up, norm)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What CUT compares pictures by (Park et al., 2020, appendix B), each ``(N, C, H', W')``.

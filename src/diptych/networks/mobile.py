@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from diptych.config import GeneratorConfig
-from diptych.networks.blocks import NormLayer, downsample, full_precision, norm_layer, upsample
+from diptych.networks.blocks import NormLayer, decoder, encoder, full_precision, norm_layer
 
 
 def separable(channels_in: int, channels_out: int, norm: NormLayer) -> nn.Sequential:
@@ -49,25 +49,9 @@ class MobileGenerator(nn.Module):
         super().__init__()
         norm = norm_layer(config.norm)
         first, second, outside, *insides, up, last = config.mobile_widths()
-        self.encode = nn.Sequential(
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(channels_in, first, 7),
-            norm(first),
-            nn.ReLU(inplace=True),
-            *downsample(config.downsample, first, second, norm),
-            *downsample(config.downsample, second, outside, norm),
-        )
+        self.encode = encoder(channels_in, (first, second, outside), config.downsample, norm)
         self.transform = nn.Sequential(*(MobileBlock(outside, n, norm) for n in insides))
-        self.decode = nn.Sequential(
-            upsample(config.upsample, outside, up),
-            norm(up),
-            nn.ReLU(inplace=True),
-            upsample(config.upsample, up, last),
-            norm(last),
-            nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(last, channels_out, 7),
-        )
+        self.decode = decoder((outside, up, last), channels_out, config.upsample, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return full_precision(self.decode(self.transform(self.encode(x)))).tanh()

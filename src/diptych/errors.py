@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 
 class DiptychError(Exception):
@@ -36,3 +39,17 @@ def printable(text: str) -> str:
     File names may hold any of these.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_of(option: str, text: str | None, valid: Iterable[Name]) -> Name | None:
+    """``text``, given with ``option``, as one of the ``valid`` names; None for none given.
+
+    Raises UsageError for any other.
+    """
+    names = list(valid)
+    for name in names:
+        if text == name:
+            return name
+    if text is None:
+        return None
+    raise UsageError(f"{option} {text!r}: {nearest(text, names)}")

@@ -60,6 +60,12 @@ class GeneratorPair:
         return (self.G_ab,) if self.G_ba is None else (self.G_ab, self.G_ba)
 
     @property
+    def parts(self) -> dict[str, nn.Module]:
+        """All networks that there are, discriminators too, by their names."""
+        named = {"G_ab": self.G_ab, "G_ba": self.G_ba, "D_a": self.D_a, "D_b": self.D_b}
+        return {name: network for name, network in named.items() if network is not None}
+
+    @property
     def ways(self) -> tuple[Side, ...]:
         """The domains that it can translate to."""
         return ("b",) if self.G_ba is None else ("b", "a")
@@ -82,11 +88,9 @@ class GeneratorPair:
 
 def save_model(path: Path, pair: GeneratorPair) -> None:
     """Write the pair as float32 safetensors, aside and renamed."""
-    networks = {"G_ab": pair.G_ab, "G_ba": pair.G_ba, "D_a": pair.D_a, "D_b": pair.D_b}
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
-        for name, network in networks.items()
-        if network is not None
+        for name, network in pair.parts.items()
         for key, value in network.state_dict().items()
     }
     info: dict[str, Any] = asdict(pair.info)

@@ -161,23 +161,16 @@ def _build(
     aside.mkdir()
     fit = fit_for_training(data, multiple)
 
-    def decode(path: Path) -> tuple[str, Pixels, float, float] | str:
-        try:
-            picture = read_picture(path, domain, data.background)
-            low, high = float(picture.min()), float(picture.max())
-            return content_of(path), fit(picture), low, high
-        except DamagedPictureError as error:
-            return str(error)
-        except OSError as error:  # gone since it was decoded
-            return error.strerror or "it cannot be read"
-        except MemoryError:
-            return "too large for this machine's memory"
+    def decode(path: Path) -> tuple[str, Pixels, float, float]:
+        picture = read_picture(path, domain, data.background)
+        low, high = float(picture.min()), float(picture.max())
+        return content_of(path), fit(picture), low, high
 
     entries: list[tuple[str, Entry]] = []  # with the dtype of each
     skipped: list[Skipped] = []
     offset = 0
     with open(aside / "pixels.bin", "wb") as out:
-        for done, (path, result) in enumerate(in_order(decode, files), 1):
+        for done, (path, result) in enumerate(in_order(or_reason(decode), files), 1):
             name = str(path.relative_to(folder))
             if isinstance(result, str):
                 skipped.append(Skipped(name, result))
@@ -231,6 +224,22 @@ def of_one_kind(
             reason = f"{own_dtype} with {entry.shape[2]} channels among {dtype} with {channels}"
             skipped.append(Skipped(entry.name, reason, readable=True))
     return kept, dtype
+
+
+def or_reason(work: Callable[[Path], Result]) -> Callable[[Path], Result | str]:
+    """``work`` on a picture file that, where it cannot be done, gives the reason instead."""
+
+    def attempt(path: Path) -> Result | str:
+        try:
+            return work(path)
+        except DamagedPictureError as error:
+            return str(error)
+        except OSError as error:  # gone since it was decoded
+            return error.strerror or "it cannot be read"
+        except MemoryError:
+            return "too large for this machine's memory"
+
+    return attempt
 
 
 def in_order(

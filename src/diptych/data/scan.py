@@ -10,8 +10,8 @@ import numpy as np
 
 from diptych.config import Config, DataConfig, DomainConfig
 from diptych.data.alike import Look, look_of
-from diptych.data.cache import Entry, Skipped, content_of, in_order
-from diptych.data.decode import DamagedPictureError, read_picture
+from diptych.data.cache import Entry, Skipped, content_of, in_order, or_reason
+from diptych.data.decode import read_picture
 from diptych.data.eight_bit import open_image
 from diptych.data.geometry import kept_size, stored_size
 from diptych.data.opening import kind_of, no_warnings, opened
@@ -56,20 +56,13 @@ def scan_folder(
     """Decode every file as training would, on all cores. ``progress(done)`` counts them."""
     data, multiple = config.data, size_multiple(config.generator)
 
-    def see(path: Path) -> Seen | str:
-        try:
-            picture = read_picture(path, reading, data.background)
-            return _see(path, folder, picture, data, multiple)
-        except DamagedPictureError as error:
-            return str(error)
-        except OSError as error:  # gone since it was decoded
-            return error.strerror or "it cannot be read"
-        except MemoryError:
-            return "too large for this machine's memory"
+    def see(path: Path) -> Seen:
+        picture = read_picture(path, reading, data.background)
+        return _see(path, folder, picture, data, multiple)
 
     seen: list[Seen] = []
     skipped: list[Skipped] = []
-    for done, (path, result) in enumerate(in_order(see, files), 1):
+    for done, (path, result) in enumerate(in_order(or_reason(see), files), 1):
         if isinstance(result, str):
             skipped.append(Skipped(str(path.relative_to(folder)), result))
         else:

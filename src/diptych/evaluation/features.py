@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diptych.data.cache import cache_root
 from diptych.data.download import fetch
-from diptych.errors import DiptychError, UsageError, nearest
+from diptych.errors import DiptychError, one_of
 from diptych.files import explain_os_errors, file_sha256
 
 FeatureName = Literal["inception", "efficientnet-lite0"]
@@ -75,12 +75,7 @@ class FeatureNet:
 
 def parse_feature_name(text: str | None) -> FeatureName | None:
     """The name as typed by a person. Raises UsageError for any other."""
-    for name in FEATURE_NAMES:
-        if text == name:
-            return name
-    if text is None:
-        return None
-    raise UsageError(f"--features {text!r}: {nearest(text, FEATURE_NAMES)}")
+    return one_of("--features", text, FEATURE_NAMES)
 
 
 def make_feature_net(

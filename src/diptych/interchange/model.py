@@ -10,7 +10,7 @@ import torch
 
 from diptych.config import Norm
 from diptych.data.pixels import PixelFormat
-from diptych.errors import DiptychError, UsageError, nearest
+from diptych.errors import DiptychError, UsageError, one_of
 from diptych.files import explain_os_errors, write_whole
 from diptych.interchange.official import (
     ForeignDiscriminator,
@@ -25,12 +25,7 @@ NORMS: tuple[Norm, ...] = ("instance", "batch", "none")
 
 def parse_norm(text: str | None) -> Norm | None:
     """The norm as typed by a person. Raises UsageError for any other."""
-    for norm in NORMS:
-        if text == norm:
-            return norm
-    if text is None:
-        return None
-    raise UsageError(f"--norm {text!r}: {nearest(text, NORMS)}")
+    return one_of("--norm", text, NORMS)
 
 
 def import_model(files: Sequence[Path], norm: Norm | None = None, size: int = 256) -> GeneratorPair:

@@ -73,10 +73,8 @@ class TrainingState:
         """
         pair = load_model(path, self.device)
         try:
-            for name, network in (
-                ("G_ab", pair.G_ab), ("G_ba", pair.G_ba), ("D_a", pair.D_a), ("D_b", pair.D_b)
-            ):  # fmt: skip
-                if network is not None and name in dict(self.model.named_children()):
+            for name, network in pair.parts.items():
+                if name in dict(self.model.named_children()):
                     self.model.get_submodule(name).load_state_dict(network.state_dict())
         except RuntimeError as error:
             raise DiptychError(

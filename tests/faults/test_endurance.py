@@ -67,8 +67,10 @@ def grows_not(towns: Path, run: Path, steps: int, every: int) -> list[Use]:
     assert len(later) >= 5
     for use in later:
         assert use.memory <= 1.03 * warm.memory, seen
-        assert use.files <= warm.files, seen
-        assert use.threads <= warm.threads, seen
+    # A look may fall into the writing of a checkpoint: one file open for a moment is no leak, and
+    # what leaks is still there at every later look.
+    assert min(use.files for use in later[-3:]) <= warm.files, seen
+    assert min(use.threads for use in later[-3:]) <= warm.threads, seen
     return seen
 
 

@@ -20,7 +20,8 @@ COOKIE = "diptych"
 OPEN = ("/healthz", "/login", "/favicon.ico")  # need no key
 API = ("/v1/translate", "/v1/models", "/healthz", "/metrics", "/docs", "/openapi.json", "/login")
 # What the page needs of Gradio. It has many more paths, for uses that are not ours.
-PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/startup-events",
+PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/pwa_icon",
+        "/gradio_api/startup-events",
         "/gradio_api/upload", "/gradio_api/upload_progress", "/gradio_api/queue/join",
         "/gradio_api/queue/data", "/gradio_api/cancel", "/gradio_api/reset")  # fmt: skip
 PAGE_FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")

@@ -19,7 +19,7 @@ CSS = (HERE / "page.css").read_text()
 FAVICON = HERE / "favicon.svg"
 HEADER = """<header><svg viewBox="0 0 32 32" aria-hidden="true"><path d="M3 7l12-3v24L3 25z"/>
 <path d="M17 4l12 3v18l-12 3z"/></svg><h1>diptych</h1></header>"""
-FOOTER = '<footer>There is an <a href="docs">API</a> too.</footer>'
+FOOTER = '<p class="foot">There is an <a href="docs">API</a> too.</p>'
 
 
 def make_theme() -> gr.themes.Base:
@@ -37,7 +37,7 @@ def make_page(actions: Actions) -> gr.Blocks:
     models = actions.service.models
     first = next(iter(models.values()))
 
-    with gr.Blocks(title="diptych", analytics_enabled=False, fill_width=False) as page:
+    with gr.Blocks(title="diptych", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(HEADER, padding=False)
         with gr.Row(elem_id="choices"):
             model = gr.Dropdown(
@@ -65,11 +65,11 @@ def make_page(actions: Actions) -> gr.Blocks:
                 )  # fmt: skip
             with gr.Column(min_width=320):
                 slider = gr.ImageSlider(
-                    label="Before and after", elem_id="slider", interactive=False,
+                    label="Before and after", show_label=False, elem_id="slider", interactive=False,
                     buttons=["fullscreen"], max_height=420, slider_position=50,
                 )  # fmt: skip
                 line = gr.Markdown("", elem_id="line")
-                download = gr.DownloadButton("Take the translation away", interactive=False)
+                download = gr.DownloadButton("Download the translation", interactive=False)
                 back = gr.Image(
                     label="There and back", elem_id="back", interactive=False, height=260,
                     visible=len(first.ways) == 2, buttons=["fullscreen"],
@@ -78,7 +78,7 @@ def make_page(actions: Actions) -> gr.Blocks:
             files = gr.File(label="Pictures", file_count="multiple", elem_id="files", height=180)
             go = gr.Button("Translate all", variant="primary")
             several_line = gr.Markdown("", elem_id="several-line")
-            zip_file = gr.DownloadButton("Take them away as a zip", interactive=False)
+            zip_file = gr.DownloadButton("Download them as a zip", interactive=False)
             results = gr.Gallery(
                 label="Translations", columns=6, height="auto", elem_id="results", buttons=[],
                 interactive=False,
@@ -119,7 +119,7 @@ def make_page(actions: Actions) -> gr.Blocks:
                 raise _as_error(refusal) from None
             found = packed is not None
             return (
-                [(str(path), caption) for path, caption in previews],
+                [str(path) for path in previews],
                 line,
                 gr.DownloadButton(value=str(packed) if found else None, interactive=found),
             )

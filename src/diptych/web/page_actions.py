@@ -55,9 +55,9 @@ class Actions:
         took = time.perf_counter() - started
         own, other = model.translator.formats(to)
         height, width = made.picture.shape[:2]
-        line = f"{width} × {height} pixels, translated in {took:.2f} s"
+        line = f"{width} × {height} pixels in {took:.2f} s"
         if made.rec is not None:
-            line += f"; cycle L1 {cycle_l1(made.picture, made.rec, own):.3f}"
+            line += f", cycle L1 {cycle_l1(made.picture, made.rec, own):.3f}"
         ending = default_format(other)
         result = await self.service.encode(made.fake, ending, other)
         self.folder.make_room(len(result))
@@ -76,8 +76,8 @@ class Actions:
         to: Side,
         size: int | None,
         on_done: Callable[[int], None],
-    ) -> tuple[list[tuple[Path, str]], Path | None, str]:
-        """Previews with names, a zip of the translations, a line about it. Raises RefusedError."""
+    ) -> tuple[list[Path], Path | None, str]:
+        """Previews, a zip of the translations, a line about it. Raises RefusedError."""
         if len(files) > MOST_AT_ONCE:
             raise RefusedError(413, f"{len(files)} pictures are too many: at most {MOST_AT_ONCE}")
         started = time.perf_counter()
@@ -109,7 +109,7 @@ class Actions:
                 continue
             inside = free_name(f"{stem_of(file)}-to-{to}.{ending}", contents)
             contents[inside] = outcome[0]
-            previews.append((outcome[1], inside))
+            previews.append(outcome[1])
         line = f"{len(previews)} pictures in {time.perf_counter() - started:.1f} s"
         if problems:
             line += f"; {len(problems)} left out. " + ". ".join(problems[:5])

@@ -243,8 +243,8 @@ def _describe(model: ServedModel) -> Model:
 
 def _one_sentence(error: RequestValidationError | ValidationError) -> str:
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if part != "query"]
+    option = next((str(part) for part in first["loc"] if part != "query"), "request")
     if first["type"] == "extra_forbidden":
-        return f"there is no option {where[-1]!r}: there are {', '.join(Options.model_fields)}"
+        return f"there is no option {option!r}: there are {', '.join(Options.model_fields)}"
     message = str(first["msg"])
-    return f"{' '.join(where) or 'request'}: {message[:1].lower()}{message[1:]}"
+    return f"{option}: {message[:1].lower()}{message[1:]}"

@@ -128,6 +128,8 @@ async def read_picture_and_fields(request: Request) -> tuple[bytes, dict[str, st
 
 async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
     body = await request.body()
+    if not body.rstrip().endswith(b"--"):
+        raise RefusedError(400, "the form is broken: its end is missing")
 
     async def stream() -> Any:
         yield body
@@ -145,6 +147,4 @@ async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
             fields[name] = value
     if picture is None:
         raise RefusedError(422, "the form has no file called picture: curl -F picture=@photo.jpg")
-    if not body.rstrip().endswith(b"--"):
-        raise RefusedError(400, "the form is broken: its end is missing")
     return await picture.read(), fields

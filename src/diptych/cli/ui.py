@@ -41,13 +41,8 @@ def ui(
     for package in ("gradio", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         if find_spec(package) is None:
             raise DiptychError(f"{package} is not installed: pip install 'diptych[web]'")
-    from diptych.web.app import make_app
     from diptych.web.limits import Limits
-    from diptych.web.metrics import Metrics
-    from diptych.web.models import load_models
-    from diptych.web.page_folder import page_folder
     from diptych.web.server import address_of, is_loopback, listen, serve
-    from diptych.web.service import Service
 
     limits = Limits(
         megabytes, megapixels, network_megapixels, waiting, batch, upload_seconds, answer_seconds
@@ -57,15 +52,23 @@ def ui(
             "the key is shorter than 16 characters: make one with "
             'python -c "import secrets; print(secrets.token_urlsafe())"'
         )
-    with listen(host, port) as listening, page_folder() as folder:
+    with listen(host, port) as listening:
         if key is None and not is_loopback(listening):
             raise UsageError(
                 f"--host {host} lets other machines in: set a key in the environment, DIPTYCH_KEY"
             )
+        # (These take seconds to import: mistakes are told before.)
+        from diptych.web.app import make_app
+        from diptych.web.metrics import Metrics
+        from diptych.web.models import load_models
+        from diptych.web.page_folder import page_folder
+        from diptych.web.service import Service
+
         service = Service(load_models(runs, device), limits, Metrics())
         try:
-            app = make_app(service, folder, key)
-            serve(app, listening, limits, lambda: say(f"ready on {address_of(listening)}"))
+            with page_folder() as folder:
+                app = make_app(service, folder, key)
+                serve(app, listening, limits, lambda: say(f"ready on {address_of(listening)}"))
         finally:
             service.close()
     say("stopped")

@@ -87,43 +87,40 @@ class Health(BaseModel):
     waiting: int = Field(description="Pictures in line.")
 
 
-def _problems(**sentences: str) -> dict[int | str, dict[str, Any]]:
-    return {
-        int(status.removeprefix("on")): {"model": Problem, "description": sentence}
-        for status, sentence in sentences.items()
-    }
-
-
-PROBLEMS = _problems(
-    on400="The form is broken or cut short.",
-    on401="The server has a key, and it was not given.",
-    on403="A page of another site asked.",
-    on408="The request came too slowly.",
-    on413="The picture has too many bytes or pixels.",
-    on415="The content type is no picture.",
-    on422="No picture, a damaged one, or one or options that the model cannot take.",
-    on429="Too many pictures in line: try again after Retry-After seconds.",
-    on503="No time or memory for it.",
-    on504="The network took too long.",
-)
-GUARDED = {status: PROBLEMS[status] for status in (401, 403)}
-PICTURE = {"type": "string", "format": "binary"}
-FORM = {
-    "type": "object",
-    "required": ["picture"],
-    "properties": {"picture": {**PICTURE, "description": "The content of a picture file."}},
+Problems = dict[int | str, dict[str, Any]]
+PROBLEMS: Problems = {
+    status: {"model": Problem, "description": sentence}
+    for status, sentence in {
+        400: "The form is broken or cut short.",
+        401: "The server has a key, and it was not given.",
+        403: "A page of another site asked.",
+        408: "The request came too slowly.",
+        413: "The picture has too many bytes or pixels.",
+        415: "The content type is no picture.",
+        422: "No picture, a damaged one, or one or options that the model cannot take.",
+        429: "Too many pictures in line: try again after Retry-After seconds.",
+        503: "No time or memory for it.",
+        504: "The network took too long.",
+    }.items()
 }
-TRANSLATE_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {"schema": FORM},
-        **{
-            kind: {"schema": PICTURE}
-            for kind in ("image/png", "image/jpeg", "image/webp", "image/tiff",
-                         "application/octet-stream")
-        },
-    },
-}  # fmt: skip
+GUARDED: Problems = {status: PROBLEMS[status] for status in (401, 403)}
+PICTURE = {"type": "string", "format": "binary"}
+PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/tiff", "application/octet-stream")
+
+
+def _request_body(models: list[str]) -> dict[str, Any]:
+    """What /v1/translate takes, as OpenAPI says it."""
+    options = Options.model_json_schema()["properties"]
+    options["model"]["enum"] = models
+    form = {
+        "type": "object",
+        "required": ["picture"],
+        "properties": {"picture": {**PICTURE, "description": "A picture file."}, **options},
+        "additionalProperties": False,
+    }
+    content = {"multipart/form-data": {"schema": form}}
+    content.update({kind: {"schema": dict(PICTURE)} for kind in PICTURE_TYPES})
+    return {"required": True, "content": content}
 
 
 def make_api(service: Service, key_needed: bool) -> FastAPI:
@@ -147,12 +144,13 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
             },
             **PROBLEMS,
         },
-        openapi_extra={"requestBody": TRANSLATE_BODY},
+        openapi_extra={"requestBody": _request_body(list(service.models))},
     )
     async def translate(request: Request, options: Annotated[Options, Query()]) -> Response:
         """Send a picture as the body, or a form with a file called `picture` and the options as
         further fields. JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF and .npy are read."""
         started = time.perf_counter()
+        service.model(options.model)  # (no nonsense in the address, even if the form says better)
         data, fields = await read_picture_and_fields(request)
         if fields:
             options = Options.model_validate({**options.model_dump(exclude_unset=True), **fields})
@@ -209,6 +207,11 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
     async def other(request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
 
+    described = api.openapi()
+    for parameter in described["paths"]["/v1/translate"]["post"]["parameters"]:
+        if parameter["name"] == "model":
+            parameter["schema"]["enum"] = list(service.models)
+    api.openapi = lambda: described  # type: ignore[method-assign]
     return api
 
 

@@ -18,7 +18,11 @@ from diptych.web.page_folder import PageFolder
 
 COOKIE = "diptych"
 OPEN = ("/healthz", "/login", "/favicon.ico")  # need no key
-API = ("/v1/translate", "/v1/models", "/healthz", "/metrics", "/docs", "/openapi.json", "/login")
+GET = ("GET",)
+API = {
+    "/v1/translate": ("POST",), "/v1/models": GET, "/healthz": GET, "/metrics": GET, "/docs": GET,
+    "/openapi.json": GET, "/login": ("GET", "POST"),
+}  # fmt: skip
 # What the page needs of Gradio. It has many more paths, for uses that are not ours.
 PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/pwa_icon",
         "/gradio_api/startup-events",
@@ -97,6 +101,11 @@ class Guard:
             exists = path in API or path in PAGE or path.startswith(PAGE_FOLDERS)
         if not exists:
             raise RefusedError(404, "there is nothing here: see /docs")
+        if path in API and scope["method"] not in API[path]:
+            allowed = ", ".join(API[path])
+            answer = refuse(RefusedError(405, f"this takes only {allowed}"))
+            answer.headers["allow"] = allowed
+            return answer
         if path == UPLOAD:
             length = headers.get("content-length", "")
             if not length.isdecimal():

@@ -37,7 +37,8 @@ def make_page(actions: Actions) -> gr.Blocks:
     models = actions.service.models
     first = next(iter(models.values()))
 
-    with gr.Blocks(title="diptych", analytics_enabled=False, fill_width=True) as page:
+    page = gr.Blocks(title="diptych", analytics_enabled=False, fill_width=True)
+    with page:
         gr.HTML(HEADER, padding=False)
         with gr.Row(elem_id="choices"):
             model = gr.Dropdown(
@@ -204,4 +205,4 @@ def _wanted(model: ServedModel, to: Side) -> str:
 
 def _as_error(refusal: RefusedError) -> gr.Error:
     text = str(refusal)
-    return gr.Error(f"{text[:1].upper()}{text[1:]}.", print_exception=False, title="No translation")
+    return gr.Error(f"{text[:1].upper()}{text[1:]}.", print_exception=False)

@@ -94,15 +94,17 @@ class Actions:
                     data = self.folder.read(file["path"])
                     fake = await self._patiently(data, model, to, size)
                     result = await self.service.encode(fake, ending, other)
-                    made = result, await self._picture("after.png", fake, other)
+                    return result, await self._picture("after.png", fake, other)
                 except RefusedError as refusal:
-                    made = f"{name_of(file)}: {refusal}"
-                done += 1
-                on_done(done)
-                return made
+                    return f"{name_of(file)}: {refusal}"
+                finally:
+                    done += 1
+                    on_done(done)
 
         outcomes = await asyncio.gather(*(one(file) for file in files))
-        previews, contents, problems = [], {}, []
+        previews: list[Path] = []
+        problems: list[str] = []
+        contents: dict[str, bytes] = {}
         for file, outcome in zip(files, outcomes, strict=True):
             if isinstance(outcome, str):
                 problems.append(outcome)

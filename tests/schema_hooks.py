@@ -23,15 +23,4 @@ for kind, name in {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP
     schemathesis.openapi.media_type(kind, pictures(name))
 
 
-# What one model cannot do, another can: a description knows nothing of that.
-@schemathesis.hook
-def before_call(
-    context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, object]
-) -> None:
-    """Ask the model that can do everything."""
-    for options in (case.query, case.body):
-        if isinstance(options, dict) and options.get("model") in ("one-way", "deep", "many"):
-            options["model"] = "tiny"
-
-
 schemathesis.openapi.format("binary", pictures("PNG"))

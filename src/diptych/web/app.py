@@ -20,7 +20,7 @@ from diptych.web.service import Service
 def make_app(service: Service, folder: PageFolder, key: str | None) -> ASGIApp:
     """The whole application. ``key`` is what clients must know; None for this machine alone."""
     api = make_api(service, key is not None)
-    guard = Guard(LimitedBodies(api, service.limits, UPLOAD, MOST_BYTES // 2), key, folder)
+    guard = Guard(api, key, folder)
 
     @api.get("/login", include_in_schema=False)
     async def ask(wrong: bool = False) -> HTMLResponse:
@@ -39,7 +39,8 @@ def make_app(service: Service, folder: PageFolder, key: str | None) -> ASGIApp:
         return answer
 
     _mount_page(api, service, folder)
-    return Measured(guard, service.metrics, API)
+    bodies = LimitedBodies(guard, service.limits, UPLOAD, MOST_BYTES // 2)
+    return Measured(bodies, service.metrics, API)
 
 
 def _mount_page(api: FastAPI, service: Service, folder: PageFolder) -> None:

@@ -133,9 +133,13 @@ def make_page(actions: Actions) -> gr.Blocks:
             found = await actions.examples(name, to)
             path, _ = found[int(event.index) % len(found)]
             try:
-                copy = str(actions.folder.write(path.name, path.read_bytes()))
+                content = path.read_bytes()
+                actions.folder.make_room(len(content))
+                copy = str(actions.folder.write(path.name, content))
             except OSError:
                 raise gr.Error("This picture is there no more.", print_exception=False) from None
+            except RefusedError as refusal:
+                raise _as_error(refusal) from None
             return (copy, None) if _shows(models[name], to) else (None, copy)
 
         def choose_model(name: str) -> Any:

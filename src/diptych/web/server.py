@@ -64,7 +64,7 @@ def serve(
     ``ready`` is called when requests are answered. A second Ctrl-C ends it at once.
     """
     config = uvicorn.Config(
-        app, http=PatientOnce, ws="none", lifespan="on", log_level="critical", access_log=False,
+        app, http=PatientOnce, ws="none", lifespan="on", log_level="error", access_log=False,
         server_header=False, timeout_keep_alive=10,
         timeout_graceful_shutdown=int(limits.upload_seconds + limits.answer_seconds) + 1,
     )  # fmt: skip

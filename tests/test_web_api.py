@@ -150,8 +150,8 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         (jpeg[: len(jpeg) // 2], {}, 422, "cut short"),
         (bomb(100_000, 100_000), {}, 413, "pixels are too many"),
         (bomb(9_000, 9_000), {}, 413, "9000 x 9000 pixels are too many"),
-        (wide, {}, 413, "give size=1632 or less"),
-        (good, {"size": 5000}, 413, "give size=2000 or less"),
+        (wide, {}, 413, "give size=1154 or less"),
+        (good, {"size": 5000}, 413, "give size=1414 or less"),
         (bytes(21_000_000), {}, 413, "too many"),
         (good, {"to": "c"}, 422, "to: input should be 'a' or 'b'"),
         (good, {"model": "tinny"}, 422, "did you mean 'tiny'?"),
@@ -167,7 +167,7 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         assert words in detail
         assert len(detail) < 250
         assert "\n" not in detail
-    assert opened(served.translate(wide, size=1632)).size == (2448, 1632)
+    assert opened(served.translate(wide, size=1154)).size == (1731, 1154)
 
 
 def test_broken_forms(served: Server, town: Path) -> None:

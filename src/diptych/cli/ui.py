@@ -25,7 +25,7 @@ def ui(
     megapixels: Annotated[float, typer.Option(help="Most for one picture as it is sent.")] = 50,
     network_megapixels: Annotated[
         float, typer.Option(help="Most for one picture in the network, once scaled.")
-    ] = 4,
+    ] = 2,
     waiting: Annotated[int, typer.Option(help="Pictures in line; more are told to wait.")] = 32,
     batch: Annotated[int, typer.Option(help="Pictures at once, where sizes agree.")] = 8,
     upload_seconds: Annotated[float, typer.Option(help="For a picture to arrive.")] = 30,

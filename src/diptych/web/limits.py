@@ -25,7 +25,7 @@ class Limits:
 
     megabytes: float = 20  # of one picture as it is sent (10**6 bytes)
     megapixels: float = 50  # of one picture as it is sent
-    network_megapixels: float = 4  # of one picture as the network sees it, scaled if asked for
+    network_megapixels: float = 2  # of one picture as the network sees it, scaled if asked for
     waiting: int = 32  # pictures that are decoded, wait for the network, or are in it
     batch: int = 8  # pictures of one size that go through the network together
     upload_seconds: float = 30  # for a request to arrive

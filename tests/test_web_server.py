@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -24,6 +26,7 @@ pytest.importorskip("gradio", reason="the extra [web] is not installed")
 from web import Server, as_png, running, wait_until
 
 from diptych.errors import UsageError
+from diptych.web.page_folder import page_folder
 from diptych.web.server import listen
 
 KEY = "correct horse battery staple"
@@ -75,7 +78,8 @@ def test_nothing_without_the_key(public: Server, bearer: dict[str, str]) -> None
     paths = ["/v1/models", "/metrics", "/docs", "/openapi.json", "/config", "/theme.css",
              "/gradio_api/queue/data?session_hash=1", "/assets/index.js"]  # fmt: skip
     wrong = [{}, {"authorization": "Bearer " + KEY[:-1]}, {"authorization": f"Basic {KEY}"},
-             {"cookie": f"diptych={KEY}"}, {"authorization": "Bearer ключ".encode()}]  # fmt: skip
+             {"cookie": f"diptych={KEY}"}, {"cookie": "diptych=;,\\,=\"="},
+             {"authorization": "Bearer ключ".encode()}]  # fmt: skip
     for headers in wrong:
         for path in paths:
             answer = public.ask(path, headers=headers)
@@ -104,7 +108,8 @@ def test_the_page_asks_for_the_key(public: Server) -> None:
 def test_other_sites_may_not_use_a_browser_for_it(served: Server, public: Server) -> None:
     """Neither by a form on a page of theirs, nor by a name of theirs that leads here."""
     picture = as_png(Image.new("RGB", (32, 32)))
-    for headers in [{"origin": "https://evil.example"}, {"host": "evil.example"}]:
+    for headers in [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://["},
+                    {"host": "evil.example"}, {"host": "["}]:  # fmt: skip
         refused = translate(served, picture, headers)
         assert refused.status_code == 403, headers
     own = {"origin": served.address}
@@ -208,6 +213,33 @@ def test_nobody_waits_for_those_who_hang_up(public: Server, bearer: dict[str, st
     assert translate(public, LARGE, bearer).status_code == 200
 
 
+def test_a_killed_server_leaves_no_pictures_for_long() -> None:
+    program = """
+import time
+from diptych.web.page_folder import page_folder
+with page_folder() as folder:
+    print(folder.write("mine.png", b"pixels"), flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        kept = Path(process.stdout.readline().strip())
+        outer = kept.parents[2]
+        os.utime(outer, (0, 0))
+        with page_folder():
+            assert kept.exists()  # its owner lives
+        process.kill()
+        process.wait()
+        assert kept.exists()
+    os.utime(outer, (0, 0))
+    with page_folder() as other:
+        assert not outer.exists()
+        assert other.path.exists()
+    assert not other.path.parent.exists()
+
+
 def test_sigterm_answers_what_is_under_way(public: Server, bearer: dict[str, str]) -> None:
     """(The last test of this server.)"""
     files = {"files": ("mine.png", as_png(Image.new("RGB", (32, 32))))}
@@ -233,4 +265,4 @@ def test_sigterm_answers_what_is_under_way(public: Server, bearer: dict[str, str
     assert public.process.wait(timeout=30) == 0
     assert public.process.stdout is not None
     assert public.process.stdout.read() == "stopped\n"
-    assert not Path(kept).parents[1].exists()
+    assert not Path(kept).parents[2].exists()

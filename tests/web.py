@@ -92,7 +92,7 @@ def running(
                 raise AssertionError(line + process.stderr.read())
             yield Server(process, line.removeprefix("ready on ").strip(), notes)
         finally:
-            process.kill()
+            process.terminate()  # it removes its folder
 
 
 def one_way_model(trained: Path, target: Path) -> Path:

@@ -10,16 +10,20 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diptych.errors import DiptychError
+from diptych.training.lock import only_one
 from diptych.web.limits import RefusedError
 
 KEPT_SECONDS = 3600
 MOST_BYTES = 512 * 10**6  # of all its files
 FAR = 2**32 - 1  # a time of change in the year 2106
+PREFIX = "diptych-ui-"
+STARTING_SECONDS = 60  # in which a new folder may not have its lock yet
 MEMORY = Path("/dev/shm")  # a folder in memory, on Linux
 
 
@@ -86,17 +90,37 @@ class PageFolder:
 
 @contextmanager
 def page_folder() -> Iterator[PageFolder]:
-    """A new private folder, in memory where the system has such, removed after the block."""
-    path = Path(tempfile.mkdtemp(prefix="diptych-ui-", dir=_place())).resolve()
+    """A new private folder, in memory where the system has such, removed after the block.
+
+    Folders of servers that were killed are removed as well.
+    """
+    place = _place()
+    _remove_left_behind(place)
+    outer = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place)).resolve()
     try:
-        yield PageFolder(path)
+        with only_one(outer):
+            path = outer / "pictures"
+            path.mkdir()
+            yield PageFolder(path)
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(outer, ignore_errors=True)
 
 
-def _place() -> Path | None:
+def _place() -> Path:
     try:
         roomy = shutil.disk_usage(MEMORY).free > 2 * MOST_BYTES
     except OSError:
-        return None
-    return MEMORY if roomy and os.access(MEMORY, os.W_OK) else None
+        roomy = False
+    return MEMORY if roomy and os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _remove_left_behind(place: Path) -> None:
+    if os.name == "nt":  # has no owners to look at
+        return
+    for path in place.glob(f"{PREFIX}*"):
+        with suppress(OSError, DiptychError):  # it is gone by now, or in use
+            status = path.lstat()
+            if status.st_uid == os.getuid() and status.st_mtime < time.time() - STARTING_SECONDS:
+                with only_one(path) as locked:
+                    if locked:
+                        shutil.rmtree(path, ignore_errors=True)

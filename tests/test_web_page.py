@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import shutil
@@ -92,7 +93,35 @@ class Browser:
     def picture(self, address: str) -> Image.Image:
         return Image.open(io.BytesIO(httpx.get(address).content))
 
-    def drop(self, selector: str, paths: list[Path]) -> None:
+    def drop(self, selector: str, path: Path) -> None:
+        """As a mouse would that carries a file from elsewhere."""
+        self.driver.execute_script(
+            """
+            const bytes = Uint8Array.from(atob(arguments[1]), (c) => c.charCodeAt(0));
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([bytes], arguments[2], { type: "image/png" }));
+            document.querySelector(arguments[0])
+              .dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+            """,
+            selector, base64.b64encode(path.read_bytes()).decode(), path.name,
+        )  # fmt: skip
+
+    def paste(self, path: Path) -> None:
+        """From the clipboard."""
+        origin = {"origin": self.server.address, "permissions": ["clipboardReadWrite"]}
+        self.driver.execute_cdp_cmd("Browser.grantPermissions", origin)
+        self.driver.execute_async_script(
+            """
+            const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+            const picture = new Blob([bytes], { type: "image/png" });
+            navigator.clipboard.write([new ClipboardItem({ "image/png": picture })])
+              .then(arguments[1], arguments[1]);
+            """,
+            base64.b64encode(path.read_bytes()).decode(),
+        )
+        self.one("#picture button[aria-label='Paste from clipboard']").click()
+
+    def choose_files(self, selector: str, paths: list[Path]) -> None:
         self.one(f"{selector} input[type=file]").send_keys("\n".join(map(str, paths)))
 
     def download(self, button: str, name: str) -> Path:
@@ -136,7 +165,7 @@ def test_a_dropped_picture_is_translated_there_and_back(
     browser.open()
     translator = package.load(trained, "cpu")
     town = sorted((towns / "testA").iterdir())[0]
-    line = browser.translated(lambda: browser.drop("#picture", [town]))
+    line = browser.translated(lambda: browser.drop("#picture button[aria-dropeffect]", town))
     assert line.startswith("32 × 32 pixels in ")
     before, after = map(browser.picture, sorted(browser.sources("#slider img")[:2], key=is_after))
     with Image.open(town) as image:
@@ -179,7 +208,7 @@ def test_deep_pictures_come_as_files(browser: Browser, served: Server, tmp_path:
     wait_until(lambda: any(one.is_displayed() for one in browser.all("#file")))
     assert not any(one.is_displayed() for one in browser.all("#picture"))
     assert "1 channel, uint16, 0 to 4095" in browser.one("#file").text
-    line = browser.translated(lambda: browser.drop("#file", [tmp_path / "deep.npy"]))
+    line = browser.translated(lambda: browser.choose_files("#file", [tmp_path / "deep.npy"]))
     assert line.startswith("32 × 32 pixels in ")
     made = tifffile.imread(browser.download(DOWNLOAD, "deep-to-b.tif"))
     expected = package.load(served_file(served, "deep")).to_b(deep, size=32)
@@ -189,7 +218,7 @@ def test_deep_pictures_come_as_files(browser: Browser, served: Server, tmp_path:
 def test_a_refusal_is_shown(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     browser.open()
-    browser.drop("#picture", [tmp_path / "broken.png"])
+    browser.choose_files("#picture", [tmp_path / "broken.png"])
     wait_until(lambda: any(one.text for one in browser.all("[data-testid=toast-text]")))
     (toast,) = browser.all("[data-testid=toast-text]")
     assert toast.text == "Cannot read the picture: not a picture, or of an unknown format."
@@ -202,7 +231,7 @@ def test_several_pictures_come_as_a_zip(
     paths = sorted((towns / "testA").iterdir())
     browser.open()
     browser.click("Several pictures")
-    browser.drop("#files", [*paths, tmp_path / "notes.txt"])
+    browser.choose_files("#files", [*paths, tmp_path / "notes.txt"])
     wait_until(lambda: len(browser.all("#files tr")) == 5)
     browser.click("Translate all")
     wait_until(lambda: "pictures in" in browser.one("#several-line").text)
@@ -216,6 +245,14 @@ def test_several_pictures_come_as_a_zip(
         for path in paths:
             with archive.open(f"{path.stem}-to-b.png") as file:
                 assert_alike(Image.open(file), translator.to_b(path))
+
+
+def test_a_picture_can_be_pasted(browser: Browser, trained: Path, towns: Path) -> None:
+    browser.open()
+    town = sorted((towns / "testA").iterdir())[1]
+    browser.translated(lambda: browser.paste(town))
+    (after,) = [one for one in browser.sources("#slider img") if is_after(one)]
+    assert_alike(browser.picture(after), package.load(trained, "cpu").to_b(town))
 
 
 def test_a_photograph_can_be_taken(browser: Browser) -> None:

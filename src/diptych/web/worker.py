@@ -81,7 +81,7 @@ class Worker:
                 job.done.cancel()
             self.jobs.clear()
             self.changed.notify()
-        self.thread.join()
+        self.thread.join(timeout=5)  # (a batch that nobody waits for ends with the process)
 
     def _run(self) -> None:
         while batch := self._next_batch():

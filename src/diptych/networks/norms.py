@@ -77,8 +77,8 @@ def _rows(x: Tensor) -> Tensor:
 
 def _group_mean(rows: Tensor, groups: int) -> Tensor:
     """The mean over pixels and over each group's channels, ``(N, 1, C)``."""
-    n, pixels, channels = rows.shape
-    mean = torch.bmm(rows.new_full((n, 1, pixels), 1 / pixels), rows)
+    n, _, channels = rows.shape
+    mean = rows.mean(1, keepdim=True)  # (sums in a tree: many pixels cost no digits)
     if groups == channels:
         return mean
     by_group = mean.view(n, 1, groups, channels // groups)

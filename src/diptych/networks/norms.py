@@ -44,11 +44,13 @@ class Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, groups: int, eps: float) -> Tensor:
-        mean, scale = _statistics(x, groups, eps)
+        mean = _group_mean(_rows(x), groups)
+        y = torch.empty_like(x)  # (not a view, so that a ReLU may work in place)
+        rows = torch.sub(_rows(x), mean, out=_rows(y))
+        scale = _scale(rows, groups, eps)
+        rows.mul_(scale)
         ctx.save_for_backward(x, mean, scale)
         ctx.groups, ctx.eps = groups, eps
-        y = torch.empty_like(x)  # (not a view, so that a ReLU may work in place)
-        torch.sub(_rows(x), mean, out=_rows(y)).mul_(scale)
         return y
 
     @staticmethod
@@ -56,7 +58,8 @@ class Normalise(torch.autograd.Function):
         """``scale * (dy - mean(dy) - y * mean(dy * y))``."""
         x, mean, scale = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: they depend on x too
-            mean, scale = _statistics(x, ctx.groups, ctx.eps)
+            mean = _group_mean(_rows(x), ctx.groups)
+            scale = _scale(_rows(x) - mean, ctx.groups, ctx.eps)
         y = (_rows(x) - mean) * scale
         drows = _rows(dy)
         along = _group_mean(drows * y, ctx.groups)
@@ -64,10 +67,9 @@ class Normalise(torch.autograd.Function):
         return dx.view(x.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2), None, None
 
 
-def _statistics(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
-    """Mean and ``1 / sqrt(variance + eps)`` per picture and channel, ``(N, 1, C)`` each."""
-    mean = _group_mean(_rows(x), groups)
-    return mean, (_group_mean((_rows(x) - mean).square(), groups) + eps).rsqrt()
+def _scale(centred: Tensor, groups: int, eps: float) -> Tensor:
+    """``1 / sqrt(variance + eps)`` per picture and channel, ``(N, 1, C)``."""
+    return (_group_mean(centred.square(), groups) + eps).rsqrt()
 
 
 def _rows(x: Tensor) -> Tensor:

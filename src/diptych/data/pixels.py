@@ -40,8 +40,10 @@ class PixelFormat:
         A tensor stays on its device. Values outside ``low .. high`` come out beyond [-1, 1].
         """
         stored = pictures if isinstance(pictures, Tensor) else torch.from_numpy(pictures)
-        x = stored.permute(0, 3, 1, 2).to(torch.float32)
-        return (x - self.low) * (2 / (self.high - self.low)) - 1
+        x = stored.permute(0, 3, 1, 2).to(torch.float32, copy=True)
+        if self.low != 0:
+            x.sub_(self.low)
+        return x.mul_(2 / (self.high - self.low)).sub_(1)
 
     def to_pixels(self, x: Tensor) -> Pixels:
         """The inverse of ``to_tensor``; integers are rounded and kept inside ``low .. high``."""

@@ -126,7 +126,7 @@ def open_cache(
     Raises DiptychError when not one file can be read, or the cache cannot be written.
     """
     root = cache_root()
-    place = root / _key(folder, files, domain, data, multiple)
+    place = place_of(folder, files, domain, data, multiple)
     with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
         if place.exists():
             cache = _read(place)
@@ -157,9 +157,10 @@ def _some_read_now(
     return False
 
 
-def _key(
+def place_of(
     folder: Path, files: Sequence[Path], domain: DomainConfig, data: DataConfig, multiple: int
-) -> str:
+) -> Path:
+    """The folder of the cache of ``files``, named by all that its content depends on."""
     reading = {
         "version": VERSION,
         "domain": domain.model_dump(exclude={"range"}),
@@ -175,7 +176,7 @@ def _key(
             continue  # gone since the scan: building will name it
         digest.update(os.fsencode(path.relative_to(folder)))
         digest.update(f"\0{status.st_size} {status.st_mtime_ns}\0".encode())
-    return digest.hexdigest()[:32]
+    return cache_root() / digest.hexdigest()[:32]
 
 
 def _build(
@@ -217,10 +218,15 @@ def _build(
     kept, dtype = of_one_kind(folder, entries, skipped)
     index = {
         "dtype": dtype,
-        "entries": [vars(entry) for entry in kept],
+        "entries": columns(kept),
         "skipped": [vars(one) for one in skipped],
     }
     (aside / "index.json").write_text(json.dumps(index))
+
+
+def columns(entries: Sequence[Entry]) -> list[list[Any]]:
+    """One list for each field of the entries: of a million, JSON is read in half of the time."""
+    return [list(column) for column in zip(*(vars(e).values() for e in entries), strict=True)]
 
 
 def content_of(path: Path) -> str:
@@ -292,9 +298,10 @@ def in_order(
 
 def _read(place: Path) -> PictureCache:
     index = json.loads((place / "index.json").read_text())
+    name, content, offset, shape, low, high = index["entries"]
     return PictureCache(
         np.memmap(place / "pixels.bin", np.uint8, mode="r"),
         np.dtype(index["dtype"]),
-        tuple(Entry(**{**e, "shape": tuple(e["shape"])}) for e in index["entries"]),
+        tuple(map(Entry, name, content, offset, map(tuple, shape), low, high)),
         tuple(Skipped(**one) for one in index["skipped"]),
     )

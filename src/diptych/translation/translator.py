@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.config import DomainConfig
 from diptych.data.decode import DamagedPictureError, from_image, read_picture
@@ -18,6 +18,7 @@ from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.networks.generator import size_multiple
+from diptych.translation.quick import made_quick
 
 Picture = str | Path | Image.Image | Pixels | Tensor
 SMALLEST = 16  # pixels a side: below, reflection padding inside the networks has no room
@@ -29,6 +30,7 @@ class Translator:
     def __init__(self, pair: GeneratorPair, device: torch.device) -> None:
         self.pair = pair
         self.device = device
+        self._quick: dict[Side, nn.Module] = {}  # generators made ready for the CPU
 
     @property
     def info(self) -> ModelInfo:
@@ -85,13 +87,21 @@ class Translator:
 
         The picture is padded by reflection to what the network needs and cropped back.
         """
-        generator = self.pair.towards(to)
+        generator = self._generator(to)
         height, width = x.shape[-2:]
         multiple = size_multiple(self.info.generator)
         bottom, right = (max(SMALLEST, -(-n // multiple) * multiple) - n for n in (height, width))
         padded = x.to(self.device)[..., _reflect(height, bottom), :][..., _reflect(width, right)]
         fake: Tensor = generator(padded)
         return fake[..., :height, :width].to(x.device)
+
+    def _generator(self, to: Side) -> nn.Module:
+        network = self.pair.towards(to)
+        if self.device.type != "cpu":
+            return network
+        if to not in self._quick:
+            self._quick[to] = made_quick(network)
+        return self._quick[to]
 
     def arrays(self, pictures: Sequence[Pixels] | Pixels, to: Side) -> list[Pixels]:
         """Translate stored ``(H, W, C)`` pictures of one shape in one batch."""

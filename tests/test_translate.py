@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import diptych as package
+from diptych.config import GeneratorConfig
 from diptych.errors import DiptychError, UsageError
+from diptych.networks import initialise, make_generator
+from diptych.translation.files import plan, translate_files
+from diptych.translation.quick import QuickConvolution, made_quick
 from diptych.translation.translator import Translator, load
 
 
@@ -142,6 +146,51 @@ def test_equal_names_do_not_overwrite_one_another(
     assert done.returncode == 0, done.stderr
     written = {path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert len(written) == 3
+
+
+@pytest.mark.parametrize("upsample", ["transpose", "resize", "antialias"])
+@pytest.mark.parametrize("shape", [(1, 64, 64), (2, 52, 72), (1, 16, 200)])
+def test_the_network_made_quick_computes_the_same(
+    upsample: Any, shape: tuple[int, int, int]
+) -> None:
+    config = GeneratorConfig(width=24, blocks=2, upsample=upsample)
+    network = make_generator(config, 3, 3).eval()
+    initialise(network)
+    quick = made_quick(network)
+    used = [module for module in quick.modules() if isinstance(module, QuickConvolution)]
+    assert len(used) >= 4  # both of each block
+    pictures, height, width = shape
+    x = torch.rand(pictures, 3, height, width) * 2 - 1
+    with torch.inference_mode():
+        torch.testing.assert_close(quick(x), network(x), atol=2e-4, rtol=0)  # 1/255 is 8e-3
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("bias", [True, False])
+def test_winograds_convolution_is_one(padding: int, bias: bool) -> None:
+    layer = torch.nn.Conv2d(64, 80, 3, padding=padding, bias=bias)
+    x = torch.randn(2, 64, 19, 30)
+    with torch.inference_mode():
+        torch.testing.assert_close(QuickConvolution(layer)(x), layer(x), atol=1e-4, rtol=0)
+
+
+def test_pictures_side_by_side_are_those_alone(translator: Translator, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    sizes = [(40, 40), (40, 40), (24, 60), (600, 500), (40, 40)]
+    for i, (width, height) in enumerate(sizes):  # one is too large for a core of its own
+        noise(width, height, i).save(tmp_path / "in" / f"{i}.png")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        jobs = plan([tmp_path / "in"], tmp_path / "out", "png")
+        outcomes = translate_files(translator, jobs, "b")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert [outcome.job for outcome in outcomes] == jobs
+    for job in jobs:
+        alone = np.asarray(translator.to_b(job.source)).astype(int)
+        assert np.abs(np.asarray(Image.open(job.target)) - alone).max() <= 1  # rounding
 
 
 def test_a_batch_gives_what_single_pictures_give(translator: Translator) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 Network = TypeVar("Network", bound=nn.Module)
 
 FEWEST_CHANNELS = 64  # below, moving tiles about takes longer than the products saved
-TILES_AT_ONCE = 64  # so many stay in a core's cache
+TILES_AT_ONCE = 64  # for each thread: so many stay in a core's cache
 
 # The transforms for the points 0, 1, -1, 2, -2 and infinity (Lavin & Gray, 2016, section 4.3).
 _INPUT = [
@@ -118,7 +118,7 @@ class QuickConvolution(nn.Module):
         x = F.pad(x, (p, p + right, p, p + below)) if p or below or right else x
         rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         out = torch.empty(len(x), 4 * down, 4 * across, len(self.bias))
-        at_once = max(1, TILES_AT_ONCE // across)
+        at_once = max(1, TILES_AT_ONCE * torch.get_num_threads() // across)
         for picture, painted in zip(rows, out, strict=True):
             for first in range(0, down, at_once):
                 last = min(down, first + at_once)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -31,6 +32,7 @@ class Translator:
         self.pair = pair
         self.device = device
         self._quick: dict[Side, nn.Module] = {}  # generators made ready for the CPU
+        self._lock = threading.Lock()
 
     @property
     def info(self) -> ModelInfo:
@@ -99,9 +101,10 @@ class Translator:
         network = self.pair.towards(to)
         if self.device.type != "cpu":
             return network
-        if to not in self._quick:
-            self._quick[to] = made_quick(network)
-        return self._quick[to]
+        with self._lock:  # (cores translate side by side)
+            if to not in self._quick:
+                self._quick[to] = made_quick(network)
+            return self._quick[to]
 
     def arrays(self, pictures: Sequence[Pixels] | Pixels, to: Side) -> list[Pixels]:
         """Translate stored ``(H, W, C)`` pictures of one shape in one batch."""

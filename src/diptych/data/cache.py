@@ -35,7 +35,7 @@ from diptych.files import explain_os_errors
 
 VERSION = 4  # of the cache's layout; part of the key, so old caches are simply not found
 ALIGNED = 8  # bytes: where a picture starts is a multiple of this, so that any dtype can be viewed
-ON_GPU = 1 / 4  # of its free memory may be taken by one folder's pictures
+ON_GPU = 1 / 8  # of its free memory may be taken by one folder's pictures
 OnProgress = Callable[[int, int], None]  # done, total
 Result = TypeVar("Result")
 

@@ -71,7 +71,7 @@ class Conv3x3(nn.Conv2d):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 3)
-        self._kept: tuple[tuple[int, int, bool], Tensor] | None = None
+        self._kept: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2] - 2, x.shape[3] - 2
@@ -86,12 +86,18 @@ class Conv3x3(nn.Conv2d):
         return y[..., :height, :width].contiguous(memory_format=torch.channels_last)
 
     def _kernels(self) -> Tensor:
-        """The transformed kernels: a generator runs twice a step, and its weights stay the same."""
+        """The transformed kernels.
+
+        A generator runs twice a step, so they are kept until their gradient was taken: only then
+        does an optimizer change the weights. (PyTorch's fused ones do not count a new version.)
+        """
         weight = self.weight
-        graded = torch.is_grad_enabled() and weight.requires_grad
-        state = (weight._version, weight.data_ptr(), graded)
+        if not (torch.is_grad_enabled() and weight.requires_grad):
+            return transform_kernels(weight)
+        state = (weight._version, weight.data_ptr())
         if self._kept is None or self._kept[0] != state:
-            self._kept = (state, TransformKernels.apply(weight))  # type: ignore[no-untyped-call]
+            kernels = TransformKernels.apply(weight, self)  # type: ignore[no-untyped-call]
+            self._kept = (state, kernels)
         return self._kept[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,20 +128,27 @@ def _convolve(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
     return y
 
 
-class TransformKernels(torch.autograd.Function):
+def transform_kernels(weight: Tensor) -> Tensor:
     """``G g G^T`` of all kernels: ``(O, C, 3, 3)`` to ``(36, O, C)``."""
+    squares = weight.permute(2, 3, 0, 1).reshape(9, -1)
+    return (KERNEL.to(squares.dtype) @ squares).view(36, *weight.shape[:2])
+
+
+class TransformKernels(torch.autograd.Function):
+    """``transform_kernels`` of the weights of ``layer``, which drops them at their gradient."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:
-        squares = weight.permute(2, 3, 0, 1).reshape(9, -1)
-        return (KERNEL.to(squares.dtype) @ squares).view(36, *weight.shape[:2])
+    def forward(ctx: Any, weight: Tensor, layer: Conv3x3) -> Tensor:
+        ctx.layer = layer
+        return transform_kernels(weight)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dkernels: Tensor) -> Tensor:
+    def backward(ctx: Any, dkernels: Tensor) -> tuple[Tensor, None]:
+        ctx.layer._kept = None
         _, outputs, channels = dkernels.shape
         squares = KERNEL.T.to(dkernels.dtype) @ dkernels.flatten(1)
-        return squares.view(3, 3, outputs, channels).permute(2, 3, 0, 1)
+        return squares.view(3, 3, outputs, channels).permute(2, 3, 0, 1), None
 
 
 class Winograd(torch.autograd.Function):

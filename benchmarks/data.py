@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import in_turns, options, report, start, table
-from pictures import domain_in_memory, write_jpegs
+from pictures import write_jpegs
 from PIL import Image
+from step import in_memory
 from torch import Tensor
 
 from diptych.config import DataConfig, DomainConfig
@@ -31,8 +32,6 @@ from diptych.data.domain import Domain
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import RGB
 from diptych.settings import build_config
-from diptych.training.run_folder import RunFolder
-from diptych.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 BATCH = 8  # pictures that one timing makes a batch of
@@ -107,9 +106,11 @@ def waiting(steps: list[str], seconds: float) -> str:
                 "training": {"steps": 10**6, "device": "cpu"},
             }
         )
-        domains = [domain_in_memory(16, size * 286 // 256, seed) for seed in (0, 1000)]
-        trainer = Trainer(config, RunFolder(Path(tempfile.gettempdir())), *domains, CPU)
-        batches = [Batches(domain, config.data, 0, i, CPU) for i, domain in enumerate(domains)]
+        trainer = in_memory(config, CPU)
+        batches = [
+            Batches(domain, config.data, 0, stream, CPU)
+            for stream, domain in enumerate((trainer.a, trainer.b))
+        ]
         position = count()
 
         def next_pair(batches: list[Batches] = batches, position: count[int] = position) -> None:

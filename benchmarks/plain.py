@@ -93,7 +93,7 @@ class Pool:
         if self.size == 0:
             return fakes
         shown = []
-        for fake in fakes.detach().split(1):
+        for fake in torch.split(fakes.detach(), 1):
             if len(self.pictures) < self.size:
                 self.pictures.append(fake.clone())
                 shown.append(fake)

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import in_turns, options, report, start, table
-from pictures import domain_in_memory
+from step import in_memory
 
 from diptych.config import DataConfig, DomainConfig
 from diptych.data import cache as caches
@@ -34,7 +34,6 @@ from diptych.data.cache import Entry
 from diptych.data.domain import check_different, make_domain
 from diptych.data.sampler import Sampler
 from diptych.settings import build_config
-from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -68,8 +67,7 @@ def training_rows(seconds: float, shortest: bool) -> list[list[object]]:
                 "training": {"steps": 10**6, "batch": batch, "device": "cpu"},
             }
         )
-        domains = [domain_in_memory(8, size * 286 // 256, seed) for seed in (0, 1000)]
-        return Trainer(config, RunFolder(Path(tempfile.gettempdir())), *domains, CPU)
+        return in_memory(config, CPU)
 
     sides = (32, 64) if shortest else (64, 128, 256)
     widths = (4, 8) if shortest else (16, 32, 64)

@@ -35,7 +35,7 @@ from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
 
 PICTURES = 16  # of each domain
-STEPS_FOR_MEMORY = 3
+STEPS_FOR_MEMORY = 2  # the second has the optimizers' memory too
 
 
 def case_config(given: argparse.Namespace, size: int, width: int, batch: int) -> Config:
@@ -86,11 +86,14 @@ class PlainTraining:
         self.number += 1
 
 
+def in_memory(config: Config, device: torch.device) -> Trainer:
+    """A real training, whose pictures are in memory and whose run folder is never written."""
+    return Trainer(config, RunFolder(Path(tempfile.gettempdir())), *domains(config), device)
+
+
 def make(name: str, config: Config, device: torch.device) -> PlainTraining | Trainer:
     """A training that can ``step``: plain, or diptych in the config's precision."""
-    if name == "plain":
-        return PlainTraining(config, device)
-    return Trainer(config, RunFolder(Path(tempfile.gettempdir())), *domains(config), device)
+    return PlainTraining(config, device) if name == "plain" else in_memory(config, device)
 
 
 def memory(name: str, given: argparse.Namespace, shape: tuple[int, int, int]) -> float:

@@ -8,6 +8,7 @@ Plain opens a picture, puts it through the network, saves it as PNG, and turns t
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import tempfile
 from pathlib import Path
@@ -42,11 +43,6 @@ def plain_loop(network: nn.Module, inputs: list[Path], out: Path, device: torch.
         Image.fromarray(pixels).save(out / f"{path.stem}.png")
 
 
-def diptych_folder(translator: Translator, folder: Path, out: Path, batch: int) -> None:
-    """As the command does."""
-    translate_files(translator, plan([folder], out, "png", overwrite=True), "b", None, batch)
-
-
 def largest_difference(a: Path, b: Path) -> int:
     """Over all pictures of two folders, in steps of 1/255."""
     largest = 0
@@ -56,65 +52,67 @@ def largest_difference(a: Path, b: Path) -> int:
     return largest
 
 
+def measure(
+    given: argparse.Namespace, text: str, folder: Path, place: Path, limit: float
+) -> list[object]:
+    """The row of one network, described as ``width/blocks``."""
+    device, inputs = torch.device(given.device), sorted(folder.iterdir())
+    channels, blocks = map(int, text.split("/"))
+    config = GeneratorConfig(width=channels, blocks=blocks)
+    ours, theirs = make_generator(config, 3, 3), generator(3, 3, channels, blocks)
+    initialise(ours)
+    copy_weights(ours, theirs)
+    info = ModelInfo(config, RGB, RGB, 256, "resize", "white", 0)
+    translator = Translator(GeneratorPair(ours.to(device).eval(), None, info), device)
+    theirs.to(device).eval()
+    by_plain, by_diptych = place / f"plain-{channels}-{blocks}", place / f"own-{channels}-{blocks}"
+
+    def plain() -> None:
+        plain_loop(theirs, inputs, by_plain, device)
+
+    def diptych() -> None:
+        """As the command does."""
+        jobs = plan([folder], by_diptych, "png", overwrite=True)
+        translate_files(translator, jobs, "b", None, given.batch)
+
+    times = in_turns({"plain": plain, "diptych": diptych}, device, given.seconds)
+    seconds = times.median("diptych") / len(inputs)
+    with Image.open(inputs[0]) as first:
+        width, height = first.size
+    rate = forward(generator_layers(config, 3, 3, height, width)) / seconds
+    return [
+        f"width {channels}, {blocks} blocks", len(inputs) / times.median("plain"), 1 / seconds,
+        times.ratio_text("plain", "diptych"), rate / 1e9, f"{rate / limit:.0%}",
+        f"{largest_difference(by_plain, by_diptych)}/255",
+    ]  # fmt: skip
+
+
 def main() -> None:
     parser = options(__doc__, seconds=60)
     parser.add_argument("--networks", nargs="+", default=["32/6"], help="width/blocks")
     parser.add_argument("--folder", type=Path, help="of pictures, all of one size; default: made")
     parser.add_argument("--pictures", type=int, default=16)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--size", type=int, default=256, help="of the pictures that are made")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     start(given)
-    device = torch.device(given.device)
-    limit = best_rate(torch.float32, device)
-    rows = []
+    limit = best_rate(torch.float32, torch.device(given.device))
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        made = write_jpegs(place / "in", given.pictures, given.size)
+        folder = place / "in"
         if given.folder:
-            shutil.rmtree(made)
-            made.mkdir()
+            folder.mkdir()
             for path in sorted(given.folder.iterdir())[: given.pictures]:
-                shutil.copy(path, made)
-        inputs = sorted(made.iterdir())
-        with Image.open(inputs[0]) as first:
-            width, height = first.size
-        for text in given.networks:
-            channels, blocks = map(int, text.split("/"))
-            config = GeneratorConfig(width=channels, blocks=blocks)
-            ours = make_generator(config, 3, 3)
-            initialise(ours)
-            theirs = generator(3, 3, channels, blocks)
-            copy_weights(ours, theirs)
-            pair = GeneratorPair(
-                ours.to(device).eval(), None, ModelInfo(config, RGB, RGB, 256, "resize", "white", 0)
-            )
-            translator, network = Translator(pair, device), theirs.to(device).eval()
-            outs = (place / f"plain-{channels}-{blocks}", place / f"diptych-{channels}-{blocks}")
-
-            times = in_turns(
-                {
-                    "plain": lambda n=network, o=outs[0]: plain_loop(n, inputs, o, device),
-                    "diptych": lambda t=translator, o=outs[1]: diptych_folder(
-                        t, made, o, given.batch
-                    ),
-                },
-                device,
-                given.seconds,
-            )
-            seconds = times.median("diptych") / len(inputs)
-            rate = forward(generator_layers(config, 3, 3, height, width)) / seconds
-            rows.append(
-                [f"width {channels}, {blocks} blocks", len(inputs) / times.median("plain"),
-                 1 / seconds, times.ratio_text("plain", "diptych"), rate / 1e9,
-                 f"{rate / limit.operations:.0%}", f"{largest_difference(*outs)}/255"]
-            )  # fmt: skip
+                shutil.copy(path, folder)
+        else:
+            write_jpegs(folder, given.pictures, given.size)
+        rows = [measure(given, text, folder, place, limit.operations) for text in given.networks]
     columns = ["network", "plain, pictures/s", "diptych, pictures/s", "times as fast", "GFLOP/s",
                "of limit", "largest difference"]  # fmt: skip
     text = (
-        f"{len(inputs)} JPEGs of {width} x {height} px to PNG, on {given.device}, batch "
-        f"{given.batch}. Limit: float32 {limit.operations / 1e9:.0f} GFLOP/s ({limit.what}).\n\n"
+        f"{given.pictures} JPEGs to PNG, on {given.device}, batch {given.batch}. Limit: float32 "
+        f"{limit.operations / 1e9:.0f} GFLOP/s ({limit.what}).\n\n"
     )
     report("Translating a folder", text + table(columns, rows), given)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -109,16 +110,17 @@ def trace(way: Direction, uint8: bool) -> ExportedProgram:
             f"PyTorch {torch.__version__} cannot export pictures of any size: "
             "pip install --upgrade torch"
         )
-    batch, height, width = Dim("batch"), Dim("height"), Dim("width")
+    any_size = Dim.DYNAMIC
     if uint8:
         module: nn.Module = Pictures(way)
         example = torch.zeros(2, 50, 41, way.source.channels, dtype=torch.uint8)
-        shapes = {0: batch, 1: height, 2: width}
+        shapes = {0: any_size, 1: any_size, 2: any_size}
     else:
         module = AnySize(way)
         example = torch.zeros(2, way.source.channels, 50, 41)
-        shapes = {0: batch, 2: height, 3: width}
+        shapes = {0: any_size, 2: any_size, 3: any_size}
+    frozen = deepcopy(module).eval().requires_grad_(False)
     # Otherwise a program refuses sizes at which a map inside is one pixel wide, as the innermost
     # one of a U-Net at its smallest size.
     with tracing.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-        return torch.export.export(module.eval(), (example,), dynamic_shapes=(shapes,))
+        return torch.export.export(frozen, (example,), dynamic_shapes=(shapes,))

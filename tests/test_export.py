@@ -28,6 +28,8 @@ from diptych.model_file import GeneratorPair, ModelInfo, load_model
 from diptych.networks import make_generator
 from diptych.networks.generator import size_multiple
 
+# (NumPy's remark about how Keras keeps its weights.)
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 ROOT = Path(__file__).parents[1]
 HORSES = SHARED / "data" / "horse2zebra" / "testA"
 ZEBRA = SHARED / "reference" / "gan_compression_horse2zebra" / "latest_net_G.pth"
@@ -177,8 +179,7 @@ def test_tensorflow_files_run_and_train_on_without_torch(
     losses = next([float(loss) for loss in line[1:]] for line in lines if line[0] == "losses")
     assert losses[-1] < losses[0]
 
-    import tensorflow as tf
-
+    tf = pytest.importorskip("tensorflow")
     translate = tf.saved_model.load(out / "to_b").signatures["float"]
     for photo in photos:
         y = translate(x=tf.constant(floats(pixels(photo))))["y"].numpy()
@@ -279,8 +280,7 @@ def check_bytes(way: Direction, run: Callable[[torch.Tensor], Any]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_generator_in_keras(kind: str, tmp_path: Path) -> None:
     """The file too, whose sizes are the network's own."""
-    import keras
-
+    keras = pytest.importorskip("keras")
     from diptych.interchange.keras_generator import keras_generator
 
     way = way_of(kind)
@@ -295,7 +295,7 @@ def test_every_kind_of_generator_in_keras(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_saved_model_takes_any_size(tmp_path: Path) -> None:
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     from diptych.interchange.tensorflow_files import write_tensorflow
 
@@ -319,7 +319,7 @@ def channels_first(y: Array) -> Array:
 @pytest.mark.filterwarnings("ignore")  # (the interpreter that comes with TensorFlow is deprecated)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_generator_in_lite(kind: str, tmp_path: Path) -> None:
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     from diptych.interchange.tensorflow_files import write_tflite
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,10 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from diptych.data import town
+from diptych.data.pixels import PixelFormat
+
+if TYPE_CHECKING:
+    from web import Server
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -85,3 +90,21 @@ def trained(towns: Path, diptych: Command, tmp_path_factory: pytest.TempPathFact
     done = diptych("train", "--data", towns, "--run", run, "--steps", "12", *TINY_OPTIONS)
     assert done.returncode == 0, done.stderr
     return run
+
+
+@pytest.fixture(scope="session")
+def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """``diptych ui`` with four models: tiny, one-way, deep (16 bits to floats), many (channels)."""
+    pytest.importorskip("gradio", reason="the extra [web] is not installed")
+    from web import deep_model, one_way_model, running
+
+    folder = tmp_path_factory.mktemp("served")
+    sixteen, floats = PixelFormat(1, "uint16", 0, 4095), PixelFormat(1, "float32", -1, 1)
+    runs = [
+        trained,
+        one_way_model(trained, folder / "one-way.safetensors"),
+        deep_model(trained, folder / "deep.safetensors", sixteen, floats),
+        deep_model(trained, folder / "many.safetensors", PixelFormat(5, "uint16", 0, 9), sixteen),
+    ]
+    with running(folder / "notes", runs) as server:
+        yield server

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli import compare, data, demo, evaluate, export, import_, report, train, translate
+from diptych.cli import (
+    compare,
+    data,
+    demo,
+    evaluate,
+    export,
+    import_,
+    report,
+    train,
+    translate,
+    ui,
+)
 from diptych.errors import DiptychError
 
 app = typer.Typer(
@@ -27,6 +38,7 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("import")(import_.import_)
 app.command("export")(export.export)
+app.command("ui")(ui.ui)
 app.add_typer(data.app, name="data", help="Public data sets; checking your own.")
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +19,9 @@ from diptych.data.eight_bit import read_image
 from diptych.data.native import load_array, read_native
 from diptych.data.opening import MOST_PIXELS, kind_of, no_warnings, opened
 from diptych.data.opening import DamagedPictureError as DamagedPictureError
+from diptych.data.opening import TooLargeError as TooLargeError
 from diptych.data.pixels import Pixels, with_channels
+from diptych.data.size import picture_size
 from diptych.data.tiff import read_tiff_as_8bit
 
 SUFFIXES = frozenset(
@@ -33,24 +38,55 @@ def read_picture(path: Path, domain: DomainConfig, background: str = "white") ->
     uint16 or float32 for native depth. Raises DamagedPictureError with the reason for anything
     that is not such a picture, is cut short, or would take more than 2**30 bytes.
     """
-    try:
-        with no_warnings(), opened(path) as file:
-            if domain.depth == "8bit":
-                picture = _read_8bit(file, domain.channels or 3, background)
-            else:
-                picture = read_native(file, domain.channels, background)
-    except DamagedPictureError:
-        raise
-    except MemoryError:
-        raise DamagedPictureError("too large for this machine's memory") from None
-    except Exception as error:
-        # Decoders raise nearly every exception there is on a broken file; each means the same.
-        raise DamagedPictureError(_reason(error)) from error
+    with _one_reason(), opened(path) as file:
+        return _decode(file, domain, background)
+
+
+def decode_picture(
+    data: bytes, domain: DomainConfig, background: str = "white", most_pixels: int = MOST_PIXELS
+) -> Pixels:
+    """Decode what a file holds, as ``read_picture`` does, without a file.
+
+    Raises TooLargeError, before anything is decoded, for more than ``most_pixels``.
+    """
+    if not data:
+        raise DamagedPictureError("it is empty")
+    with _one_reason():
+        width, height = picture_size(io.BytesIO(data))
+        if width * height > most_pixels:
+            raise TooLargeError(f"its {width} x {height} pixels are too many: scale it down")
+        return _decode(io.BytesIO(data), domain, background)
+
+
+def _decode(file: BinaryIO, domain: DomainConfig, background: str) -> Pixels:
+    if domain.depth == "8bit":
+        picture = _read_8bit(file, domain.channels or 3, background)
+    else:
+        picture = read_native(file, domain.channels, background)
     if picture.size == 0:
         raise DamagedPictureError("it has no pixels")
     if picture.dtype == np.float32 and not np.isfinite(picture).all():
         raise DamagedPictureError("it holds NaN or infinite values")
     return picture
+
+
+@contextmanager
+def _one_reason() -> Iterator[None]:
+    """Whatever a decoder raises in the block comes out as a DamagedPictureError."""
+    try:
+        with no_warnings():
+            yield
+    except DamagedPictureError:
+        raise
+    except Image.DecompressionBombError:
+        raise TooLargeError(
+            f"its pixels are too many: more than {MOST_PIXELS}, scale it down"
+        ) from None
+    except MemoryError:
+        raise DamagedPictureError("too large for this machine's memory") from None
+    except Exception as error:
+        # Decoders raise nearly every exception there is on a broken file; each means the same.
+        raise DamagedPictureError(_reason(error)) from error
 
 
 def _read_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
@@ -70,8 +106,6 @@ def _reason(error: Exception) -> str:
         return "permission denied"
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"its pixels are too many: more than {MOST_PIXELS}, scale it down"
     if isinstance(error, UnidentifiedImageError):
         return "not a picture, or of an unknown format"
     if isinstance(error, struct.error | IndexError | SyntaxError | EOFError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -32,6 +32,17 @@ def read_native(file: BinaryIO, channels: int | None, background: str) -> Pixels
 
 def load_array(file: BinaryIO) -> Pixels:
     """A ``.npy`` array of shape (H, W) or (H, W, C), any dtype. Pickled objects are refused."""
+    shape, dtype = array_header(file)
+    here, size = file.tell(), file.seek(0, 2)
+    if math.prod(shape) * dtype.itemsize > size - here:
+        raise DamagedPictureError("it is cut short: its end is missing")
+    file.seek(0)
+    array: Pixels = np.load(file, allow_pickle=False)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def array_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a ``.npy`` file, which is left where its values begin."""
     version = npy_format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise DamagedPictureError(f"it is of the unknown .npy version {version[0]}.{version[1]}")
@@ -44,12 +55,7 @@ def load_array(file: BinaryIO) -> Pixels:
     if len(shape) not in (2, 3):
         raise DamagedPictureError(f"its shape {shape} is neither (H, W) nor (H, W, C)")
     check_size(shape[1], shape[0], math.prod(shape[2:]) * dtype.itemsize)
-    here, size = file.tell(), file.seek(0, 2)
-    if math.prod(shape) * dtype.itemsize > size - here:
-        raise DamagedPictureError("it is cut short: its end is missing")
-    file.seek(0)
-    array: Pixels = np.load(file, allow_pickle=False)
-    return array[..., None] if array.ndim == 2 else array
+    return shape, dtype
 
 
 def _read_png(file: BinaryIO, channels: int | None, background: str) -> Pixels:

@@ -31,6 +31,10 @@ class DamagedPictureError(Exception):
         super().__init__(printable(reason))
 
 
+class TooLargeError(DamagedPictureError):
+    """Nothing is wrong with the picture, but it has more pixels than were allowed."""
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """The file at ``path``, for reading. Links are followed.
@@ -69,7 +73,7 @@ def kind_of(file: BinaryIO) -> Kind:
 def check_size(width: int, height: int, bytes_a_pixel: int) -> None:
     """Raise DamagedPictureError for more pixels, or bytes, than a picture may take in memory."""
     if width * height > MOST_PIXELS or width * height * bytes_a_pixel > MOST_BYTES:
-        raise DamagedPictureError(
+        raise TooLargeError(
             f"its {width} x {height} pixels are too many: scale it down, or cut it into parts"
         )
 

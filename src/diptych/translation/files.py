@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -210,28 +210,33 @@ def ahead(
 
 
 def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:
-    """Write stored pixels in the format that the file's ending names, values unchanged.
+    """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
+    with open(path, "wb") as file:
+        encode_picture(file, path.suffix.lower().removeprefix("."), picture, pixel_format)
+
+
+def encode_picture(file: BinaryIO, name: str, picture: Pixels, pixel_format: PixelFormat) -> None:
+    """Write stored pixels in one of FORMATS, values unchanged.
 
     (JPEG and lossy WebP round, as those formats do.)
     """
-    ending = path.suffix.lower()
-    if ending == ".npy":
-        np.save(path, picture)
-    elif ending == ".tif":
+    if name == "npy":
+        np.save(file, picture)
+    elif name == "tif":
         import tifffile
 
         colour = "rgb" if picture.shape[2] == 3 else "minisblack"
         one = picture[..., 0] if picture.shape[2] == 1 else picture
         extra = {} if picture.shape[2] in (1, 3) else {"planarconfig": "contig"}
-        tifffile.imwrite(path, one, photometric=colour, **extra)  # type: ignore[arg-type]
+        tifffile.imwrite(file, one, photometric=colour, **extra)  # type: ignore[arg-type]
     elif pixel_format.dtype == "uint16":
         import imagecodecs
 
         one = picture[..., 0] if picture.shape[2] == 1 else picture
-        path.write_bytes(imagecodecs.png_encode(one, level=PNG_EFFORT))
-    elif ending in (".jpg", ".webp"):
-        to_pil(picture).save(path, quality=95)
-    elif ending == ".png":
-        to_pil(picture).save(path, compress_level=PNG_EFFORT)
+        file.write(imagecodecs.png_encode(one, level=PNG_EFFORT))
+    elif name in ("jpg", "webp"):
+        to_pil(picture).save(file, "JPEG" if name == "jpg" else "WEBP", quality=95)
+    elif name == "png":
+        to_pil(picture).save(file, "PNG", compress_level=PNG_EFFORT)
     else:
-        to_pil(picture).save(path)
+        to_pil(picture).save(file, name)

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.config import DomainConfig
-from diptych.data.decode import DamagedPictureError, from_image, read_picture
+from diptych.data.decode import DamagedPictureError, decode_picture, from_image, read_picture
+from diptych.data.opening import MOST_PIXELS
 from diptych.data.pixels import PixelFormat, Pixels, resize, to_pil
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
@@ -69,12 +70,22 @@ class Translator:
 
     def read(self, path: Path, to: Side) -> Pixels:
         """Decode a file as training did. Raises DamagedPictureError with the reason."""
+        return self._checked(read_picture(path, self._reading(to), self.info.background), to)
+
+    def decode(self, data: bytes, to: Side, most_pixels: int = MOST_PIXELS) -> Pixels:
+        """Decode what a file holds, as ``read`` does; TooLargeError for more pixels than that."""
+        reading, background = self._reading(to), self.info.background
+        return self._checked(decode_picture(data, reading, background, most_pixels), to)
+
+    def _reading(self, to: Side) -> DomainConfig:
         source, _ = self.formats(to)
         depth: Literal["8bit", "native"] = "8bit" if source.dtype == "uint8" else "native"
         if source.channels not in (1, 3):
             depth = "native"
-        reading = DomainConfig(channels=source.channels, depth=depth)
-        picture = read_picture(path, reading, self.info.background)
+        return DomainConfig(channels=source.channels, depth=depth)
+
+    def _checked(self, picture: Pixels, to: Side) -> Pixels:
+        source, _ = self.formats(to)
         if str(picture.dtype) != source.dtype:
             raise DamagedPictureError(f"it is {picture.dtype}, the model takes {source.dtype}")
         return picture

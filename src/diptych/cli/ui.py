@@ -1,0 +1,74 @@
+"""``diptych ui``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def ui(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders and model.safetensors files.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond this machine it needs a key.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        Optional[int],
+        typer.Option(min=1, max=65535, help="Default: 7860, or the next that is free."),
+    ] = None,
+    key: Annotated[
+        Optional[str],
+        typer.Option(envvar="DIPTYCH_KEY", help="Clients must know it: 16 characters or more."),
+    ] = None,
+    megabytes: Annotated[float, typer.Option(help="Most for one picture as it is sent.")] = 20,
+    megapixels: Annotated[float, typer.Option(help="Most for one picture as it is sent.")] = 50,
+    network_megapixels: Annotated[
+        float, typer.Option(help="Most for one picture in the network, once scaled.")
+    ] = 2,
+    waiting: Annotated[int, typer.Option(help="Pictures in line; more are told to wait.")] = 32,
+    batch: Annotated[int, typer.Option(help="Pictures at once, where sizes agree.")] = 8,
+    upload_seconds: Annotated[float, typer.Option(help="For a picture to arrive.")] = 30,
+    answer_seconds: Annotated[float, typer.Option(help="From then on to the answer.")] = 60,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Serve a page to drop pictures on, and an HTTP API."""
+    from importlib.util import find_spec
+
+    from diptych.cli.console import say
+    from diptych.errors import DiptychError, UsageError
+
+    for package in ("gradio", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        if find_spec(package) is None:
+            raise DiptychError(f"{package} is not installed: pip install 'diptych[web]'")
+    from diptych.web.limits import Limits
+    from diptych.web.server import address_of, is_loopback, listen, serve
+
+    limits = Limits(
+        megabytes, megapixels, network_megapixels, waiting, batch, upload_seconds, answer_seconds
+    )
+    if key is not None and len(key) < 16:
+        raise UsageError(
+            "the key is shorter than 16 characters: make one with "
+            'python -c "import secrets; print(secrets.token_urlsafe())"'
+        )
+    with listen(host, port) as listening:
+        if key is None and not is_loopback(listening):
+            raise UsageError(
+                f"--host {host} lets other machines in: set a key in the environment, DIPTYCH_KEY"
+            )
+        # (These take seconds to import: mistakes are told before.)
+        from diptych.web.app import make_app
+        from diptych.web.metrics import Metrics
+        from diptych.web.models import load_models
+        from diptych.web.page_folder import page_folder
+        from diptych.web.service import Service
+
+        service = Service(load_models(runs, device), limits, Metrics())
+        try:
+            with page_folder() as folder:
+                app = make_app(service, folder, key)
+                serve(app, listening, limits, lambda: say(f"ready on {address_of(listening)}"))
+        finally:
+            service.close()
+    say("stopped")

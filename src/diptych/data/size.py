@@ -1,0 +1,34 @@
+"""How large a picture is, told by its header alone."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from diptych.data.eight_bit import open_image
+from diptych.data.native import array_header
+from diptych.data.opening import DamagedPictureError, kind_of
+
+
+def picture_size(file: BinaryIO) -> tuple[int, int]:
+    """Width and height of the first picture in the file, as stored (it may lie on its side).
+
+    Raises whatever the decoders raise for a file that is no picture.
+    """
+    kind = kind_of(file)
+    if kind == "npy":
+        shape, _ = array_header(file)
+        return shape[1], shape[0]
+    if kind == "tiff":
+        return _tiff_size(file)
+    with open_image(file) as image:
+        return image.size
+
+
+def _tiff_size(file: BinaryIO) -> tuple[int, int]:
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        if not len(tiff.pages):
+            raise DamagedPictureError("broken file")
+        page = tiff.pages[0].aspage()
+        return page.imagewidth, page.imagelength

@@ -1,0 +1,253 @@
+"""The HTTP API: a picture in, a picture out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from importlib.metadata import version
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from diptych.data.pixels import PixelFormat
+from diptych.model_file import Side
+from diptych.web.bodies import read_picture_and_fields
+from diptych.web.docs import docs_page
+from diptych.web.guard import refuse
+from diptych.web.limits import RefusedError
+from diptych.web.models import ServedModel
+from diptych.web.service import Service, format_for
+
+MEDIA_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "tif": "image/tiff",
+    "bmp": "image/bmp",
+    "npy": "application/octet-stream",
+}
+T = TypeVar("T")
+
+
+class Options(BaseModel):
+    """What to make of a picture; in the address, or as fields of the form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: Side = Field("b", description="Domain to translate to.")
+    model: str | SkipJsonSchema[None] = Field(
+        None, description="Name of a model, as /v1/models lists them. Default: the first."
+    )
+    size: Annotated[int, Field(ge=1, le=65_535)] | SkipJsonSchema[None] = Field(
+        None, description="First scale the shorter side to this many pixels."
+    )
+    format: Literal["png", "jpg", "webp", "tif", "bmp", "npy"] | SkipJsonSchema[None] = Field(
+        None, description="Of the answer. Default: png, or tif where png cannot hold the values."
+    )
+
+
+class Problem(BaseModel):
+    """Why there is no picture."""
+
+    detail: str = Field(description="One sentence.")
+
+
+class Values(BaseModel):
+    """How pictures of a domain are stored."""
+
+    name: str
+    channels: int
+    dtype: Literal["uint8", "uint16", "float32"]
+    low: float
+    high: float
+
+
+class Model(BaseModel):
+    """A model that this server offers."""
+
+    name: str
+    to: list[Side] = Field(description="Domains that it can translate to.")
+    a: Values
+    b: Values
+    size: int = Field(description="Pixels a side of the pictures it was trained on.")
+    steps: int
+
+
+class Health(BaseModel):
+    """The server is there."""
+
+    status: Literal["ok"] = "ok"
+    waiting: int = Field(description="Pictures in line.")
+
+
+Problems = dict[int | str, dict[str, Any]]
+PROBLEMS: Problems = {
+    status: {"model": Problem, "description": sentence}
+    for status, sentence in {
+        400: "The form is broken or cut short.",
+        401: "The server has a key, and it was not given.",
+        403: "A page of another site asked.",
+        408: "The request came too slowly.",
+        413: "The picture has too many bytes or pixels.",
+        415: "The content type is no picture.",
+        422: "No picture, a damaged one, or one or options that the model cannot take.",
+        429: "Too many pictures in line: try again after Retry-After seconds.",
+        503: "No time or memory for it.",
+        504: "The network took too long.",
+    }.items()
+}
+GUARDED: Problems = {status: PROBLEMS[status] for status in (401, 403)}
+PICTURE = {"type": "string", "format": "binary"}
+PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/tiff", "application/octet-stream")
+
+
+def _request_body(models: list[str]) -> dict[str, Any]:
+    """What /v1/translate takes, as OpenAPI says it."""
+    options = Options.model_json_schema()["properties"]
+    options["model"]["enum"] = models
+    form = {
+        "type": "object",
+        "required": ["picture"],
+        "properties": {"picture": {**PICTURE, "description": "A picture file."}, **options},
+        "additionalProperties": False,
+    }
+    content = {"multipart/form-data": {"schema": form}}
+    content.update({kind: {"schema": dict(PICTURE)} for kind in PICTURE_TYPES})
+    return {"required": True, "content": content}
+
+
+def make_api(service: Service, key_needed: bool) -> FastAPI:
+    """The routes of the API, and its description under ``/openapi.json`` and ``/docs``."""
+    api = FastAPI(
+        title="diptych",
+        version=version("diptych"),
+        description="Translates pictures between two domains with trained models.",
+        docs_url=None,  # (it would load its scripts from elsewhere)
+        redoc_url=None,
+    )
+
+    @api.post(
+        "/v1/translate",
+        summary="Translate a picture",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "The translation.",
+                "content": {kind: {"schema": PICTURE} for kind in MEDIA_TYPES.values()},
+            },
+            **PROBLEMS,
+        },
+        openapi_extra={"requestBody": _request_body(list(service.models))},
+    )
+    async def translate(request: Request, options: Annotated[Options, Query()]) -> Response:
+        """Send a picture as the body, or a form with a file called `picture` and the options as
+        further fields. JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF and .npy are read."""
+        started = time.perf_counter()
+        service.model(options.model)  # (no nonsense in the address, even if the form says better)
+        data, fields = await read_picture_and_fields(request)
+        if fields:
+            options = Options.model_validate({**options.model_dump(exclude_unset=True), **fields})
+        model = service.model(options.model)
+        _, target = model.translator.formats(options.to)
+        name = format_for(options.format, target)
+
+        async def answer() -> bytes:
+            made = await service.translate(data, model, options.to, options.size)
+            return await service.encode(made.fake, name, target)
+
+        picture = await while_there(request, answer())
+        took = 1000 * (time.perf_counter() - started)
+        return Response(
+            picture,
+            media_type=MEDIA_TYPES[name],
+            headers={"server-timing": f"total;dur={took:.0f}"},
+        )
+
+    @api.get("/v1/models", summary="The models that are offered", responses=GUARDED)
+    async def models() -> list[Model]:
+        return [_describe(model) for model in service.models.values()]
+
+    @api.get("/healthz", summary="Whether the server is there", responses={403: PROBLEMS[403]})
+    async def healthz() -> Health:
+        return Health(waiting=service.waiting)
+
+    @api.get(
+        "/metrics",
+        summary="Counters, as Prometheus reads them",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **GUARDED},
+    )
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @api.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        address = str(request.base_url).rstrip("/")
+        return HTMLResponse(docs_page(api.openapi(), address, key_needed))
+
+    @api.exception_handler(RefusedError)
+    async def refused(request: Request, refusal: RefusedError) -> JSONResponse:
+        return refuse(refusal)
+
+    @api.exception_handler(RequestValidationError)
+    @api.exception_handler(ValidationError)
+    async def invalid(
+        request: Request, error: RequestValidationError | ValidationError
+    ) -> JSONResponse:
+        return refuse(RefusedError(422, _one_sentence(error)))
+
+    @api.exception_handler(HTTPException)
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
+
+    described = api.openapi()
+    for parameter in described["paths"]["/v1/translate"]["post"]["parameters"]:
+        if parameter["name"] == "model":
+            parameter["schema"]["enum"] = list(service.models)
+    api.openapi = lambda: described  # type: ignore[method-assign]
+    return api
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is given up when the client hangs up (ClientDisconnect)."""
+    doing, gone = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise ClientDisconnect
+        return doing.result()
+    finally:
+        doing.cancel()
+        gone.cancel()
+
+
+def _describe(model: ServedModel) -> Model:
+    info = model.translator.info
+
+    def values(side: Side, pixel_format: PixelFormat) -> Values:
+        return Values(name=model.domains[side], **vars(pixel_format))
+
+    return Model(
+        name=model.name,
+        to=list(model.ways),
+        a=values("a", info.a),
+        b=values("b", info.b),
+        size=info.size,
+        steps=info.step,
+    )
+
+
+def _one_sentence(error: RequestValidationError | ValidationError) -> str:
+    first = error.errors()[0]
+    option = next((str(part) for part in first["loc"] if part != "query"), "request")
+    if first["type"] == "extra_forbidden":
+        return f"there is no option {option!r}: there are {', '.join(Options.model_fields)}"
+    message = str(first["msg"])
+    return f"{option}: {message[:1].lower()}{message[1:]}"

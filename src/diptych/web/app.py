@@ -1,0 +1,62 @@
+"""API and page under one roof, behind the guard."""
+
+from __future__ import annotations
+
+import os
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp
+
+from diptych.web.api import make_api
+from diptych.web.bodies import LimitedBodies
+from diptych.web.docs import login_page
+from diptych.web.guard import API, COOKIE, UPLOAD, Guard
+from diptych.web.metrics import Measured
+from diptych.web.page_folder import MOST_BYTES, PageFolder
+from diptych.web.service import Service
+
+
+def make_app(service: Service, folder: PageFolder, key: str | None) -> ASGIApp:
+    """The whole application. ``key`` is what clients must know; None for this machine alone."""
+    api = make_api(service, key is not None)
+    guard = Guard(api, key, folder)
+
+    @api.get("/login", include_in_schema=False)
+    async def ask(wrong: bool = False) -> HTMLResponse:
+        return HTMLResponse(login_page(wrong))
+
+    @api.post("/login", include_in_schema=False)
+    async def log_in(request: Request) -> Response:
+        form = await request.form(max_files=0, max_fields=1)
+        if not await guard.log_in(str(form.get("key", ""))):
+            return RedirectResponse("login?wrong=1", 303)
+        answer = RedirectResponse("./", 303)
+        answer.set_cookie(
+            COOKIE, guard.session, httponly=True, samesite="strict",
+            secure=request.url.scheme == "https",
+        )  # fmt: skip
+        return answer
+
+    _mount_page(api, service, folder)
+    bodies = LimitedBodies(guard, service.limits, UPLOAD, MOST_BYTES // 2)
+    return Measured(bodies, service.metrics, API)
+
+
+def _mount_page(api: FastAPI, service: Service, folder: PageFolder) -> None:
+    # Gradio reads these when it is imported and when its parts are made. It is not to call home.
+    os.environ["GRADIO_TEMP_DIR"] = str(folder.path)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import gradio as gr
+
+    from diptych.web.page import CSS, FAVICON, make_page, make_theme
+    from diptych.web.page_actions import Actions
+
+    gr.mount_gradio_app(
+        api, make_page(Actions(service, folder)), path="/", theme=make_theme(), css=CSS,
+        favicon_path=str(FAVICON), footer_links=[], run_history=False, ssr_mode=False,
+        mcp_server=False, pwa=False, enable_monitoring=False, show_error=False,
+        max_file_size=int(service.limits.megabytes * 1e6),
+    )  # fmt: skip

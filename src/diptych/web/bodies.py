@@ -1,0 +1,150 @@
+"""What clients send: not too long, not too slow, and never on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from diptych.web.limits import Limits, RefusedError
+
+HELD_BODIES = 16  # of the largest size: more than that is not kept in memory at any time
+
+
+class LimitedBodies:
+    """Refuses bodies that are too long or too slow; ``long_path`` may take ``long_bytes``."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, long_path: str, long_bytes: int) -> None:
+        self.app = app
+        self.limits = limits
+        self.long_path = long_path
+        self.long_bytes = long_bytes
+        self.held = 0  # bytes of bodies of all requests under way
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        is_long = scope["path"] == self.long_path
+        most = self.long_bytes if is_long else self.limits.body_bytes
+        text = Headers(scope=scope).get("content-length", "0")
+        length = int(text) if text.isdecimal() else 0
+        # As much time for each picture's worth as for one picture.
+        seconds = self.limits.upload_seconds * max(1.0, length / self.limits.body_bytes)
+        body = _Body(scope, receive, send, most, seconds)
+        if length > most:
+            await body.refuse(413, f"{length} bytes are too many: at most {most} are taken")
+            return
+        room = HELD_BODIES * self.limits.body_bytes
+
+        async def receive_some() -> Message:
+            message = await body.receive()
+            count = len(message.get("body", b""))
+            if count and not is_long:  # (that one goes to files piece by piece)
+                if self.held + count > room:
+                    return await body.refuse(429, "too many uploads at once: try again", 2)
+                self.held += count
+                body.held += count
+            return message
+
+        try:
+            await self.app(scope, receive_some, body.send)
+        except ClientDisconnect:
+            pass  # nobody is there any more
+        finally:
+            self.held -= body.held
+
+
+class _Body:
+    """The body of one request as it comes in; the answer may be given before its end."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, most: int, seconds: float
+    ) -> None:
+        self.scope, self._receive, self._send = scope, receive, send
+        self.most, self.ends = most, time.monotonic() + seconds
+        self.received = self.held = 0
+        self.complete = self.refused = self.answering = False
+
+    async def receive(self) -> Message:
+        if self.refused:
+            return {"type": "http.disconnect"}
+        if self.complete:
+            return await self._receive()  # which returns when the client hangs up
+        try:
+            message = await asyncio.wait_for(self._receive(), self.ends - time.monotonic())
+        except asyncio.TimeoutError:
+            return await self.refuse(408, "the request came too slowly: send it faster")
+        self.received += len(message.get("body", b""))
+        self.complete = not message.get("more_body", False)
+        if self.received > self.most:
+            return await self.refuse(413, f"the body is too long: at most {self.most} bytes")
+        return message
+
+    async def send(self, message: Message) -> None:
+        self.answering = True
+        if not self.refused:
+            await self._send(message)
+
+    async def refuse(self, status: int, sentence: str, retry_after: int | None = None) -> Message:
+        """Answer at once, and let the application think that the client has gone."""
+        if not self.answering:
+            headers = {"retry-after": str(retry_after)} if retry_after else None
+            response = JSONResponse({"detail": sentence}, status, headers)
+            await response(self.scope, self._receive, self._send)
+        self.refused = True
+        return {"type": "http.disconnect"}
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's parser, which would put what is larger than a megabyte into a file."""
+
+    spool_max_size = 0  # SpooledTemporaryFile's word for: never
+
+
+async def read_picture_and_fields(request: Request) -> tuple[bytes, dict[str, str]]:
+    """The picture of a request, and the other fields if it is a form.
+
+    Raises RefusedError for bodies that are neither a form with a ``picture`` nor a picture.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await _read_form(request)
+    if kind in ("", "application/octet-stream") or kind.startswith("image/"):
+        return await request.body(), {}
+    raise RefusedError(
+        415,
+        f"the content type {kind!r} is no picture: send image/png or another picture type, or a "
+        "form (multipart/form-data) with a file called picture",
+    )
+
+
+async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
+    body = await request.body()
+    if not body.rstrip().endswith(b"--"):
+        raise RefusedError(400, "the form is broken: its end is missing")
+
+    async def stream() -> Any:
+        yield body
+
+    try:
+        parser = _InMemory(request.headers, stream(), max_files=1, max_fields=8)
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise RefusedError(400, f"the form is broken: {error.message}") from error
+    picture, fields = None, {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            picture = value if name == "picture" else picture
+        elif value:
+            fields[name] = value
+    if picture is None:
+        raise RefusedError(422, "the form has no file called picture: curl -F picture=@photo.jpg")
+    return await picture.read(), fields

@@ -1,0 +1,168 @@
+"""Who may ask for what: the key, the addresses that are answered, the paths that exist."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import secrets
+from http.cookies import SimpleCookie
+from urllib.parse import urlsplit
+
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from diptych.web.limits import RefusedError
+from diptych.web.page_folder import PageFolder
+
+COOKIE = "diptych"
+OPEN = ("/healthz", "/login", "/favicon.ico")  # need no key
+GET = ("GET",)
+API = {
+    "/v1/translate": ("POST",), "/v1/models": GET, "/healthz": GET, "/metrics": GET, "/docs": GET,
+    "/openapi.json": GET, "/login": ("GET", "POST"),
+}  # fmt: skip
+# What the page needs of Gradio. It has many more paths, for uses that are not ours.
+PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/pwa_icon",
+        "/gradio_api/startup-events",
+        "/gradio_api/upload", "/gradio_api/upload_progress", "/gradio_api/queue/join",
+        "/gradio_api/queue/data", "/gradio_api/cancel", "/gradio_api/reset")  # fmt: skip
+PAGE_FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
+FILE, UPLOAD, JOIN = "/gradio_api/file=", "/gradio_api/upload", "/gradio_api/queue/join"
+MOST_MESSAGE = 10**6  # bytes of what the page's buttons say
+
+HEADERS = {
+    # The page may load nothing from anywhere else, nor be shown inside another page.
+    "content-security-policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+        "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:; "
+        "connect-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+        "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+class Guard:
+    """Lets through what is allowed. Without ``key`` only clients of this very machine."""
+
+    def __init__(self, app: ASGIApp, key: str | None, folder: PageFolder) -> None:
+        self.app = app
+        self.key = key
+        self.folder = folder
+        self.session = secrets.token_urlsafe(32)  # in the cookie of those who know the key
+
+    def knows(self, key: str) -> bool:
+        """Whether ``key`` is the key; takes as long for a nearly right one as for any other."""
+        return self.key is None or hmac.compare_digest(key.encode(), self.key.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        try:
+            answer = self._check(scope)
+            if answer is None and scope["path"] == JOIN:
+                receive = await self._checked_message(receive)
+        except RefusedError as refusal:
+            answer = refuse(refusal)
+        if answer is not None:
+            await answer(scope, receive, send_with_headers)
+            return
+        await self.app(scope, receive, send_with_headers)
+
+    def _check(self, scope: Scope) -> Response | None:
+        headers, path = Headers(scope=scope), scope["path"]
+        host = headers.get("host", "")
+        if self.key is None and not _is_local(host):
+            # A page elsewhere may have a name of its own lead here.
+            raise RefusedError(403, "without a key only 127.0.0.1 and localhost are answered")
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise RefusedError(403, "pages of other sites may not ask here")
+        if path not in OPEN and not self._has_key(headers):
+            if path == "/":
+                return RedirectResponse("login", 303)
+            answer = refuse(RefusedError(401, "a key is needed: Authorization: Bearer KEY"))
+            answer.headers["www-authenticate"] = "Bearer"
+            return answer
+        if path.startswith(FILE):
+            exists = self.folder.holds(path.removeprefix(FILE))
+        else:
+            exists = path in API or path in PAGE or path.startswith(PAGE_FOLDERS)
+        if not exists:
+            raise RefusedError(404, "there is nothing here: see /docs")
+        if path in API and scope["method"] not in API[path]:
+            allowed = ", ".join(API[path])
+            answer = refuse(RefusedError(405, f"this takes only {allowed}"))
+            answer.headers["allow"] = allowed
+            return answer
+        if path == UPLOAD:
+            length = headers.get("content-length", "")
+            if not length.isdecimal():
+                raise RefusedError(411, "an upload must tell its length")
+            self.folder.make_room(int(length))
+        return None
+
+    def _has_key(self, headers: Headers) -> bool:
+        if self.key is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.knows(given.strip()):
+            return True
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        return cookie is not None and hmac.compare_digest(
+            cookie.value.encode(), self.session.encode()
+        )
+
+    async def log_in(self, key: str) -> bool:
+        """Whether the key is right; a wrong one takes a while."""
+        if not self.knows(key):
+            await asyncio.sleep(0.5)
+            return False
+        return True
+
+    async def _checked_message(self, receive: Receive) -> Receive:
+        """A ``receive`` that gives the whole message, which names no file that it may not."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MOST_MESSAGE:
+                raise RefusedError(413, "the message is too long")
+        try:
+            self.folder.check_names(json.loads(body))
+        except (ValueError, RecursionError) as error:
+            raise RefusedError(400, "the message is broken") from error
+        given = False
+
+        async def again() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return again
+
+
+def refuse(refusal: RefusedError) -> JSONResponse:
+    """A refusal as an answer: its one sentence, under ``detail``."""
+    headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
+    return JSONResponse({"detail": str(refusal)}, refusal.status, headers)
+
+
+def _is_local(host: str) -> bool:
+    return urlsplit(f"//{host}").hostname in ("127.0.0.1", "localhost", "::1")

@@ -1,0 +1,52 @@
+"""How much a server does for others, and how it says no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from diptych.errors import DiptychError, UsageError
+
+
+class RefusedError(DiptychError):
+    """A request that is not answered with a picture; the message is one sentence for the client.
+
+    ``status`` is the HTTP status, ``retry_after`` the seconds after which to try again.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server takes on."""
+
+    megabytes: float = 20  # of one picture as it is sent (10**6 bytes)
+    megapixels: float = 50  # of one picture as it is sent
+    network_megapixels: float = 2  # of one picture as the network sees it, scaled if asked for
+    waiting: int = 32  # pictures that are decoded, wait for the network, or are in it
+    batch: int = 8  # pictures of one size that go through the network together
+    upload_seconds: float = 30  # for a request to arrive
+    answer_seconds: float = 60  # from then on to the answer
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise UsageError(f"--{field.name.replace('_', '-')} must be more than 0")
+
+    @property
+    def body_bytes(self) -> int:
+        """The longest body of a request: the picture, and a form around it."""
+        return int(self.megabytes * 1e6) + 65_536
+
+    @property
+    def pixels(self) -> int:
+        """The most pixels of a picture as it is sent."""
+        return int(self.megapixels * 1e6)
+
+    @property
+    def network_pixels(self) -> int:
+        """The most pixels of a picture as the network sees it."""
+        return int(self.network_megapixels * 1e6)

@@ -1,0 +1,69 @@
+"""The models that a server offers, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diptych.errors import DiptychError
+from diptych.model_file import Side
+from diptych.training.run_folder import RunFolder
+from diptych.translation.translator import Translator, load
+
+SAYS_NOTHING = {"", "a", "b", "traina", "trainb", "testa", "testb", "images", "pictures", "train"}
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model, and what its run folder, if it is one, tells about it."""
+
+    name: str
+    translator: Translator
+    domains: dict[Side, str]  # names for people: "A", or the name of the folder
+    heldout: dict[Side, list[Path]] = field(default_factory=dict)
+
+    @property
+    def ways(self) -> tuple[Side, ...]:
+        """The domains that it can translate to."""
+        return self.translator.pair.ways
+
+    def source(self, to: Side) -> Side:
+        """The domain that pictures come from."""
+        return "a" if to == "b" else "b"
+
+
+def load_models(paths: Sequence[Path], device: str) -> dict[str, ServedModel]:
+    """The models at ``paths`` (run folders or model files) by name, in that order.
+
+    A model is called as its run folder, or as its file. Raises DiptychError as ``load`` does.
+    """
+    models: dict[str, ServedModel] = {}
+    for path in paths:
+        translator = load(path, device)
+        stem = path.resolve().name if path.is_dir() else path.resolve().stem
+        name, number = stem, 2
+        while name in models:
+            name, number = f"{stem}-{number}", number + 1
+        models[name] = _served(name, translator, path)
+    return models
+
+
+def _served(name: str, translator: Translator, path: Path) -> ServedModel:
+    plain: dict[Side, str] = {"a": "A", "b": "B"}
+    if not path.is_dir():
+        return ServedModel(name, translator, plain)
+    run = RunFolder(path)
+    try:
+        data, folders = run.data(), run.folders()
+    except DiptychError:  # a folder with nothing but the model
+        return ServedModel(name, translator, plain)
+    named: dict[Side, str] = {"a": folders.a.name, "b": folders.b.name}
+    telling = all(one.lower() not in SAYS_NOTHING for one in named.values())
+    heldout: dict[Side, list[Path]] = {
+        "a": [Path(one) for one in data["a"]["heldout"]],
+        "b": [Path(one) for one in data["b"]["heldout"]],
+    }
+    return ServedModel(
+        name, translator, named if telling and named["a"] != named["b"] else plain, heldout
+    )

@@ -1,0 +1,203 @@
+"""What happens when someone uses the page."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych.data.decode import DamagedPictureError
+from diptych.data.pixels import PixelFormat, Pixels, preview
+from diptych.model_file import Side
+from diptych.translation.files import default_format
+from diptych.web.limits import RefusedError
+from diptych.web.models import ServedModel
+from diptych.web.page_folder import PageFolder
+from diptych.web.service import Service
+
+MOST_AT_ONCE = 200  # pictures for one zip
+THUMBNAIL = 160  # pixels
+MOST_EXAMPLES = 12
+PATIENCE = 20  # times that one of several pictures waits for room
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One translation on the page: files of the page folder, and a line about it."""
+
+    before: Path
+    after: Path
+    back: Path | None
+    result: Path  # in the model's own depth
+    line: str
+
+
+class Actions:
+    """The page's doings, for one server."""
+
+    def __init__(self, service: Service, folder: PageFolder) -> None:
+        self.service = service
+        self.folder = folder
+        self._thumbnails: dict[tuple[str, Side], list[tuple[Path, Path]]] = {}
+
+    async def translate(self, file: Any, name: str, to: Side, size: int | None) -> Shown:
+        """Translate an upload, as Gradio describes it, there and back. Raises RefusedError."""
+        started = time.perf_counter()
+        model = self.service.model(name)
+        made = await self.service.translate(self.folder.read(file["path"]), model, to, size, True)
+        took = time.perf_counter() - started
+        own, other = model.translator.formats(to)
+        height, width = made.picture.shape[:2]
+        line = f"{width} × {height} pixels in {took:.2f} s"
+        if made.rec is not None:
+            line += f", cycle L1 {cycle_l1(made.picture, made.rec, own):.3f}"
+        ending = default_format(other)
+        result = await self.service.encode(made.fake, ending, other)
+        self.folder.make_room(len(result))
+        return Shown(
+            await self._picture("before.png", made.picture, own),
+            await self._picture("after.png", made.fake, other),
+            None if made.rec is None else await self._picture("back.png", made.rec, own),
+            self.folder.write(f"{stem_of(file)}-to-{to}.{ending}", result),
+            line,
+        )
+
+    async def translate_several(
+        self,
+        files: Sequence[Any],
+        name: str,
+        to: Side,
+        size: int | None,
+        on_done: Callable[[int], None],
+    ) -> tuple[list[Path], Path | None, str]:
+        """Previews, a zip of the translations, a line about it. Raises RefusedError."""
+        if len(files) > MOST_AT_ONCE:
+            raise RefusedError(413, f"{len(files)} pictures are too many: at most {MOST_AT_ONCE}")
+        started = time.perf_counter()
+        model = self.service.model(name)
+        _, other = model.translator.formats(to)
+        ending = default_format(other)
+        together = asyncio.Semaphore(self.service.limits.batch)
+        done = 0
+
+        async def one(file: Any) -> tuple[bytes, Path] | str:
+            nonlocal done
+            async with together:
+                try:
+                    data = self.folder.read(file["path"])
+                    fake = await self._patiently(data, model, to, size)
+                    result = await self.service.encode(fake, ending, other)
+                    return result, await self._picture("after.png", fake, other)
+                except RefusedError as refusal:
+                    return f"{name_of(file)}: {refusal}"
+                finally:
+                    done += 1
+                    on_done(done)
+
+        outcomes = await asyncio.gather(*(one(file) for file in files))
+        previews: list[Path] = []
+        problems: list[str] = []
+        contents: dict[str, bytes] = {}
+        for file, outcome in zip(files, outcomes, strict=True):
+            if isinstance(outcome, str):
+                problems.append(outcome)
+                continue
+            inside = free_name(f"{stem_of(file)}-to-{to}.{ending}", contents)
+            contents[inside] = outcome[0]
+            previews.append(outcome[1])
+        line = f"{len(previews)} pictures in {time.perf_counter() - started:.1f} s"
+        if problems:
+            line += f"; {len(problems)} left out. " + ". ".join(problems[:5])
+        if not contents:
+            return [], None, line
+        packed = await asyncio.to_thread(pack, contents)
+        self.folder.make_room(len(packed))
+        return previews, self.folder.write(f"{model.name}-to-{to}.zip", packed), line
+
+    async def _patiently(
+        self, data: bytes, model: ServedModel, to: Side, size: int | None
+    ) -> Pixels:
+        """As one of several: waits while others fill the line."""
+        for _ in range(PATIENCE):
+            try:
+                return (await self.service.translate(data, model, to, size)).fake
+            except RefusedError as refusal:
+                if refusal.status != 429:
+                    raise
+                await asyncio.sleep(refusal.retry_after or 1)
+        raise self.service.busy()
+
+    async def examples(self, name: str, to: Side) -> list[tuple[Path, Path]]:
+        """Held-out pictures of the source domain: their files, and thumbnails."""
+        model = self.service.model(name)
+        key = (model.name, to)
+        if key not in self._thumbnails:
+            self._thumbnails[key] = await asyncio.to_thread(self._make_thumbnails, model, to)
+        return self._thumbnails[key]
+
+    def _make_thumbnails(self, model: ServedModel, to: Side) -> list[tuple[Path, Path]]:
+        own, _ = model.translator.formats(to)
+        made: list[tuple[Path, Path]] = []
+        for path in model.heldout.get(model.source(to), []):
+            if len(made) == MOST_EXAMPLES:
+                break
+            try:
+                image = preview(model.translator.read(path, to), own)
+            except DamagedPictureError:
+                continue  # it was moved, perhaps
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            made.append((path, self.folder.keep(f"{path.stem}.png", png(image))))
+        return made
+
+    async def _picture(self, name: str, picture: Pixels, pixel_format: PixelFormat) -> Path:
+        content = await asyncio.to_thread(lambda: png(preview(picture, pixel_format)))
+        self.folder.make_room(len(content))
+        return self.folder.write(name, content)
+
+
+def cycle_l1(picture: Pixels, rec: Pixels, pixel_format: PixelFormat) -> float:
+    """mean|rec - picture| in the units of the network, where values span [-1, 1]."""
+    difference = np.abs(rec.astype(np.float64) - picture).mean()
+    return float(difference * 2 / (pixel_format.high - pixel_format.low))
+
+
+def png(image: Any) -> bytes:
+    """A PIL image as the content of a PNG file, packed fast rather than small."""
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def pack(contents: dict[str, bytes]) -> bytes:
+    """A zip of files by their names."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def name_of(file: Any) -> str:
+    """What the client calls an upload."""
+    return Path(str(file.get("orig_name") or file["path"])).name
+
+
+def stem_of(file: Any) -> str:
+    """The name without its ending, made of plain letters, for a file to take away."""
+    kept = [c if c.isalnum() or c in "-_. " else "-" for c in Path(name_of(file)).stem]
+    return "".join(kept).strip(". ")[:80] or "picture"
+
+
+def free_name(name: str, taken: dict[str, bytes]) -> str:
+    """``name``, or one like it that is not taken."""
+    path, number = Path(name), 2
+    while name in taken:
+        name, number = f"{path.stem}-{number}{path.suffix}", number + 1
+    return name

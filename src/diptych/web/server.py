@@ -1,0 +1,133 @@
+"""Listening, answering, and ending well."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+from asyncio import TimerHandle, Transport
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from diptych.errors import DiptychError, UsageError
+from diptych.web.limits import Limits
+
+PORT = 7860
+PORTS_TRIED = 20
+HEADER_SECONDS = 10.0  # for a client to say what it wants
+HEARTBEAT = "/gradio_api/heartbeat/"  # a connection that every open page holds
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A listening socket on ``port``; for None on 7860, or the next free one.
+
+    Raises UsageError if the port is taken or the address is not one of this machine.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, PORT, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        raise UsageError(f"--host {host!r} is no address: give 127.0.0.1 or 0.0.0.0") from None
+    wanted = [port] if port is not None else [*range(PORT, PORT + PORTS_TRIED), 0]
+    for number in wanted:
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((address[0], number))
+            made.listen()
+            return made
+        except OSError as error:
+            made.close()
+            reason = error.strerror
+    raise UsageError(f"cannot listen on {host}, port {wanted[-1]}: {reason}; give another --port")
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    """Whether only this machine can reach it."""
+    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
+
+
+def address_of(listening: socket.socket) -> str:
+    """What to type into a browser."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def serve(
+    app: ASGIApp, listening: socket.socket, limits: Limits, ready: Callable[[], None]
+) -> None:
+    """Answer until SIGTERM or Ctrl-C, then finish what is under way and return.
+
+    ``ready`` is called when requests are answered. A second Ctrl-C ends it at once.
+    """
+    config = uvicorn.Config(
+        app, http=PatientOnce, ws="none", lifespan="on", log_level="error", access_log=False,
+        server_header=False, timeout_keep_alive=10,
+        timeout_graceful_shutdown=int(limits.upload_seconds + limits.answer_seconds) + 1,
+    )  # fmt: skip
+    # uvicorn raises the signal again at its end; that has been heard.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server = Server(config, ready)
+    server.run(sockets=[listening])
+    if not server.started:
+        raise DiptychError("the server did not start: --debug shows why")
+
+
+class Server(uvicorn.Server):
+    """Says when it is ready, and does not wait for pages that are merely open."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open for requests."""
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is under way, and end."""
+        for connection in list(self.server_state.connections):
+            scope = getattr(connection, "scope", None)
+            if scope and scope["path"].startswith(HEARTBEAT):
+                connection.transport.close()
+        await super().shutdown(sockets)
+
+
+class PatientOnce(H11Protocol):
+    """Closes connections on which no request begins in good time."""
+
+    timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """A client has come."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has gone."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """It may ask again."""
+        super().on_response_complete()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self.timer = self.loop.call_later(HEADER_SECONDS, self._out_of_time)
+
+    def _stop_waiting(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def _out_of_time(self) -> None:
+        answered: Any = self.cycle is None or self.cycle.response_complete
+        if answered and not self.transport.is_closing():
+            self.transport.close()

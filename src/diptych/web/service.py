@@ -1,0 +1,167 @@
+"""One picture on its way through the server: admitted, decoded, translated, encoded."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from diptych.data.decode import DamagedPictureError, TooLargeError
+from diptych.data.pixels import PixelFormat, Pixels
+from diptych.errors import UsageError, nearest
+from diptych.model_file import Side
+from diptych.translation.files import check_format, default_format, encode_picture
+from diptych.translation.translator import scaled
+from diptych.web.limits import Limits, RefusedError
+from diptych.web.metrics import Metrics
+from diptych.web.models import ServedModel
+from diptych.web.worker import Job, Translation, Worker
+
+DECODING = 2  # pictures at once: a large one takes a few hundred megabytes
+T = TypeVar("T")
+
+
+class Service:
+    """All models of a server behind one line of waiting pictures. Lives on one event loop."""
+
+    def __init__(self, models: dict[str, ServedModel], limits: Limits, metrics: Metrics) -> None:
+        self.models = models
+        self.limits = limits
+        self.metrics = metrics
+        self.waiting = 0
+        self.seconds_each = 0.1  # in the network, lately
+        self.worker = Worker(limits.batch, self._watch)
+        self.threads = ThreadPoolExecutor(DECODING, "diptych decoding")
+
+    def close(self) -> None:
+        """End all threads."""
+        self.worker.close()
+        self.threads.shutdown(cancel_futures=True)
+
+    def model(self, name: str | None) -> ServedModel:
+        """The model of this name; the first one for None. Raises RefusedError."""
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise RefusedError(422, f"there is no model {name!r}: {nearest(name, self.models)}")
+        return self.models[name]
+
+    def busy(self) -> RefusedError:
+        """What to answer when there is no room."""
+        seconds = max(1, math.ceil(self.waiting * self.seconds_each))
+        return RefusedError(429, f"the server is busy: try again in {seconds} s", seconds)
+
+    async def translate(
+        self, data: bytes, model: ServedModel, to: Side, size: int | None, back: bool = False
+    ) -> Translation:
+        """Translate the picture that ``data``, the content of a file, holds.
+
+        ``size`` first scales the shorter side; ``back`` asks for the reconstruction. Raises
+        RefusedError: 413 for too many pixels, 422 for what is no picture or asks too much of the
+        model, 429 when too many are waiting, 503 and 504 when it takes too long.
+        """
+        try:
+            model.translator.pair.towards(to)
+        except UsageError as error:
+            raise RefusedError(422, str(error)) from error
+        if self.waiting >= self.limits.waiting:
+            raise self.busy()
+        ends = time.monotonic() + self.limits.answer_seconds
+        self.waiting += 1
+        self.metrics.waiting.set(self.waiting)
+        try:
+            picture = await self._in_thread(lambda: self._decode(data, model, to, size), ends)
+            return await self._network(Job(model.translator, to, back, picture), model, ends)
+        finally:
+            self.waiting -= 1
+            self.metrics.waiting.set(self.waiting)
+
+    async def encode(self, picture: Pixels, name: str, pixel_format: PixelFormat) -> bytes:
+        """The content of a file of the format called ``name``. Raises RefusedError."""
+
+        def encode() -> bytes:
+            file = io.BytesIO()
+            try:
+                encode_picture(file, name, picture, pixel_format)
+            except (OSError, ValueError) as error:  # more pixels a side than the format allows
+                raise RefusedError(422, f"{name} cannot hold this picture: {error}") from error
+            return file.getvalue()
+
+        return await self._in_thread(encode, time.monotonic() + self.limits.answer_seconds)
+
+    def _decode(self, data: bytes, model: ServedModel, to: Side, size: int | None) -> Pixels:
+        try:
+            picture = model.translator.decode(data, to, self.limits.pixels)
+        except TooLargeError as error:
+            raise RefusedError(
+                413, f"{error} (at most {self.limits.megapixels:g} million)"
+            ) from error
+        except DamagedPictureError as error:
+            raise RefusedError(422, f"cannot read the picture: {error}") from error
+        height, width = picture.shape[:2]
+        if size is None and height * width <= self.limits.network_pixels:
+            return picture
+        factor = 1.0 if size is None else size / min(height, width)
+        if height * width * factor**2 > self.limits.network_pixels:
+            fits = int(min(height, width) * math.sqrt(self.limits.network_pixels / height / width))
+            raise RefusedError(
+                413,
+                f"{round(width * factor)} x {round(height * factor)} pixels are too many for the "
+                f"network: give size={max(1, fits)} or less, to scale the shorter side to that",
+            )
+        return scaled(picture, size)
+
+    async def _network(self, job: Job, model: ServedModel, ends: float) -> Translation:
+        future = self.worker.submit(job)
+        try:
+            made = await asyncio.wait_for(asyncio.wrap_future(future), ends - time.monotonic())
+        except asyncio.TimeoutError:
+            if future.cancelled():
+                raise self._no_turn() from None
+            raise RefusedError(504, "translating took too long: try a smaller size") from None
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise RefusedError(
+                503, "the picture is too large for the memory of the server: try a smaller size"
+            ) from error
+        self.metrics.pictures.labels(model.name, job.to).inc()
+        return made
+
+    async def _in_thread(self, work: Callable[[], T], ends: float) -> T:
+        running = asyncio.get_running_loop().run_in_executor(self.threads, work)
+        try:
+            return await asyncio.wait_for(running, ends - time.monotonic())
+        except asyncio.TimeoutError:
+            raise self._no_turn() from None
+
+    def _no_turn(self) -> RefusedError:
+        return RefusedError(503, "the server had no time for it: try again later", self._retry())
+
+    def _retry(self) -> int:
+        return max(1, math.ceil(self.waiting * self.seconds_each))
+
+    def _watch(self, pictures: int, seconds: float) -> None:
+        self.metrics.batch.observe(pictures)
+        self.metrics.network.observe(seconds)
+        self.seconds_each += 0.2 * (seconds / pictures - self.seconds_each)
+
+
+def format_for(name: str | None, target: PixelFormat) -> str:
+    """The file format to answer in: ``name``, or one that keeps all values. Raises RefusedError."""
+    if name is None:
+        return default_format(target)
+    try:
+        check_format(name, target)
+    except UsageError as error:
+        raise RefusedError(422, str(error)) from error
+    return name
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "memory" in text

@@ -1,0 +1,256 @@
+"""The page of ``diptych ui`` in a real browser, which can reach nothing but the server."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the extra [web] is not installed")
+pytest.importorskip("selenium", reason="selenium is not installed")
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from web import Server, served_file, wait_until
+
+import diptych as package
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+DOWNLOAD = "Download the translation"
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium here")
+
+
+class Browser:
+    """A window on the page."""
+
+    def __init__(self, server: Server, downloads: Path) -> None:
+        options = webdriver.ChromeOptions()
+        for option in (
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+        ):  # fmt: skip
+            options.add_argument(option)
+        options.binary_location = CHROMIUM
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        self.server = server
+        self.downloads = downloads
+        self.driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+        self.driver.execute_cdp_cmd(
+            "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)}
+        )
+
+    def open(self, width: int = 1200, height: int = 1200, dark: bool = False) -> None:
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.get(self.server.address)
+        wait_until(lambda: self.all("#examples img"))
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def click(self, text: str, selector: str = "button") -> None:
+        (button,) = [one for one in self.all(selector) if one.text == text and one.is_displayed()]
+        button.click()
+
+    def choose(self, label: str, value: str) -> None:
+        self.one(f"input[aria-label='{label}']").click()
+        wait_until(lambda: self.all("[role=option]"))
+        self.click(value, "[role=option]")
+
+    def line(self) -> str:
+        return self.one("#line").text
+
+    def translated(self, act: object) -> str:
+        """Do something, and wait for another picture to be shown; the line beneath it."""
+        before = self.sources("#slider img")
+        act()  # type: ignore[operator]
+        wait_until(lambda: self.sources("#slider img") not in ([], before))
+        return self.line()
+
+    def sources(self, selector: str) -> list[str]:
+        return [one.get_attribute("src") or "" for one in self.all(selector)]
+
+    def picture(self, address: str) -> Image.Image:
+        return Image.open(io.BytesIO(httpx.get(address).content))
+
+    def drop(self, selector: str, paths: list[Path]) -> None:
+        self.one(f"{selector} input[type=file]").send_keys("\n".join(map(str, paths)))
+
+    def download(self, button: str, name: str) -> Path:
+        wait_until(
+            lambda: [one for one in self.all("button") if one.text == button and one.is_enabled()]
+        )
+        self.click(button)
+        wait_until((self.downloads / name).exists)
+        return self.downloads / name
+
+    def screenshot(self) -> np.ndarray:
+        with Image.open(io.BytesIO(self.driver.get_screenshot_as_png())) as shot:
+            return np.asarray(shot.convert("RGB"))
+
+    def addresses(self) -> set[str]:
+        """All that was asked for over the network so far."""
+        found = set()
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                found.add(message["params"]["request"]["url"])
+        return found
+
+
+@pytest.fixture(scope="module")
+def browser(served: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    window = Browser(served, tmp_path_factory.mktemp("downloads"))
+    yield window
+    window.driver.quit()
+
+
+def assert_alike(one: Image.Image, other: Image.Image) -> None:
+    assert one.size == other.size
+    difference = np.asarray(one.convert("RGB"), np.int16) - np.asarray(other, np.int16)
+    assert np.abs(difference).max() <= 1
+
+
+def test_a_dropped_picture_is_translated_there_and_back(
+    browser: Browser, trained: Path, towns: Path
+) -> None:
+    browser.open()
+    translator = package.load(trained, "cpu")
+    town = sorted((towns / "testA").iterdir())[0]
+    line = browser.translated(lambda: browser.drop("#picture", [town]))
+    assert line.startswith("32 × 32 pixels in ")
+    before, after = map(browser.picture, sorted(browser.sources("#slider img")[:2], key=is_after))
+    with Image.open(town) as image:
+        assert_alike(before, image.convert("RGB"))
+    assert_alike(after, translator.to_b(town))
+    back = browser.picture(browser.sources("#back img")[0])
+    difference = np.asarray(back, float) - np.asarray(before, float)
+    assert f"cycle L1 {np.abs(difference).mean() * 2 / 255:.3f}" in line
+    with Image.open(browser.download(DOWNLOAD, "town-0020-to-b.png")) as result:
+        assert_alike(result, translator.to_b(town))
+    assert len(np.unique(browser.screenshot().reshape(-1, 3), axis=0)) > 2000
+
+    line = browser.translated(lambda: browser.choose("Shorter side", "64 pixels"))
+    assert line.startswith("64 × 64 pixels in ")
+
+
+def is_after(address: str) -> bool:
+    return address.endswith("after.png")
+
+
+def test_examples_directions_and_models(browser: Browser, towns: Path) -> None:
+    browser.open()
+    assert len(browser.all("#examples img")) == 4
+    browser.translated(lambda: browser.all("#examples button.thumbnail-item")[1].click())
+    there = browser.sources("#examples img")
+    browser.translated(lambda: browser.click("B → A", "label"))
+    wait_until(lambda: browser.sources("#examples img") not in ([], there))
+    browser.translated(lambda: browser.choose("Model", "one-way"))
+    assert [one.text for one in browser.all("fieldset label")] == ["A → B"]
+    assert not any(one.is_displayed() for one in browser.all("#back"))
+    assert "cycle" not in browser.line()
+    assert not any(one.is_displayed() for one in browser.all("#examples"))  # a file has none
+
+
+def test_deep_pictures_come_as_files(browser: Browser, served: Server, tmp_path: Path) -> None:
+    deep = np.arange(40 * 40, dtype=np.uint16).reshape(40, 40, 1) * 2
+    np.save(tmp_path / "deep.npy", deep)
+    browser.open()
+    browser.choose("Model", "deep")
+    wait_until(lambda: any(one.is_displayed() for one in browser.all("#file")))
+    assert not any(one.is_displayed() for one in browser.all("#picture"))
+    assert "1 channel, uint16, 0 to 4095" in browser.one("#file").text
+    line = browser.translated(lambda: browser.drop("#file", [tmp_path / "deep.npy"]))
+    assert line.startswith("32 × 32 pixels in ")
+    made = tifffile.imread(browser.download(DOWNLOAD, "deep-to-b.tif"))
+    expected = package.load(served_file(served, "deep")).to_b(deep, size=32)
+    np.testing.assert_allclose(made, expected[..., 0], atol=1e-4)
+
+
+def test_a_refusal_is_shown(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    browser.open()
+    browser.drop("#picture", [tmp_path / "broken.png"])
+    wait_until(lambda: any(one.text for one in browser.all("[data-testid=toast-text]")))
+    (toast,) = browser.all("[data-testid=toast-text]")
+    assert toast.text == "Cannot read the picture: not a picture, or of an unknown format."
+
+
+def test_several_pictures_come_as_a_zip(
+    browser: Browser, trained: Path, towns: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    paths = sorted((towns / "testA").iterdir())
+    browser.open()
+    browser.click("Several pictures")
+    browser.drop("#files", [*paths, tmp_path / "notes.txt"])
+    wait_until(lambda: len(browser.all("#files tr")) == 5)
+    browser.click("Translate all")
+    wait_until(lambda: "pictures in" in browser.one("#several-line").text)
+    line = browser.one("#several-line").text
+    assert line.startswith("4 pictures in")
+    assert "1 left out. notes.txt: cannot read the picture" in line
+    wait_until(lambda: len(browser.all("#results img")) == 4)
+    translator = package.load(trained, "cpu")
+    with zipfile.ZipFile(browser.download("Download them as a zip", "tiny-to-b.zip")) as archive:
+        assert sorted(archive.namelist()) == [f"{path.stem}-to-b.png" for path in paths]
+        for path in paths:
+            with archive.open(f"{path.stem}-to-b.png") as file:
+                assert_alike(Image.open(file), translator.to_b(path))
+
+
+def test_a_photograph_can_be_taken(browser: Browser) -> None:
+    """(Chromium's own test picture instead of a camera.)"""
+    browser.open()
+    browser.one("#picture button[aria-label='Capture from camera']").click()
+    wait_until(lambda: browser.all("#picture [title='grant webcam access'] button"))
+    browser.one("#picture [title='grant webcam access'] button").click()
+    wait_until(lambda: browser.all("#picture button[aria-label='capture photo']"))
+    time.sleep(1)
+    line = browser.translated(
+        lambda: browser.one("#picture button[aria-label='capture photo']").click()
+    )
+    assert "pixels in" in line
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_the_page_fits_its_window(browser: Browser, width: int, dark: bool) -> None:
+    browser.open(width, 1000, dark)
+    browser.translated(lambda: browser.all("#examples button.thumbnail-item")[0].click())
+    wide = browser.driver.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= width
+    corner = browser.screenshot()[-3:, :3].mean()
+    assert corner < 60 if dark else corner > 220
+
+
+def test_nobody_else_is_asked(browser: Browser, served: Server) -> None:
+    """Neither by the browser nor by the server; and files stay in the page's own folder."""
+    browser.open()
+    for address in browser.addresses():
+        assert address.startswith((served.address, "data:", "blob:")), address
+    said = [entry["message"] for entry in browser.driver.get_log("browser")]
+    assert [one for one in said if "Failed to load" in one or "Security Policy" in one] == []
+    for address in served.noted("connect"):
+        assert "127.0.0.1" in address or address in ("localhost", "::1"), address
+    outside = {path for path in served.noted("write") if "/diptych-ui-" not in path}
+    assert outside <= {"/dev/null"}

@@ -1,0 +1,236 @@
+"""``diptych ui`` among strangers: the key, the paths, crowds, dawdlers, and the end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Command
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the extra [web] is not installed")
+
+from web import Server, as_png, running, wait_until
+
+from diptych.errors import UsageError
+from diptych.web.server import listen
+
+KEY = "correct horse battery staple"
+LARGE = as_png(Image.new("RGB", (1200, 1200), "green"))  # takes the tiny network a while
+
+
+@pytest.fixture(scope="module")
+def public(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all machines, with a key, room for three pictures, and little patience."""
+    notes = tmp_path_factory.mktemp("public") / "notes"
+    options = ["--host", "0.0.0.0", "--waiting", "3", "--upload-seconds", "3"]
+    with running(notes, [trained], *options, environment={**os.environ, "DIPTYCH_KEY": KEY}) as one:
+        one.address = f"http://127.0.0.1:{one.port}"
+        yield one
+
+
+@pytest.fixture
+def bearer() -> dict[str, str]:
+    return {"authorization": f"Bearer {KEY}"}
+
+
+def translate(server: Server, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    headers = {"content-type": "image/png", **headers}
+    return httpx.post(f"{server.address}/v1/translate", content=body, headers=headers, timeout=60)
+
+
+def test_other_machines_need_a_key(diptych: Command, trained: Path) -> None:
+    for options, words in [
+        (["--host", "0.0.0.0"], "set a key in the environment, DIPTYCH_KEY"),
+        (["--host", "0.0.0.0", "--key", "short"], "shorter than 16 characters"),
+        (["--host", "no.such.host.invalid"], "is no address"),
+        (["--waiting", "0"], "--waiting must be more than 0"),
+    ]:
+        done = diptych("ui", trained, *options)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_taken_port_is_named_or_passed_over() -> None:
+    with listen("127.0.0.1", None) as one, listen("127.0.0.1", None) as other:
+        port = one.getsockname()[1]
+        assert other.getsockname()[1] != port
+        with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1, port {port}"):
+            listen("127.0.0.1", port)
+
+
+def test_nothing_without_the_key(public: Server, bearer: dict[str, str]) -> None:
+    paths = ["/v1/models", "/metrics", "/docs", "/openapi.json", "/config", "/theme.css",
+             "/gradio_api/queue/data?session_hash=1", "/assets/index.js"]  # fmt: skip
+    wrong = [{}, {"authorization": "Bearer " + KEY[:-1]}, {"authorization": f"Basic {KEY}"},
+             {"cookie": f"diptych={KEY}"}, {"authorization": "Bearer ключ".encode()}]  # fmt: skip
+    for headers in wrong:
+        for path in paths:
+            answer = public.ask(path, headers=headers)
+            assert answer.status_code == 401, path
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert translate(public, b"", headers).status_code == 401  # type: ignore[arg-type]
+        assert public.ask("/", headers=headers).headers["location"] == "login"
+    assert public.ask("/healthz").status_code == 200
+    assert public.ask("/v1/models", headers=bearer).status_code == 200
+    assert translate(public, as_png(Image.new("RGB", (32, 32))), bearer).status_code == 200
+
+
+def test_the_page_asks_for_the_key(public: Server) -> None:
+    with httpx.Client(base_url=public.address, follow_redirects=True, timeout=30) as client:
+        assert "This server asks for its key" in client.get("/").text
+        assert "That is not the key" in client.post("/login", data={"key": "wrong"}).text
+        assert not client.cookies
+        page = client.post("/login", data={"key": KEY})
+        assert page.status_code == 200
+        assert "gradio_config" in page.text
+        assert KEY not in str(client.cookies)
+        assert "HttpOnly; Path=/; SameSite=strict" in page.history[0].headers["set-cookie"]
+        assert client.get("/v1/models").status_code == 200
+
+
+def test_other_sites_may_not_use_a_browser_for_it(served: Server, public: Server) -> None:
+    """Neither by a form on a page of theirs, nor by a name of theirs that leads here."""
+    picture = as_png(Image.new("RGB", (32, 32)))
+    for headers in [{"origin": "https://evil.example"}, {"host": "evil.example"}]:
+        refused = translate(served, picture, headers)
+        assert refused.status_code == 403, headers
+    own = {"origin": served.address}
+    answer = translate(served, picture, own)
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+    assert translate(served, picture, {"host": f"localhost:{served.port}"}).status_code == 200
+    named = {"host": "diptych.example", "authorization": f"Bearer {KEY}"}
+    assert translate(public, picture, named).status_code == 200  # (as a proxy would ask)
+
+
+def raw(server: Server, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+    """A request whose path nobody tidies up."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    headers = {"content-type": "application/json"} if body else {}
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def test_no_file_of_the_server_can_be_had(served: Server, trained: Path) -> None:
+    config = (trained / "config.yaml").read_bytes()[:20]
+    targets = ["/etc/passwd", str(trained / "config.yaml"), str(served.notes), "/proc/self/environ"]
+    ups = "../" * 12
+    for target in targets:
+        below = target[1:]
+        for path in [
+            f"/gradio_api/file={target}", f"/gradio_api/file={ups}{below}",
+            f"/gradio_api/file=%2F{below}", f"/gradio_api/file/{target}", f"/file={target}",
+            f"/gradio_api/file=file://{target}", f"/gradio_api/file=/dev/shm/{ups}{below}",
+            f"/assets/{ups}{below}", f"/assets//{target}", f"/static/{ups}{below}",
+            f"/static/{'..%2f' * 12}{below}", f"/svelte/{ups}{below}",
+            f"/gradio_api/custom_component/1/client/component/{ups}{below}",
+        ]:  # fmt: skip
+            status, content = raw(served, "GET", path)
+            assert status in (400, 403, 404, 405), path
+            assert b"root:" not in content
+            assert config not in content
+            assert b"PATH=" not in content
+    for path in ["/gradio_api/proxy=http://127.0.0.1:1/x", "/gradio_api/file=http://127.0.0.1:1/",
+                 "/gradio_api/info", "/gradio_api/openapi.json", "/monitoring", "/logout",
+                 "/gradio_api/vibe-code", "/gradio_api/deep_link", "/gradio_api/runs"]:  # fmt: skip
+        assert raw(served, "GET", path)[0] == 404
+    for path in ["/gradio_api/component_server", "/gradio_api/process_recording",
+                 "/gradio_api/run/predict", "/gradio_api/call/predict",
+                 "/gradio_api/vibe-edit/"]:  # fmt: skip
+        assert raw(served, "POST", path, "{}")[0] == 404
+    for name in ["/etc/passwd", "http://127.0.0.1:1/x.png", "file:///etc/passwd", "", 7]:
+        file = {"path": name, "url": name, "meta": {"_type": "gradio.FileData"}}
+        message = json.dumps({"data": [file], "fn_index": 0, "session_hash": "x"})
+        status, content = raw(served, "POST", "/gradio_api/queue/join", message)
+        assert status == 403, (name, content)
+    assert raw(served, "POST", "/gradio_api/queue/join", "[" * 100_000)[0] == 400
+    for address in served.noted("connect"):
+        assert "127.0.0.1" in address or "::1" in address or "localhost" in address
+
+
+def test_a_crowd_is_told_to_wait(public: Server, bearer: dict[str, str]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: translate(public, LARGE, bearer), range(8)))
+    counts = Counter(answer.status_code for answer in answers)
+    assert set(counts) == {200, 429}
+    assert counts[200] >= 3
+    for answer in answers:
+        if answer.status_code == 429:
+            assert 1 <= int(answer.headers["retry-after"]) <= 60
+            assert answer.json()["detail"].startswith("the server is busy: try again in")
+    assert translate(public, LARGE, bearer).status_code == 200
+
+
+def test_nobody_waits_for_dawdlers(public: Server, bearer: dict[str, str]) -> None:
+    head = f"POST /v1/translate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n".encode()
+    slow = [socket.create_connection(("127.0.0.1", public.port)) for _ in range(60)]
+    for number, connection in enumerate(slow):
+        if number % 3 == 0:
+            connection.sendall(head)  # and no end of it
+        elif number % 3 == 1:
+            connection.sendall(head + b"Content-Type: image/png\r\nContent-Length: 9999\r\n\r\nx")
+    small = as_png(Image.new("RGB", (32, 32)))
+    for connection in slow[1::3]:
+        connection.sendall(b"y")
+        assert translate(public, small, bearer).status_code == 200
+    for connection in slow:
+        connection.settimeout(30)
+    assert b" 408 " in slow[1].recv(1000)  # too slow a body is told so,
+    assert slow[0].recv(1000) == b""  # too slow a head, or none, is hung up on
+    assert slow[2].recv(1000) == b""
+    for connection in slow:
+        connection.close()
+
+
+def test_nobody_waits_for_those_who_hang_up(public: Server, bearer: dict[str, str]) -> None:
+    length = f"Content-Type: image/png\r\nContent-Length: {len(LARGE)}\r\n\r\n"
+    head = f"POST /v1/translate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n{length}"
+    for whole in (True, False) * 6:
+        with socket.create_connection(("127.0.0.1", public.port)) as connection:
+            body = LARGE if whole else LARGE[: len(LARGE) // 2]
+            connection.sendall(head.encode() + body)
+            time.sleep(0.05)
+    wait_until(lambda: public.ask("/healthz").json()["waiting"] == 0)
+    assert translate(public, LARGE, bearer).status_code == 200
+
+
+def test_sigterm_answers_what_is_under_way(public: Server, bearer: dict[str, str]) -> None:
+    """(The last test of this server.)"""
+    files = {"files": ("mine.png", as_png(Image.new("RGB", (32, 32))))}
+    upload = httpx.post(f"{public.address}/gradio_api/upload", files=files, headers=bearer)
+    (kept,) = upload.json()
+    assert Path(kept).is_file()
+    assert public.ask(f"/gradio_api/file={kept}", headers=bearer).content == files["files"][1]
+    answers: list[httpx.Response] = []
+    asking = [
+        threading.Thread(target=lambda: answers.append(translate(public, LARGE, bearer)))
+        for _ in range(2)
+    ]
+    for thread in asking:
+        thread.start()
+    wait_until(lambda: public.ask("/healthz").json()["waiting"] == 2)
+    public.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    with pytest.raises(httpx.TransportError):
+        public.ask("/healthz")
+    for thread in asking:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert public.process.wait(timeout=30) == 0
+    assert public.process.stdout is not None
+    assert public.process.stdout.read() == "stopped\n"
+    assert not Path(kept).parents[1].exists()

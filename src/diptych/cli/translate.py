@@ -21,6 +21,12 @@ def translate(
         typer.Option("--format", help="png, jpg, webp, tif, bmp or npy. Default: png or tif."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once, where sizes agree.")] = 8,
+    tile: Annotated[
+        str,
+        typer.Option(
+            help="Rows at once of pictures too large for the memory; auto, off, or a number."
+        ),
+    ] = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files in OUT (but never an input).")
     ] = False,
@@ -37,6 +43,7 @@ def translate(
         plan,
         translate_files,
     )
+    from diptych.translation.large import parse_tile
     from diptych.translation.translator import load
 
     if to not in ("a", "b"):
@@ -44,7 +51,7 @@ def translate(
     side: Side = "a" if to == "a" else "b"
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
-    translator = load(run, device)
+    translator = load(run, device, parse_tile(tile))
     translator.pair.towards(side)  # (a model of one way says so before it looks for pictures)
     _, target = translator.formats(side)
     ending = (
@@ -57,11 +64,16 @@ def translate(
         bar = progress.add_task("translating", total=len(jobs), info="")
 
         def show(outcome: Outcome) -> None:
-            progress.update(bar, advance=1, info=outcome.job.source.name)
+            done = int(progress.tasks[bar].completed) + 1
+            progress.update(bar, completed=done, info=outcome.job.source.name)
             if outcome.problem is not None:
                 note(f"skipped {outcome.job.source}: {outcome.problem}")
 
-        outcomes = translate_files(translator, jobs, side, size, batch, show)
+        def show_part(share: float) -> None:
+            whole = int(progress.tasks[bar].completed)
+            progress.update(bar, completed=whole + min(share, 0.999), info="")
+
+        outcomes = translate_files(translator, jobs, side, size, batch, show, show_part)
     written = [outcome for outcome in outcomes if outcome.problem is None]
     if not written:
         first = outcomes[0]

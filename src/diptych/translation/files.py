@@ -14,12 +14,14 @@ import numpy as np
 
 from diptych.data.decode import DamagedPictureError
 from diptych.data.folder import find_pictures
+from diptych.data.opening import pixels_of
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import Side
 from diptych.translation.translator import Translator, scaled
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
+PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
 FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
 T = TypeVar("T")
 
@@ -102,9 +104,11 @@ def translate_files(
     size: int | None = None,
     batch: int = 8,
     on_done: Callable[[Outcome], None] | None = None,
+    on_part: Callable[[float], None] | None = None,
 ) -> list[Outcome]:
     """Translate every job; neighbours of equal size share a batch. Bad pictures are reported.
 
+    ``on_part`` is told the share that is done, 0 to 1, of a picture too large for the memory.
     Raises DiptychError if an output cannot be written.
     """
     _, target_format = translator.formats(to)
@@ -130,11 +134,11 @@ def translate_files(
         if on_done is not None:
             on_done(outcome)
 
-    writing: list[tuple[Job, Future[None]]] = []
+    writing: list[tuple[Job, int, Future[None]]] = []  # (with the number of pixels)
 
     def finish_writing(most_waiting: int) -> None:
-        while len(writing) > most_waiting:
-            job, future = writing.pop(0)
+        while len(writing) > most_waiting or sum(n for _, n, _ in writing) > PIXELS_WAITING:
+            job, _, future = writing.pop(0)
             future.result()
             done(Outcome(job, None))
 
@@ -150,9 +154,10 @@ def translate_files(
             at_once = max(1, min(batch, PIXELS_AT_ONCE // (shape[0] * shape[1])))
             while chunk := list(islice(group, at_once)):
                 pictures = [p for _, p in chunk if not isinstance(p, str)]
-                translated = translator.arrays(pictures, to)
+                translated = translator.arrays(pictures, to, on_part)
                 for (job, _), picture in zip(chunk, translated, strict=True):
-                    writing.append((job, pool.submit(write, job, picture)))
+                    writing.append((job, picture[..., 0].size, pool.submit(write, job, picture)))
+                del chunk, pictures, translated, picture  # large ones are not to meet the next
                 finish_writing(most_waiting=2 * batch)
         finish_writing(most_waiting=0)
     return outcomes
@@ -161,14 +166,20 @@ def translate_files(
 def ahead(
     pool: ThreadPoolExecutor, work: Callable[[Job], T], jobs: Iterable[Job], count: int
 ) -> Iterator[T]:
-    """The results of ``work`` in order; up to ``count`` are under way before they are needed."""
-    waiting: list[Future[T]] = []
+    """The results of ``work`` in order; up to ``count`` are under way before they are needed.
+
+    Fewer of large pictures: as many as ``PIXELS_WAITING`` allows.
+    """
+    waiting: list[tuple[int, Future[T]]] = []
     for job in jobs:
-        waiting.append(pool.submit(work, job))
-        if len(waiting) >= count:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
+        pixels = pixels_of(job.source)
+        while len(waiting) >= count or (
+            waiting and pixels + sum(n for n, _ in waiting) > PIXELS_WAITING
+        ):
+            yield waiting.pop(0)[1].result()
+        waiting.append((pixels, pool.submit(work, job)))
+    while waiting:
+        yield waiting.pop(0)[1].result()
 
 
 def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:

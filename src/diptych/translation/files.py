@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from diptych.data.decode import DamagedPictureError
+from diptych.data.decode import SUFFIXES, DamagedPictureError
 from diptych.data.folder import find_pictures
 from diptych.data.opening import pixels_of
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import Side
+from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS
+from diptych.translation.clip_files import check_clip_name, clip_ending, is_clip
 from diptych.translation.translator import Translator, scaled
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
@@ -62,7 +64,7 @@ def check_format(name: str, target: PixelFormat) -> None:
 
 
 def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False) -> list[Job]:
-    """Where each picture goes: folders keep their structure below ``out``.
+    """Where each picture and video goes: folders keep their structure below ``out``.
 
     Raises DiptychError for an input that is missing, and UsageError where an output would
     overwrite one of the inputs or, without ``overwrite``, any other file.
@@ -70,7 +72,7 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
     pairs: list[tuple[Path, Path]] = []
     for given in inputs:
         if given.is_dir():
-            found = find_pictures(given)
+            found = find_pictures(given, SUFFIXES | CLIP_ENDINGS)
             pairs += [(path, path.relative_to(given)) for path in found]
         elif given.exists():
             pairs.append((given, Path(given.name)))
@@ -79,22 +81,39 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
     taken: set[Path] = set()
     jobs = []
     for source, below in pairs:
-        target = out / below.with_suffix(f".{ending}")
+        suffix = clip_ending(source) if is_clip(source) else f".{ending}"
+        target = out / below.with_suffix(suffix)
         if target in taken:  # horse.jpg beside horse.png
-            target = out / below.with_name(f"{below.name.replace('.', '-')}.{ending}")
+            target = out / below.with_name(f"{below.name.replace('.', '-')}{suffix}")
         number = 2
         while target in taken:  # the same name from two folders
-            target = out / below.with_name(f"{below.stem}-{number}.{ending}")
+            target = out / below.with_name(f"{below.stem}-{number}{suffix}")
             number += 1
         taken.add(target)
         jobs.append(Job(source, target))
+    _check_targets(jobs, overwrite)
+    return jobs
+
+
+def plan_clip(inputs: Sequence[Path], out: Path, overwrite: bool = False) -> Job:
+    """One video to a file of a given name; raises as ``plan``."""
+    check_clip_name(out)
+    if len(inputs) > 1 or inputs[0].is_dir():
+        raise UsageError(f"{out} is one video: for several inputs name a folder")
+    if not inputs[0].exists():
+        raise DiptychError(f"there is no video {inputs[0]}: check the name")
+    job = Job(inputs[0], out)
+    _check_targets([job], overwrite)
+    return job
+
+
+def _check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
     sources = {os.path.realpath(job.source) for job in jobs}  # (resolve() fails on links in a loop)
     for job in jobs:
         if os.path.realpath(job.target) in sources:
             raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
         if job.target.exists() and not overwrite:
             raise UsageError(f"{job.target} exists: choose another output folder, or --overwrite")
-    return jobs
 
 
 def translate_files(

@@ -25,8 +25,10 @@ MOST_ROWS = 512  # in a strip: more do not make it faster
 
 def parse_tile(text: str) -> Tile:
     """``--tile`` as typed. Raises UsageError."""
-    if text == "auto" or text == "off":
-        return text
+    if text == "auto":
+        return "auto"
+    if text == "off":
+        return "off"
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise UsageError(f"--tile {text!r}: give auto, off, or how many rows to translate at a time")

@@ -132,21 +132,21 @@ def convolved(x: Rows, layer: nn.Conv2d) -> Rows:
 def transposed(x: Rows, layer: nn.ConvTranspose2d) -> Rows:
     """Behind a transposed convolution."""
     kernel, stride = layer.kernel_size[0], layer.stride[0]
-    padding, extra = layer.padding, layer.output_padding
+    padding, extra = [int(n) for n in layer.padding], layer.output_padding
     height, width = (
-        (n - 1) * stride - 2 * int(p) + kernel + e
+        (n - 1) * stride - 2 * p + kernel + e
         for n, p, e in zip((x.height, x.width), padding, extra, strict=True)
     )
 
     def read(top: int, bottom: int) -> Tensor:
         # Row i is spread over rows i * stride - padding, and the kernel - 1 below it.
-        first = max(0, -(-(top + int(padding[0]) - kernel + 1) // stride))
-        last = min(x.height, (bottom - 1 + int(padding[0])) // stride + 1)
+        first = max(0, -(-(top + padding[0] - kernel + 1) // stride))
+        last = min(x.height, (bottom - 1 + padding[0]) // stride + 1)
         y = F.conv_transpose2d(
-            x.read(first, last), layer.weight, layer.bias, stride, (0, int(padding[1])),
+            x.read(first, last), layer.weight, layer.bias, stride, (0, padding[1]),
             extra, layer.groups,
         )  # fmt: skip
-        start = first * stride - int(padding[0])
+        start = first * stride - padding[0]
         return y[:, :, top - start : bottom - start]
 
     work = layer.weight.numel() * x.width / stride

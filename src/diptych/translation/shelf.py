@@ -15,6 +15,8 @@ from torch import Tensor
 
 from diptych.errors import DiptychError
 
+ADVICE = "make room there, or name another folder in the environment as TMPDIR"
+
 
 @dataclass(frozen=True, eq=False)
 class Kept:
@@ -42,7 +44,9 @@ def in_memory(channels: int, height: int, width: int) -> Kept:
     features = torch.empty(height, channels, width)
 
     def read(top: int, bottom: int) -> Tensor:
-        return features[top:bottom].transpose(0, 1)[None].clone(memory_format=torch.contiguous_format)
+        return (
+            features[top:bottom].transpose(0, 1)[None].clone(memory_format=torch.contiguous_format)
+        )
 
     def write(top: int, rows: Tensor) -> None:
         features[top : top + rows.shape[2]] = rows[0].transpose(0, 1)
@@ -55,7 +59,7 @@ def in_file(channels: int, height: int, width: int) -> Kept:
 
     Read and written as a file: pages of a memory-mapped one would count as the process's memory.
     """
-    file = tempfile.TemporaryFile(dir=folder())
+    file = tempfile.TemporaryFile(dir=folder())  # noqa: SIM115 (it lives as long as its reader)
     row = channels * width
 
     def read(top: int, bottom: int) -> Tensor:
@@ -71,8 +75,8 @@ def in_file(channels: int, height: int, width: int) -> Kept:
             file.flush()
         except OSError as error:
             raise DiptychError(
-                f"cannot keep features of a large picture in {folder()}: {error.strerror or error}: "
-                "make room there, or name another folder in the environment as TMPDIR"
+                f"cannot keep features of a large picture in {folder()}: "
+                f"{error.strerror or error}: {ADVICE}"
             ) from error
 
     return Kept(channels, height, width, read, write)
@@ -81,10 +85,10 @@ def in_file(channels: int, height: int, width: int) -> Kept:
 def nowhere(channels: int, height: int, width: int) -> Kept:
     """No place: for counting what places would take."""
 
-    def nothing(*_: object) -> Tensor:
+    def read(top: int, bottom: int) -> Tensor:
         raise AssertionError("nothing is kept here")
 
-    return Kept(channels, height, width, nothing, nothing)
+    return Kept(channels, height, width, read, write=lambda top, rows: None)
 
 
 def folder() -> Path:
@@ -101,6 +105,5 @@ def check_room(needed: float) -> None:
     if needed > free:
         raise DiptychError(
             f"this picture needs {needed / 1e9:.1f} GB of disk while it is translated, and "
-            f"{folder()} has {free / 1e9:.1f} GB free: make room there, or name another folder in "
-            "the environment as TMPDIR"
+            f"{folder()} has {free / 1e9:.1f} GB free: {ADVICE}"
         )

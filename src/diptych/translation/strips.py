@@ -52,8 +52,7 @@ class Statistics:
 
 def scale_and_shift(layer: NormLayer, seen: Statistics) -> tuple[Tensor, Tensor]:
     """What ``layer`` multiplies each channel by and then adds, both ``(1, C, 1, 1)`` float32."""
-    mean, variance = seen.mean, seen.squares / seen.count
-    assert isinstance(mean, Tensor) and isinstance(variance, Tensor)  # something was seen
+    mean, variance = torch.as_tensor(seen.mean), torch.as_tensor(seen.squares) / seen.count
     channels = len(mean)
     if isinstance(layer, nn.GroupNorm):
         square = (variance + mean**2).view(layer.num_groups, -1).mean(1)

@@ -132,7 +132,9 @@ class Translator:
         # What comes out is as large, and writing it may take a copy of 4 bytes a pixel.
         cut = self._cut(picture, to, count, stored=2 * first.nbytes + 4 * height * width)
         if cut is None:
-            return list(target.to_pixels(self.tensor(source.to_tensor(np.stack(pictures)), to)))
+            return list(
+                target.to_pixels(self.tensor(source.to_tensor(np.stack(list(pictures))), to))
+            )
         if count > 1:
             return [self.arrays([one], to)[0] for one in pictures]
         whole = np.empty((height, width, target.channels), target.dtype)
@@ -143,16 +145,19 @@ class Translator:
         self._by_strips(picture, to, cut, (height, width), write, progress)
         return [whole]
 
-    def _rows(
-        self, read: Callable[[Tensor], Tensor], to: Side, height: int, width: int
-    ) -> Rows:
+    def is_too_large(self, picture: Pixels, to: Side) -> bool:
+        """Whether a stored ``(H, W, C)`` picture must be cut into strips."""
+        height, width = picture.shape[:2]
+        source, _ = self.formats(to)
+        rows = self._rows(lambda _: source.to_tensor(picture[None]), to, height, width)
+        return self._cut(rows, to, 1, stored=2 * picture.nbytes) is not None
+
+    def _rows(self, read: Callable[[Tensor], Tensor], to: Side, height: int, width: int) -> Rows:
         """A picture, padded by reflection to what the network needs."""
         multiple = size_multiple(self.info.generator)
         padded = [max(SMALLEST, -(-n // multiple) * multiple) for n in (height, width)]
         channels = self.formats(to)[0].channels
-        return padded_picture(
-            read, channels, (height, width), (padded[0], padded[1]), self.device
-        )
+        return padded_picture(read, channels, (height, width), (padded[0], padded[1]), self.device)
 
     def _cut(self, picture: Rows, to: Side, count: int, stored: float) -> Cut | None:
         return how_to_cut(self.pair.towards(to), picture, self.tile, self.device, count, stored)
@@ -173,9 +178,7 @@ class Translator:
             if top < shape[0]:
                 write(top, fake[:, :, : shape[0] - top, : shape[1]])
 
-        translate_by_strips(
-            self.pair.towards(to), picture, cut.rows, cut.keep, write_inside, tell
-        )
+        translate_by_strips(self.pair.towards(to), picture, cut.rows, cut.keep, write_inside, tell)
 
     def _translate_any(self, picture: Any, to: Side, size: int | None) -> Any:
         if isinstance(picture, list | tuple):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Picture = NDArray[Any]  # uint8 (H, W, 3)
 SAMPLES = 1024  # of sound in a packet
 SOUND_RATE = 16_000
+EXACT = 4 | 0x2000 | 0x40000  # bicubic, with accurate rounding
 
 
 def write_clip(
@@ -69,6 +70,8 @@ def read_clip(path: Path) -> tuple[list[float], list[Picture], list[bytes]]:
             for frame in packet.decode():
                 assert isinstance(frame, av.VideoFrame)
                 times.append(float(frame.time))
-                upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                upright = np.rot90(
+                    frame.to_ndarray(format="rgb24", interpolation=EXACT), frame.rotation // 90
+                )
                 pictures.append(upright)
     return times, pictures, packets

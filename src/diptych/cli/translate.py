@@ -167,9 +167,8 @@ def _translate_clip(
     if outcome.remark is not None:
         note(outcome.remark)
     if outcome.stopped:
-        written = f"the first {duration(outcome.seconds)} are in {job.target}"
         raise InterruptedRunError(
-            f"stopped after {outcome.frames} frames: "
-            + (written if outcome.frames else "nothing is written"),
+            f"stopped after {outcome.frames} frames: the first {duration(outcome.seconds)} are in "
+            f"{job.target}",
             request.signal_number,
         )

@@ -47,6 +47,7 @@ class Clip:
         self.av = load_av()
         self.damaged = 0  # packets that could not be decoded
         self.read = 0  # frames so far
+        self.reached = Fraction(0)  # seconds, of sound or pictures
         try:
             self.container = self.av.open(str(path))
         except (OSError, ValueError, self.av.error.FFmpegError) as error:
@@ -76,6 +77,9 @@ class Clip:
         start, last = self._start(), None
         step = max(1, round(1 / (self.rate * self.time_base)))
         for packet in self._packets():
+            if packet.pts is not None:
+                end = (packet.pts + (packet.duration or 0)) * packet.time_base
+                self.reached = max(self.reached, end)
             if packet.stream.type == "audio":
                 if packet.dts is not None:
                     yield self._moved(packet, start)
@@ -88,6 +92,19 @@ class Clip:
                 last = pts
                 self.read += 1
                 yield Frame(upright(frame), pts, float(pts * self.time_base))
+
+    def remark(self) -> str | None:
+        """What was wrong with the file, after all of it has been read."""
+        if self.damaged:
+            return f"{self.path} is damaged: {self.read} frames could be decoded"
+        if self.container.duration is not None:
+            length = float(self._start()) + self.container.duration / 1e6
+            if self.reached < 0.95 * length - 0.5:
+                return (
+                    f"{self.path} is cut short: it ends after {float(self.reached):.1f} of its "
+                    f"{length:.1f} seconds"
+                )
+        return None
 
     def close(self) -> None:
         """Close the file."""

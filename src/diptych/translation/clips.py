@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diptych.data.pixels import Pixels, with_channels
 from diptych.errors import DiptychError, UsageError
+from diptych.files import explain_os_errors
 from diptych.model_file import Side
 from diptych.translation.clip_files import Clip, ClipFile, Frame
 from diptych.translation.files import PIXELS_AT_ONCE, Job
 from diptych.translation.smooth import Past, from_afar, is_cut, smoothed
 from diptych.translation.translator import Translator, scaled
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+SOUND_AT_ONCE = 500  # packets that wait for a frame, where there are few frames
 
 
 @dataclass(frozen=True)
@@ -56,73 +62,75 @@ def translate_clip(
     """
     check_clip_model(translator, to)
     aside = job.target.with_name(f".{job.target.stem}.{os.getpid()}.partial{job.target.suffix}")
+    steady = Steady(translator, to, half_life) if half_life else None
+    writer: ClipFile | None = None
+    done, seconds, stopped = 0, 0.0, False
     with closing(Clip(job.source)) as clip:
-        expected = clip.frames_expected()
-        steady = Steady(translator, to, half_life) if half_life else None
-        writer: ClipFile | None = None
-        waiting: list[Frame] = []
-        sound: list[Any] = []  # that comes before the first frame
-        done, seconds, stopped = 0, 0.0, False
-
-        def translate_waiting() -> None:
-            nonlocal writer, done, seconds
-            pictures = [prepared(frame.picture, translator, to, size) for frame in waiting]
-            if steady is not None:
-                fakes = steady.arrays(pictures, waiting)
-            else:
-                fakes = translator.arrays(pictures, to)
-            if writer is None:
-                job.target.parent.mkdir(parents=True, exist_ok=True)
-                writer = ClipFile(aside, clip, fakes[0].shape[1], fakes[0].shape[0])
+        try:
+            for frames, sound in in_batches(clip.parts(), batch):
+                pictures = [prepared(frame.picture, translator, to, size) for frame in frames]
+                if not frames:
+                    fakes = []
+                elif steady is not None:
+                    fakes = steady.arrays(pictures, frames)
+                else:
+                    fakes = translator.arrays(pictures, to)
+                if writer is None:
+                    with explain_os_errors(f"write {job.target}"):
+                        job.target.parent.mkdir(parents=True, exist_ok=True)
+                    height, width = fakes[0].shape[:2]
+                    writer = ClipFile(aside, clip, width, height)
+                for frame, fake in zip(frames, fakes, strict=True):
+                    writer.write(fake, frame.pts)
+                    done, seconds = done + 1, frame.seconds
                 for packet in sound:
                     writer.copy(packet)
-            for frame, fake in zip(waiting, fakes, strict=True):
-                writer.write(fake, frame.pts)
-            done, seconds = done + len(waiting), waiting[-1].seconds
-            waiting.clear()
-            if on_frames is not None:
-                on_frames(done, expected)
-
-        try:
-            for part in clip.parts():
-                if not isinstance(part, Frame):
-                    sound.append(part) if writer is None else writer.copy(part)
-                    continue
-                if waiting and waiting[0].picture.shape != part.picture.shape:
-                    translate_waiting()
-                waiting.append(part)
-                pixels = part.picture[..., 0].size
-                if len(waiting) >= max(1, min(batch, PIXELS_AT_ONCE // pixels)):
-                    translate_waiting()
+                if on_frames is not None:
+                    on_frames(done, clip.frames_expected())
                 if stop():
                     stopped = True
                     break
-            if waiting and not stopped:
-                translate_waiting()
-            if writer is not None:
-                writer.close()
+            if writer is None:
+                raise DiptychError(f"{job.source} holds no frame that can be decoded")
+            writer.close()
+            with explain_os_errors(f"write {job.target}"):
                 os.replace(aside, job.target)
         except BaseException:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink()
             raise
-        if writer is None and not stopped:
-            raise DiptychError(f"{job.source} holds no frame that can be decoded")
-        return ClipOutcome(job, done, seconds, remark(clip, expected, stopped), stopped)
+        return ClipOutcome(job, done, seconds, None if stopped else clip.remark(), stopped)
+
+
+def in_batches(
+    parts: Iterable[Frame | Packet[Any]], batch: int
+) -> Iterator[tuple[list[Frame], list[Packet[Any]]]]:
+    """Up to ``batch`` frames of one size, and the sound among them; the first has a frame."""
+    frames: list[Frame] = []
+    sound: list[Packet[Any]] = []
+    seen = False
+    for part in parts:
+        if not isinstance(part, Frame):
+            sound.append(part)
+            full = seen and len(sound) >= SOUND_AT_ONCE
+        else:
+            if frames and frames[0].picture.shape != part.picture.shape:
+                yield frames, sound
+                frames, sound = [], []
+            frames.append(part)
+            seen = True
+            full = len(frames) >= max(1, min(batch, PIXELS_AT_ONCE // part.picture[..., 0].size))
+        if full:
+            yield frames, sound
+            frames, sound = [], []
+    if seen and (frames or sound):
+        yield frames, sound
 
 
 def prepared(picture: Pixels, translator: Translator, to: Side, size: int | None) -> Pixels:
     """A frame as the model takes it."""
     source, _ = translator.formats(to)
     return scaled(with_channels(picture, source.channels), size)
-
-
-def remark(clip: Clip, expected: int | None, stopped: bool) -> str | None:
-    """What a person should know about the source."""
-    if clip.damaged:
-        return f"{clip.path} is damaged: {clip.read} frames could be decoded"
-    if not stopped and clip.video.frames and expected is not None and clip.read < expected:
-        return f"{clip.path} is cut short: {clip.read} of its {expected} frames are there"
-    return None
 
 
 class Steady:

@@ -101,6 +101,7 @@ def _translate_pictures(
 ) -> list[str]:
     """What was wrong with those that were skipped."""
     from diptych.cli.console import note, progress_bar
+    from diptych.data.opening import is_animated
     from diptych.translation.files import Outcome, translate_files
 
     if not jobs:
@@ -115,6 +116,10 @@ def _translate_pictures(
             progress.update(bar, completed=done, info=outcome.job.source.name)
             if outcome.problem is not None:
                 note(f"skipped {outcome.job.source}: {outcome.problem}")
+            elif is_animated(outcome.job.source):
+                webp = outcome.job.source.suffix.lower() == ".webp"  # (FFmpeg cannot play these)
+                advice = "" if webp else ": for all of it give an -o that ends in .mp4"
+                note(f"{outcome.job.source} moves, and its first picture was translated{advice}")
 
         def show_part(share: float) -> None:
             progress.update(bar, completed=done + share)

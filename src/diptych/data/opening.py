@@ -69,6 +69,16 @@ def pixels_of(path: Path) -> int:
         return 0
 
 
+def is_animated(path: Path) -> bool:
+    """Whether a GIF, PNG or WebP file holds more than one picture, to be shown in turn."""
+    try:
+        with no_warnings(), opened(path) as file:
+            image = Image.open(file, formats=["GIF", "PNG", "WEBP"])
+            return bool(getattr(image, "is_animated", False))
+    except Exception:  # as above
+        return False
+
+
 def kind_of(file: BinaryIO) -> Kind:
     """What a file holds, by its first bytes (names lie). Leaves it at its start."""
     start = file.read(8)

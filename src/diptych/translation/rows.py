@@ -41,12 +41,14 @@ class Rows:
         return FLOAT * self.channels * self.width
 
 
-def kept(place: Kept) -> Rows:
-    """Features that were computed before."""
+def kept(place: Kept, device: torch.device) -> Rows:
+    """Features that were computed before, on ``device`` again."""
     size = FLOAT * place.channels * place.width
     return Rows(
-        place.channels, place.height, place.width, place.read, work=size / FLOAT, room=2.0 * size
-    )
+        place.channels, place.height, place.width,
+        read=lambda top, bottom: place.read(top, bottom).to(device),
+        work=size / FLOAT, room=2.0 * size,
+    )  # fmt: skip
 
 
 def pointwise(x: Rows, function: Callable[[Tensor], Tensor]) -> Rows:

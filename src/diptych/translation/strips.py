@@ -41,11 +41,12 @@ class Statistics:
 
     def add(self, features: Tensor) -> None:
         """Take in ``(1, C, rows, W)`` features (Chan, Golub & LeVeque, 1979, equation 2.1)."""
+        # (Of each strip in float64 too, on a CPU; brought there, since not every GPU has float64.)
         variance, mean = torch.var_mean(features[0].flatten(1), dim=1, correction=0)
         count = features.shape[2] * features.shape[3]
         total = self.count + count
-        change = mean.double() - self.mean
-        self.squares += variance.double() * count + change**2 * (self.count * count / total)
+        change = mean.cpu().double() - self.mean
+        self.squares += variance.cpu().double() * count + change**2 * (self.count * count / total)
         self.mean += change * (count / total)
         self.count = total
 
@@ -62,17 +63,17 @@ def scale_and_shift(layer: NormLayer, seen: Statistics) -> tuple[Tensor, Tensor]
         mean, variance = mean.repeat_interleave(each), variance.repeat_interleave(each)
     scale = (variance + layer.eps).rsqrt()
     if layer.weight is not None:
-        scale = scale * layer.weight.double()
+        scale = scale * layer.weight.cpu().double()
     shift = -mean * scale
     if layer.bias is not None:
-        shift = shift + layer.bias.double()
+        shift = shift + layer.bias.cpu().double()
     return scale.float().view(1, -1, 1, 1), shift.float().view(1, -1, 1, 1)
 
 
 def normalise(layer: NormLayer, seen: Statistics, features: Tensor) -> Tensor:
     """``features`` behind an instance or group norm, given the statistics of all of them."""
     scale, shift = scale_and_shift(layer, seen)
-    return features.mul_(scale).add_(shift)
+    return features.mul_(scale.to(features.device)).add_(shift.to(features.device))
 
 
 class Walk:
@@ -82,9 +83,14 @@ class Walk:
     """
 
     def __init__(
-        self, height: int, keep: Keep, sweep: Callable[[Rows, Callable[[int, Tensor], None]], None]
+        self,
+        height: int,
+        device: torch.device,
+        keep: Keep,
+        sweep: Callable[[Rows, Callable[[int, Tensor], None]], None],
     ) -> None:
         self.height = height
+        self.device = device
         self.keep = keep
         self.sweep = sweep
         self.place: Kept | None = None  # where the features lie that the walk goes on from
@@ -198,8 +204,13 @@ class Walk:
         self.sweep(x, write)
         for top, rows in waiting:
             place.write(top, rows)
-        self.latest = layers.kept(place)
+        self.latest = layers.kept(place, self.device)
         return self.latest
+
+
+def device_of(generator: nn.Module) -> torch.device:
+    """Where its weights are."""
+    return next(generator.parameters()).device
 
 
 @dataclass
@@ -227,7 +238,7 @@ def plan(generator: nn.Module, picture: Rows) -> Plan:
         found.work += x.work * x.height
         found.room = max(found.room, x.room * x.height / picture.height)
 
-    walk = Walk(picture.height, keep, sweep)
+    walk = Walk(picture.height, device_of(generator), keep, sweep)
     sweep(walk.through(generator, picture), lambda top, rows: None)
     found.whole = walk.most_room
     return found
@@ -255,5 +266,5 @@ def translate_by_strips(
             if progress is not None:
                 progress(x.work * (bottom - top))
 
-    walk = Walk(picture.height, keep, sweep)
+    walk = Walk(picture.height, device_of(generator), keep, sweep)
     sweep(walk.through(generator, picture), write)

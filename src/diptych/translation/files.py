@@ -14,17 +14,21 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 import torch
 
-from diptych.data.decode import DamagedPictureError
+from diptych.data.decode import SUFFIXES, DamagedPictureError
 from diptych.data.folder import find_pictures
+from diptych.data.opening import pixels_of
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import Side
+from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS
+from diptych.translation.clip_files import check_clip_name, clip_ending, is_clip
 from diptych.translation.translator import Translator, scaled
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
 PIXELS_ON_CPU = 2**16  # there a batch saves little, and what is larger leaves the cache
 SIDE_BY_SIDE = 2**18  # up to so many pixels, each core has a picture of its own: none waits
 PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
+PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
 FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
 T = TypeVar("T")
 
@@ -65,7 +69,7 @@ def check_format(name: str, target: PixelFormat) -> None:
 
 
 def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False) -> list[Job]:
-    """Where each picture goes: folders keep their structure below ``out``.
+    """Where each picture and video goes: folders keep their structure below ``out``.
 
     Raises DiptychError for an input that is missing, and UsageError where an output would
     overwrite one of the inputs or, without ``overwrite``, any other file.
@@ -73,7 +77,7 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
     pairs: list[tuple[Path, Path]] = []
     for given in inputs:
         if given.is_dir():
-            found = find_pictures(given)
+            found = find_pictures(given, SUFFIXES | CLIP_ENDINGS)
             pairs += [(path, path.relative_to(given)) for path in found]
         elif given.exists():
             pairs.append((given, Path(given.name)))
@@ -82,22 +86,39 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
     taken: set[Path] = set()
     jobs = []
     for source, below in pairs:
-        target = out / below.with_suffix(f".{ending}")
+        suffix = clip_ending(source) if is_clip(source) else f".{ending}"
+        target = out / below.with_suffix(suffix)
         if target in taken:  # horse.jpg beside horse.png
-            target = out / below.with_name(f"{below.name.replace('.', '-')}.{ending}")
+            target = out / below.with_name(f"{below.name.replace('.', '-')}{suffix}")
         number = 2
         while target in taken:  # the same name from two folders
-            target = out / below.with_name(f"{below.stem}-{number}.{ending}")
+            target = out / below.with_name(f"{below.stem}-{number}{suffix}")
             number += 1
         taken.add(target)
         jobs.append(Job(source, target))
+    _check_targets(jobs, overwrite)
+    return jobs
+
+
+def plan_clip(inputs: Sequence[Path], out: Path, overwrite: bool = False) -> Job:
+    """One video to a file of a given name; raises as ``plan``."""
+    check_clip_name(out)
+    if len(inputs) > 1 or inputs[0].is_dir():
+        raise UsageError(f"{out} is one video: for several inputs name a folder")
+    if not inputs[0].exists():
+        raise DiptychError(f"there is no video {inputs[0]}: check the name")
+    job = Job(inputs[0], out)
+    _check_targets([job], overwrite)
+    return job
+
+
+def _check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
     sources = {os.path.realpath(job.source) for job in jobs}  # (resolve() fails on links in a loop)
     for job in jobs:
         if os.path.realpath(job.target) in sources:
             raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
         if job.target.exists() and not overwrite:
             raise UsageError(f"{job.target} exists: choose another output folder, or --overwrite")
-    return jobs
 
 
 def translate_files(
@@ -107,9 +128,11 @@ def translate_files(
     size: int | None = None,
     batch: int = 8,
     on_done: Callable[[Outcome], None] | None = None,
+    on_part: Callable[[float], None] | None = None,
 ) -> list[Outcome]:
     """Translate every job; neighbours of equal size share a batch. Bad pictures are reported.
 
+    ``on_part`` is told the share that is done, 0 to 1, of a picture too large for the memory.
     Raises DiptychError if an output cannot be written.
     """
     _, target_format = translator.formats(to)
@@ -136,18 +159,18 @@ def translate_files(
             on_done(outcome)
 
     def translate(chunk: Sequence[tuple[Job, Pixels]]) -> list[tuple[Job, Pixels]]:
-        translated = translator.arrays([picture for _, picture in chunk], to)
+        translated = translator.arrays([picture for _, picture in chunk], to, on_part)
         return [(job, picture) for (job, _), picture in zip(chunk, translated, strict=True)]
 
     def translate_and_write(chunk: Sequence[tuple[Job, Pixels]]) -> None:
         for job, picture in translate(chunk):
             write(job, picture)
 
-    under_way: list[tuple[list[Job], Future[None]]] = []
+    under_way: list[tuple[list[Job], int, Future[None]]] = []  # (with the number of pixels)
 
     def finish(most_under_way: int) -> None:
-        while len(under_way) > most_under_way:
-            finished, future = under_way.pop(0)
+        while len(under_way) > most_under_way or sum(n for _, n, _ in under_way) > PIXELS_WAITING:
+            finished, _, future = under_way.pop(0)
             future.result()
             for job in finished:
                 done(Outcome(job, None))
@@ -173,10 +196,12 @@ def translate_files(
                 chunk = [(job, picture) for job, picture in some if not isinstance(picture, str)]
                 if side_by_side:
                     future = cores.submit(translate_and_write, chunk)
-                    under_way.append(([job for job, _ in chunk], future))
+                    under_way.append(([job for job, _ in chunk], pixels * len(chunk), future))
                 else:
                     for job, picture in translate(chunk):
-                        under_way.append(([job], pool.submit(write, job, picture)))
+                        under_way.append(([job], pixels, pool.submit(write, job, picture)))
+                    del picture
+                del some, chunk  # large ones are not to meet the next
                 finish(most_under_way=2 * max(batch, threads))
         finish(most_under_way=0)
     return outcomes
@@ -199,14 +224,20 @@ def one_thread_each(count: int) -> Iterator[ThreadPoolExecutor]:
 def ahead(
     pool: ThreadPoolExecutor, work: Callable[[Job], T], jobs: Iterable[Job], count: int
 ) -> Iterator[T]:
-    """The results of ``work`` in order; up to ``count`` are under way before they are needed."""
-    waiting: list[Future[T]] = []
+    """The results of ``work`` in order; up to ``count`` are under way before they are needed.
+
+    Fewer of large pictures: as many as ``PIXELS_WAITING`` allows.
+    """
+    waiting: list[tuple[int, Future[T]]] = []
     for job in jobs:
-        waiting.append(pool.submit(work, job))
-        if len(waiting) >= count:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
+        pixels = pixels_of(job.source)
+        while len(waiting) >= count or (
+            waiting and pixels + sum(n for n, _ in waiting) > PIXELS_WAITING
+        ):
+            yield waiting.pop(0)[1].result()
+        waiting.append((pixels, pool.submit(work, job)))
+    while waiting:
+        yield waiting.pop(0)[1].result()
 
 
 def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:

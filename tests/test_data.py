@@ -243,6 +243,20 @@ def test_batches_are_flipped_crops_in_unit_range(tmp_path: Path) -> None:
     np.testing.assert_allclose(batch[0].permute(1, 2, 0), window, atol=1e-6)
 
 
+def test_pictures_of_another_depth_do_not_move_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    write_pictures(folder, 2, (17, 19))  # 8 bits, an odd number of bytes each: left out
+    for i in range(4):
+        values = np.random.default_rng(i).integers(0, 2**16, (18, 17), dtype=np.uint16)
+        Image.fromarray(values).save(folder / f"0{i}.png")
+    reading = build_config({"a": {"depth": "native", "channels": 1}}).a
+    settings = config(preprocess="crop")
+    cache = open_cache(folder, find_pictures(folder), reading, settings.data, 4)
+    assert (len(cache), len(cache.skipped)) == (4, 2)
+    for i in range(4):
+        assert cache.tensor(i, CPU).numpy().tobytes() == cache[i].tobytes()
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="horse2zebra is not here")
 def test_all_of_horse2zebra_is_read() -> None:
     root = SHARED / "data" / "horse2zebra"

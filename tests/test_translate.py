@@ -16,6 +16,7 @@ from PIL import Image
 
 import diptych as package
 from diptych.errors import DiptychError, UsageError
+from diptych.translation.files import plan, translate_files
 from diptych.translation.translator import Translator, load
 
 
@@ -142,6 +143,25 @@ def test_equal_names_do_not_overwrite_one_another(
     assert done.returncode == 0, done.stderr
     written = {path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert len(written) == 3
+
+
+def test_pictures_side_by_side_are_those_alone(translator: Translator, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    sizes = [(40, 40), (40, 40), (24, 60), (600, 500), (40, 40)]
+    for i, (width, height) in enumerate(sizes):  # one is too large for a core of its own
+        noise(width, height, i).save(tmp_path / "in" / f"{i}.png")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        jobs = plan([tmp_path / "in"], tmp_path / "out", "png")
+        outcomes = translate_files(translator, jobs, "b")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert [outcome.job for outcome in outcomes] == jobs
+    for job in jobs:
+        alone = np.asarray(translator.to_b(job.source)).astype(int)
+        assert np.abs(np.asarray(Image.open(job.target)) - alone).max() <= 1  # rounding
 
 
 def test_a_batch_gives_what_single_pictures_give(translator: Translator) -> None:

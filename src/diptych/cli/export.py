@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -12,17 +12,45 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")],
     format_: Annotated[
-        str, typer.Option("--format", help="official: .pth files for the field's own code.")
+        str,
+        typer.Option(
+            "--format",
+            help="official (.pth files for the field's own code), onnx, tensorflow (Keras and "
+            "SavedModel), tflite, torch (torch.export), aotinductor (the same, compiled).",
+        ),
     ] = "official",
+    to: Annotated[
+        Optional[str],
+        typer.Option(help="Domain to translate to: a or b. Default: both, if the model does."),
+    ] = None,
+    uint8: Annotated[
+        bool,
+        typer.Option("--uint8", help="onnx, torch: take and give uint8 pictures, not floats."),
+    ] = False,
+    float16: Annotated[
+        bool, typer.Option("--float16", help="onnx: half precision, half the size.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in OUT.")] = False,
 ) -> None:
-    """Write a model in another program's format."""
+    """Write a model in the format of another program, to use it there."""
     from diptych.cli.console import say
-    from diptych.errors import UsageError, nearest
+    from diptych.errors import UsageError, one_of
+    from diptych.interchange.deploy import FORMATS, Format, deploy
     from diptych.interchange.model import export_official
+    from diptych.model_file import Side
     from diptych.translation.translator import load
 
-    if format_ != "official":
-        raise UsageError(f"--format {format_!r}: {nearest(format_, ['official'])}")
-    for path in export_official(load(run, "cpu").pair, out, overwrite):
+    formats: tuple[Literal["official"] | Format, ...] = ("official", *FORMATS)
+    sides: tuple[Side, ...] = ("a", "b")
+    chosen = one_of("--format", format_, formats)
+    side = one_of("--to", to, sides)
+    pair = load(run, "cpu").pair
+    ways = pair.ways if side is None else (side,)
+    if chosen is None or chosen == "official":
+        if uint8 or float16:
+            raise UsageError("--uint8 and --float16 are for other formats than official")
+        paths = export_official(pair, ways, out, overwrite)
+    else:
+        paths = deploy(pair, chosen, ways, out, uint8, float16, overwrite)
+    for path in paths:
         say(str(path))

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from diptych.model_file import Side
+    from diptych.translation.files import Job
+    from diptych.translation.translator import Translator
 
 
 def translate(
     run: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures and folders of pictures.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the translations.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="Folder for the translations; for one video also a file."),
+    ],
     to: Annotated[str, typer.Option(help="Domain to translate to: a or b.")] = "b",
     size: Annotated[
         Optional[int], typer.Option(help="First scale the shorter side to this many pixels.")
@@ -21,22 +30,32 @@ def translate(
         typer.Option("--format", help="png, jpg, webp, tif, bmp or npy. Default: png or tif."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once, where sizes agree.")] = 8,
+    tile: Annotated[
+        str,
+        typer.Option(
+            help="Large pictures in strips: auto (those that do not fit into memory), off, or so "
+            "many rows at a time. The result is the same."
+        ),
+    ] = "auto",
+    smooth: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Videos: against flicker, normalise frames by statistics with this half "
+            "life in seconds.",
+        ),
+    ] = 0.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files in OUT (but never an input).")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-) -> None:
-    """Translate pictures with a trained model."""
-    from diptych.cli.console import note, progress_bar, say
+) -> None:  # fmt: skip
+    """Translate pictures and videos with a trained model."""
+    from diptych.cli.console import say
     from diptych.errors import DiptychError, UsageError, nearest
-    from diptych.model_file import Side
-    from diptych.translation.files import (
-        Outcome,
-        check_format,
-        default_format,
-        plan,
-        translate_files,
-    )
+    from diptych.translation.clip_files import is_clip, load_av
+    from diptych.translation.clips import check_clip_model
+    from diptych.translation.files import check_format, default_format, plan, plan_clip
+    from diptych.translation.large import parse_tile
     from diptych.translation.translator import load
 
     if to not in ("a", "b"):
@@ -44,30 +63,117 @@ def translate(
     side: Side = "a" if to == "a" else "b"
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
-    translator = load(run, device)
+    translator = load(run, device, parse_tile(tile))
     translator.pair.towards(side)  # (a model of one way says so before it looks for pictures)
-    _, target = translator.formats(side)
-    ending = (
-        (format_ or default_format(target)).lower().replace("jpeg", "jpg").replace("tiff", "tif")
+    if is_clip(out) and not out.is_dir():
+        jobs = [plan_clip(inputs, out, overwrite)]
+        pictures, clips = [], jobs
+    else:
+        _, target = translator.formats(side)
+        ending = (
+            (format_ or default_format(target))
+            .lower()
+            .replace("jpeg", "jpg")
+            .replace("tiff", "tif")
+        )
+        check_format(ending, target)
+        jobs = plan(inputs, out, ending, overwrite)
+        clips = [job for job in jobs if is_clip(job.source)]
+        pictures = [job for job in jobs if job not in clips]
+    if clips:
+        load_av()
+        check_clip_model(translator, side)
+    bad_pictures = _translate_pictures(translator, pictures, side, size, batch)
+    bad_clips = _translate_clips(translator, clips, side, size, batch, smooth)
+    counts = [("pictures", pictures, bad_pictures), ("videos", clips, bad_clips)]
+    skipped = [*bad_pictures, *bad_clips]
+    if len(skipped) == len(jobs):
+        what = " and ".join(f"{len(those)} {name}" for name, those, _ in counts if those)
+        raise DiptychError(f"none of the {what} could be read; the first: {skipped[0]}")
+    written = " and ".join(
+        f"{len(those) - len(bad)} {name}" for name, those, bad in counts if those
     )
-    check_format(ending, target)
-    jobs = plan(inputs, out, ending, overwrite)
+    say(f"{written} written to {out}" + (f" ({len(skipped)} skipped)" if skipped else ""))
 
+
+def _translate_pictures(
+    translator: Translator, jobs: Sequence[Job], to: Side, size: int | None, batch: int
+) -> list[str]:
+    """What was wrong with those that were skipped."""
+    from diptych.cli.console import note, progress_bar
+    from diptych.data.opening import is_animated
+    from diptych.translation.files import Outcome, translate_files
+
+    if not jobs:
+        return []
     with progress_bar() as progress:
         bar = progress.add_task("translating", total=len(jobs), info="")
+        done = 0
 
         def show(outcome: Outcome) -> None:
-            progress.update(bar, advance=1, info=outcome.job.source.name)
+            nonlocal done
+            done += 1
+            progress.update(bar, completed=done, info=outcome.job.source.name)
             if outcome.problem is not None:
                 note(f"skipped {outcome.job.source}: {outcome.problem}")
+            elif is_animated(outcome.job.source):
+                webp = outcome.job.source.suffix.lower() == ".webp"  # (FFmpeg cannot play these)
+                advice = "" if webp else ": for all of it give an -o that ends in .mp4"
+                note(f"{outcome.job.source} moves, and its first picture was translated{advice}")
 
-        outcomes = translate_files(translator, jobs, side, size, batch, show)
-    written = [outcome for outcome in outcomes if outcome.problem is None]
-    if not written:
-        first = outcomes[0]
-        raise DiptychError(
-            f"none of the {len(outcomes)} pictures could be read; the first: "
-            f"{first.job.source}: {first.problem}"
+        def show_part(share: float) -> None:
+            progress.update(bar, completed=done + share)
+
+        outcomes = translate_files(translator, jobs, to, size, batch, show, show_part)
+    return [f"{outcome.job.source}: {outcome.problem}" for outcome in outcomes if outcome.problem]
+
+
+def _translate_clips(
+    translator: Translator, jobs: Sequence[Job], to: Side, size: int | None, batch: int,
+    smooth: float,
+) -> list[str]:  # fmt: skip
+    """What was wrong with those that were skipped."""
+    from diptych.cli.console import note
+    from diptych.errors import DiptychError
+    from diptych.training.interrupt import InterruptedRunError
+
+    problems = []
+    for job in jobs:
+        try:
+            _translate_clip(translator, job, to, size, batch, smooth)
+        except InterruptedRunError:
+            raise
+        except DiptychError as error:
+            if len(jobs) == 1:
+                raise
+            problems.append(str(error))
+            note(f"skipped {job.source}: {error}")
+    return problems
+
+
+def _translate_clip(
+    translator: Translator, job: Job, to: Side, size: int | None, batch: int, smooth: float
+) -> None:
+    from diptych.cli.console import duration, note, progress_bar
+    from diptych.training.interrupt import InterruptedRunError, stop_on_signals
+    from diptych.translation.clips import translate_clip
+
+    with progress_bar() as progress, stop_on_signals() as request:
+        bar = progress.add_task(job.source.name, total=None, info="")
+
+        def show(done: int, expected: int | None) -> None:
+            progress.update(bar, completed=done, total=expected, info=f"frame {done}")
+
+        outcome = translate_clip(
+            translator, job, to, size, batch, smooth, show, lambda: request.signal_number != 0
         )
-    skipped = f" ({len(outcomes) - len(written)} skipped)" if len(written) < len(outcomes) else ""
-    say(f"{len(written)} pictures written to {out}{skipped}")
+        if not outcome.stopped:
+            progress.update(bar, total=outcome.frames)
+    if outcome.remark is not None:
+        note(outcome.remark)
+    if outcome.stopped:
+        raise InterruptedRunError(
+            f"stopped after {outcome.frames} frames: the first {duration(outcome.seconds)} are in "
+            f"{job.target}",
+            request.signal_number,
+        )

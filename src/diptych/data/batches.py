@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from diptych.config import DataConfig
 from diptych.data.domain import Domain
-from diptych.data.pixels import Pixels
 from diptych.data.sampler import Draw, Sampler
 
 
 class Batches:
-    """Random crops of one domain, on ``device``, in [-1, 1]; ``stream`` differs between domains."""
+    """Random crops of one domain, on ``device``, in [-1, 1]; ``stream`` differs between domains.
+
+    Where the pictures fit into a GPU's memory they are cut there.
+    """
 
     def __init__(
         self, domain: Domain, data: DataConfig, seed: int, stream: int, device: torch.device
@@ -26,18 +27,22 @@ class Batches:
     def at(self, position: int, size: int) -> Tensor:
         """The draws ``position .. position + size - 1`` as one ``(size, C, H, W)`` batch."""
         pictures = [self._cut(self.sampler.draw(position + i)) for i in range(size)]
-        stored = torch.from_numpy(np.stack(pictures)).to(self.device)
+        stored = torch.stack(pictures).to(self.device, non_blocking=True)
         return self.domain.pixel_format.to_tensor(stored)
 
-    def _cut(self, draw: Draw) -> Pixels:
-        picture = self.domain.cache[self.domain.train[draw.index]]
+    def _cut(self, draw: Draw) -> Tensor:
+        picture = self.domain.cache.tensor(self.domain.train[draw.index], self.device)
         if self.data.preprocess not in ("resize", "none"):
             picture = crop(picture, self.data.size, draw)
-        return picture[:, ::-1] if self.data.flip and draw.flip else picture
+        # (NumPy would copy a mirrored view value by value, fourteen times as slowly.)
+        return picture.flip(1) if self.data.flip and draw.flip else picture
 
 
-def crop(picture: Pixels, size: int, draw: Draw) -> Pixels:
-    """The ``size`` x ``size`` window that ``draw`` chose; every place is equally likely."""
+def crop(picture: Tensor, size: int, draw: Draw) -> Tensor:
+    """The ``size`` x ``size`` window of an ``(H, W, C)`` picture that ``draw`` chose.
+
+    Every place is equally likely.
+    """
     top = int(draw.y * (picture.shape[0] - size + 1))
     left = int(draw.x * (picture.shape[1] - size + 1))
     return picture[top : top + size, left : left + size]

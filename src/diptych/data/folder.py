@@ -9,13 +9,13 @@ from diptych.data.decode import SUFFIXES
 from diptych.errors import DiptychError
 
 
-def find_pictures(folder: Path) -> list[Path]:
+def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path]:
     """All picture files in ``folder`` and the folders below it, sorted by name.
 
-    Files are chosen by their ending; hidden files and folders are passed over, links to folders
-    are not followed (they can form loops). What has such an ending and is no ordinary file (a
-    pipe, a link to nowhere) is in the list too, so that reading can name it. Raises DiptychError
-    if the folder is missing, cannot be listed, or holds no picture.
+    Files are chosen by their ending, one of ``endings``; hidden files and folders are passed over,
+    links to folders are not followed (they can form loops). What has such an ending and is no
+    ordinary file (a pipe, a link to nowhere) is in the list too, so that reading can name it.
+    Raises DiptychError if the folder is missing, cannot be listed, or holds no picture.
     """
 
     def fail(error: OSError) -> None:
@@ -35,9 +35,9 @@ def find_pictures(folder: Path) -> list[Path]:
         found += [
             Path(parent, name)
             for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+            if not name.startswith(".") and Path(name).suffix.lower() in endings
         ]
     if not found:
-        endings = " ".join(sorted(SUFFIXES))
-        raise DiptychError(f"there is no picture in {folder} (looked for {endings})")
+        names = " ".join(sorted(endings))
+        raise DiptychError(f"there is no picture in {folder} (looked for {names})")
     return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder)))

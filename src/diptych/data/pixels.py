@@ -40,11 +40,18 @@ class PixelFormat:
         A tensor stays on its device. Values outside ``low .. high`` come out beyond [-1, 1].
         """
         stored = pictures if isinstance(pictures, Tensor) else torch.from_numpy(pictures)
-        x = stored.permute(0, 3, 1, 2).to(torch.float32)
-        return (x - self.low) * (2 / (self.high - self.low)) - 1
+        x = stored.permute(0, 3, 1, 2).to(torch.float32, copy=True)
+        if self.low != 0:
+            x.sub_(self.low)
+        return x.mul_(2 / (self.high - self.low)).sub_(1)
 
     def to_pixels(self, x: Tensor) -> Pixels:
         """The inverse of ``to_tensor``; integers are rounded and kept inside ``low .. high``."""
+        if self.dtype == "uint8":  # float32 is exact enough, and a GPU hands over bytes only
+            scaled = (x.detach().float() + 1).mul_((self.high - self.low) / 2).add_(self.low)
+            most = min(self.high, 255)
+            whole = scaled.nan_to_num_().round_().clamp_(max(self.low, 0), most).to(torch.uint8)
+            return np.ascontiguousarray(whole.permute(0, 2, 3, 1).cpu().numpy())
         unit = x.detach().cpu().double().permute(0, 2, 3, 1).numpy()  # MPS has no float64
         stored = (unit + 1) * ((self.high - self.low) / 2) + self.low
         if self.dtype != "float32":

@@ -18,7 +18,7 @@ from diptych.interchange.official import (
     official_tensors,
     rebuild,
 )
-from diptych.model_file import GeneratorPair, ModelInfo
+from diptych.model_file import GeneratorPair, ModelInfo, Side
 
 NORMS: tuple[Norm, ...] = ("instance", "batch", "none")
 
@@ -79,17 +79,17 @@ def _pixels(channels: int) -> PixelFormat:
     return PixelFormat(channels, "uint8", 0, 255)
 
 
-def export_official(pair: GeneratorPair, out: Path, overwrite: bool = False) -> list[Path]:
-    """Write ``latest_net_G_A.pth`` and, for both ways, ``latest_net_G_B.pth``; returns the paths.
+def export_official(
+    pair: GeneratorPair, ways: Sequence[Side], out: Path, overwrite: bool = False
+) -> list[Path]:
+    """Write ``latest_net_G_A.pth`` (to B) and ``latest_net_G_B.pth`` (to A); returns the paths.
 
     Raises DiptychError if the field's code has no such generator, or they cannot be written.
     """
     written = []
-    for name, network in (("G_A", pair.G_ab), ("G_B", pair.G_ba)):
-        if network is None:
-            continue
-        tensors = official_tensors(network, pair.info.generator)
-        path = out / f"latest_net_{name}.pth"
+    for to in ways:
+        tensors = official_tensors(pair.towards(to), pair.info.generator)
+        path = out / f"latest_net_{'G_A' if to == 'b' else 'G_B'}.pth"
         if path.exists() and not overwrite:
             raise DiptychError(f"{path} exists: choose another -o, or --overwrite")
         content = io.BytesIO()

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.config import Downsample, Norm, Upsample
+from diptych.networks.norms import GroupNorm, InstanceNorm
+from diptych.networks.resize import ResizeConv
+from diptych.networks.winograd import Conv3x3
 
 NormLayer = Callable[[int], nn.Module]
 
@@ -30,7 +33,7 @@ def norm_layer(kind: Norm) -> NormLayer:
     Instance norm has no scale and shift of its own: the next convolution has them.
     """
     if kind == "instance":
-        return nn.InstanceNorm2d
+        return InstanceNorm
     if kind == "batch":
         return nn.BatchNorm2d
     if kind == "group":
@@ -38,10 +41,10 @@ def norm_layer(kind: Norm) -> NormLayer:
     return lambda channels: nn.Identity()
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int) -> GroupNorm:
     """Group norm with 32 groups (Wu & He, 2018), or the most below that divide ``channels``."""
     groups = next(g for g in range(min(32, channels), 0, -1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
+    return GroupNorm(groups, channels)
 
 
 class ResidualBlock(nn.Module):
@@ -55,12 +58,12 @@ class ResidualBlock(nn.Module):
         super().__init__()
         layers = [
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
+            Conv3x3(channels, channels),
             norm(channels),
             nn.ReLU(inplace=True),
             *([nn.Dropout(dropout)] if dropout else []),
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
+            Conv3x3(channels, channels),
             norm(channels),
         ]
         self.body = nn.Sequential(*layers)
@@ -118,11 +121,7 @@ def upsample(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
             nn.Upsample(scale_factor=2, mode="bilinear"),
             nn.Conv2d(channels_in, channels_out, 3, padding=1),
         )
-    return nn.Sequential(
-        nn.Upsample(scale_factor=2, mode="nearest"),
-        nn.ReflectionPad2d(1),
-        nn.Conv2d(channels_in, channels_out, 3),
-    )
+    return ResizeConv(channels_in, channels_out)
 
 
 def encoder(
@@ -173,6 +172,16 @@ def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
 def count_parameters(network: nn.Module) -> int:
     """The number of trainable numbers in ``network``."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same values, on the CPU laid out pixel by pixel, as convolutions there like them best.
+
+    (In bf16 and on other devices features stay as they come.)
+    """
+    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+        return x.contiguous(memory_format=torch.channels_last)
+    return x
 
 
 def full_precision(x: Tensor) -> Tensor:

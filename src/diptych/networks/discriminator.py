@@ -7,7 +7,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from diptych.config import DiscriminatorConfig
 from diptych.networks.augment import augment
-from diptych.networks.blocks import NormLayer, full_precision, norm_layer
+from diptych.networks.blocks import NormLayer, channels_last, full_precision, norm_layer
 
 
 class Discriminator(nn.Module):
@@ -24,7 +24,7 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.augments and self.training:
             x = augment(x)
-        return full_precision(self.body(x))
+        return full_precision(self.body(channels_last(x)))
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer judges by: ``(N, channels, H', W')``, of the pictures as they are."""

@@ -9,6 +9,7 @@ from diptych.config import Downsample, GeneratorConfig, Output, Upsample
 from diptych.networks.blocks import (
     NormLayer,
     ResidualBlock,
+    channels_last,
     decoder,
     encoder,
     full_precision,
@@ -77,7 +78,7 @@ class ResnetGenerator(nn.Module):
         return [first.in_channels, 2 * width, 4 * width, *[4 * width] * blocks]
 
     def forward(self, x: Tensor) -> Tensor:
-        painted = full_precision(self.decode(self.transform(self.encode(x))))
+        painted = full_precision(self.decode(self.transform(self.encode(channels_last(x)))))
         if self.output == "picture":
             return painted.tanh()
         changed = x + painted

@@ -18,7 +18,6 @@ def keep_share(half_life: float, step: int) -> float:
 @torch.no_grad()
 def update_average(average: nn.Module, current: nn.Module, keep: float) -> None:
     """``average = keep * average + (1 - keep) * current``; buffers are copied."""
-    for old, new in zip(average.parameters(), current.parameters(), strict=True):
-        old.lerp_(new, 1 - keep)
+    torch._foreach_lerp_(list(average.parameters()), list(current.parameters()), 1 - keep)
     for kept, now in zip(average.buffers(), current.buffers(), strict=True):
         kept.copy_(now)

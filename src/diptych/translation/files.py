@@ -5,21 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
+import torch
 
-from diptych.data.decode import DamagedPictureError
+from diptych.data.decode import SUFFIXES, DamagedPictureError
 from diptych.data.folder import find_pictures
+from diptych.data.opening import pixels_of
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import Side
+from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS
+from diptych.translation.clip_files import check_clip_name, clip_ending, is_clip
 from diptych.translation.translator import Translator, scaled
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
+PIXELS_ON_CPU = 2**16  # there a batch saves little, and what is larger leaves the cache
+SIDE_BY_SIDE = 2**18  # up to so many pixels, each core has a picture of its own: none waits
+PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
+PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
 FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
 T = TypeVar("T")
 
@@ -60,7 +69,7 @@ def check_format(name: str, target: PixelFormat) -> None:
 
 
 def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False) -> list[Job]:
-    """Where each picture goes: folders keep their structure below ``out``.
+    """Where each picture and video goes: folders keep their structure below ``out``.
 
     Raises DiptychError for an input that is missing, and UsageError where an output would
     overwrite one of the inputs or, without ``overwrite``, any other file.
@@ -68,7 +77,7 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
     pairs: list[tuple[Path, Path]] = []
     for given in inputs:
         if given.is_dir():
-            found = find_pictures(given)
+            found = find_pictures(given, SUFFIXES | CLIP_ENDINGS)
             pairs += [(path, path.relative_to(given)) for path in found]
         elif given.exists():
             pairs.append((given, Path(given.name)))
@@ -77,22 +86,39 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
     taken: set[Path] = set()
     jobs = []
     for source, below in pairs:
-        target = out / below.with_suffix(f".{ending}")
+        suffix = clip_ending(source) if is_clip(source) else f".{ending}"
+        target = out / below.with_suffix(suffix)
         if target in taken:  # horse.jpg beside horse.png
-            target = out / below.with_name(f"{below.name.replace('.', '-')}.{ending}")
+            target = out / below.with_name(f"{below.name.replace('.', '-')}{suffix}")
         number = 2
         while target in taken:  # the same name from two folders
-            target = out / below.with_name(f"{below.stem}-{number}.{ending}")
+            target = out / below.with_name(f"{below.stem}-{number}{suffix}")
             number += 1
         taken.add(target)
         jobs.append(Job(source, target))
+    _check_targets(jobs, overwrite)
+    return jobs
+
+
+def plan_clip(inputs: Sequence[Path], out: Path, overwrite: bool = False) -> Job:
+    """One video to a file of a given name; raises as ``plan``."""
+    check_clip_name(out)
+    if len(inputs) > 1 or inputs[0].is_dir():
+        raise UsageError(f"{out} is one video: for several inputs name a folder")
+    if not inputs[0].exists():
+        raise DiptychError(f"there is no video {inputs[0]}: check the name")
+    job = Job(inputs[0], out)
+    _check_targets([job], overwrite)
+    return job
+
+
+def _check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
     sources = {os.path.realpath(job.source) for job in jobs}  # (resolve() fails on links in a loop)
     for job in jobs:
         if os.path.realpath(job.target) in sources:
             raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
         if job.target.exists() and not overwrite:
             raise UsageError(f"{job.target} exists: choose another output folder, or --overwrite")
-    return jobs
 
 
 def translate_files(
@@ -102,9 +128,11 @@ def translate_files(
     size: int | None = None,
     batch: int = 8,
     on_done: Callable[[Outcome], None] | None = None,
+    on_part: Callable[[float], None] | None = None,
 ) -> list[Outcome]:
     """Translate every job; neighbours of equal size share a batch. Bad pictures are reported.
 
+    ``on_part`` is told the share that is done, 0 to 1, of a picture too large for the memory.
     Raises DiptychError if an output cannot be written.
     """
     _, target_format = translator.formats(to)
@@ -130,15 +158,26 @@ def translate_files(
         if on_done is not None:
             on_done(outcome)
 
-    writing: list[tuple[Job, Future[None]]] = []
+    def translate(chunk: Sequence[tuple[Job, Pixels]]) -> list[tuple[Job, Pixels]]:
+        translated = translator.arrays([picture for _, picture in chunk], to, on_part)
+        return [(job, picture) for (job, _), picture in zip(chunk, translated, strict=True)]
 
-    def finish_writing(most_waiting: int) -> None:
-        while len(writing) > most_waiting:
-            job, future = writing.pop(0)
+    def translate_and_write(chunk: Sequence[tuple[Job, Pixels]]) -> None:
+        for job, picture in translate(chunk):
+            write(job, picture)
+
+    under_way: list[tuple[list[Job], int, Future[None]]] = []  # (with the number of pixels)
+
+    def finish(most_under_way: int) -> None:
+        while len(under_way) > most_under_way or sum(n for _, n, _ in under_way) > PIXELS_WAITING:
+            finished, _, future = under_way.pop(0)
             future.result()
-            done(Outcome(job, None))
+            for job in finished:
+                done(Outcome(job, None))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    threads = torch.get_num_threads()
+    on_cpu = translator.device.type == "cpu"
+    with ThreadPoolExecutor(os.cpu_count()) as pool, one_thread_each(threads) as cores:
         results = ahead(pool, read, jobs, 2 * batch)
         for shape, group in groupby(
             results, lambda r: r[1].shape if not isinstance(r[1], str) else None
@@ -147,28 +186,58 @@ def translate_files(
                 for job, reason in group:
                     done(Outcome(job, str(reason)))
                 continue
-            at_once = max(1, min(batch, PIXELS_AT_ONCE // (shape[0] * shape[1])))
-            while chunk := list(islice(group, at_once)):
-                pictures = [p for _, p in chunk if not isinstance(p, str)]
-                translated = translator.arrays(pictures, to)
-                for (job, _), picture in zip(chunk, translated, strict=True):
-                    writing.append((job, pool.submit(write, job, picture)))
-                finish_writing(most_waiting=2 * batch)
-        finish_writing(most_waiting=0)
+            pixels = shape[0] * shape[1]
+            side_by_side = on_cpu and pixels <= SIDE_BY_SIDE and len(jobs) > 1
+            if torch.get_num_threads() != (1 if side_by_side else threads):
+                finish(most_under_way=0)
+                torch.set_num_threads(1 if side_by_side else threads)
+            at_once = max(1, min(batch, (PIXELS_ON_CPU if on_cpu else PIXELS_AT_ONCE) // pixels))
+            while some := list(islice(group, at_once)):
+                chunk = [(job, picture) for job, picture in some if not isinstance(picture, str)]
+                if side_by_side:
+                    future = cores.submit(translate_and_write, chunk)
+                    under_way.append(([job for job, _ in chunk], pixels * len(chunk), future))
+                else:
+                    for job, picture in translate(chunk):
+                        under_way.append(([job], pixels, pool.submit(write, job, picture)))
+                    del picture
+                del some, chunk  # large ones are not to meet the next
+                finish(most_under_way=2 * max(batch, threads))
+        finish(most_under_way=0)
     return outcomes
+
+
+@contextmanager
+def one_thread_each(count: int) -> Iterator[ThreadPoolExecutor]:
+    """``count`` threads to translate in, while PyTorch is told to use one in each.
+
+    The caller tells it; afterwards it has ``count`` for itself again.
+    """
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(count)
 
 
 def ahead(
     pool: ThreadPoolExecutor, work: Callable[[Job], T], jobs: Iterable[Job], count: int
 ) -> Iterator[T]:
-    """The results of ``work`` in order; up to ``count`` are under way before they are needed."""
-    waiting: list[Future[T]] = []
+    """The results of ``work`` in order; up to ``count`` are under way before they are needed.
+
+    Fewer of large pictures: as many as ``PIXELS_WAITING`` allows.
+    """
+    waiting: list[tuple[int, Future[T]]] = []
     for job in jobs:
-        waiting.append(pool.submit(work, job))
-        if len(waiting) >= count:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
+        pixels = pixels_of(job.source)
+        while len(waiting) >= count or (
+            waiting and pixels + sum(n for n, _ in waiting) > PIXELS_WAITING
+        ):
+            yield waiting.pop(0)[1].result()
+        waiting.append((pixels, pool.submit(work, job)))
+    while waiting:
+        yield waiting.pop(0)[1].result()
 
 
 def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:
@@ -195,8 +264,10 @@ def encode_picture(file: BinaryIO, name: str, picture: Pixels, pixel_format: Pix
         import imagecodecs
 
         one = picture[..., 0] if picture.shape[2] == 1 else picture
-        file.write(imagecodecs.png_encode(one))
+        file.write(imagecodecs.png_encode(one, level=PNG_EFFORT))
     elif name in ("jpg", "webp"):
         to_pil(picture).save(file, "JPEG" if name == "jpg" else "WEBP", quality=95)
+    elif name == "png":
+        to_pil(picture).save(file, "PNG", compress_level=PNG_EFFORT)
     else:
         to_pil(picture).save(file, name)

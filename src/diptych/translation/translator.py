@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -19,17 +19,26 @@ from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.networks.generator import size_multiple
+from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture
+from diptych.translation.rows import Rows, reflection
+from diptych.translation.strips import translate_by_strips
 
 Picture = str | Path | Image.Image | Pixels | Tensor
 SMALLEST = 16  # pixels a side: below, reflection padding inside the networks has no room
 
 
 class Translator:
-    """Translates to domain A or B. Made by ``diptych.load``."""
+    """Translates to domain A or B. Made by ``diptych.load``.
 
-    def __init__(self, pair: GeneratorPair, device: torch.device) -> None:
+    ``tile``: when to translate a picture in strips, which gives the same result in little memory:
+    ``auto`` where it does not fit into memory whole, ``off`` never; a number: always, so many rows
+    at a time.
+    """
+
+    def __init__(self, pair: GeneratorPair, device: torch.device, tile: Tile = "auto") -> None:
         self.pair = pair
         self.device = device
+        self.tile = tile
 
     @property
     def info(self) -> ModelInfo:
@@ -96,19 +105,91 @@ class Translator:
 
         The picture is padded by reflection to what the network needs and cropped back.
         """
-        generator = self.pair.towards(to)
-        height, width = x.shape[-2:]
-        multiple = size_multiple(self.info.generator)
-        bottom, right = (max(SMALLEST, -(-n // multiple) * multiple) - n for n in (height, width))
-        padded = x.to(self.device)[..., _reflect(height, bottom), :][..., _reflect(width, right)]
-        fake: Tensor = generator(padded)
-        return fake[..., :height, :width].to(x.device)
+        count, _, height, width = x.shape
+        picture = self._rows(lambda places: x[:1, :, places], to, height, width)
+        cut = self._cut(picture, to, count, stored=2 * 4 * x.numel())
+        if cut is None:
+            below, right = picture.height - height, picture.width - width
+            padded = x.to(self.device)[..., _reflect(height, below), :][..., _reflect(width, right)]
+            fake: Tensor = self.pair.towards(to)(padded)
+            return fake[..., :height, :width].to(x.device)
+        if count > 1:
+            return torch.cat([self.tensor(one[None], to) for one in x])
+        whole = torch.empty(1, self.formats(to)[1].channels, height, width)
 
-    def arrays(self, pictures: Sequence[Pixels] | Pixels, to: Side) -> list[Pixels]:
-        """Translate stored ``(H, W, C)`` pictures of one shape in one batch."""
+        def write(top: int, fake: Tensor) -> None:
+            whole[:, :, top : top + fake.shape[2]] = fake
+
+        self._by_strips(picture, to, cut, (height, width), write)
+        return whole.to(x.device)
+
+    @torch.inference_mode()
+    def arrays(
+        self,
+        pictures: Sequence[Pixels] | Pixels,
+        to: Side,
+        progress: Callable[[float], None] | None = None,
+    ) -> list[Pixels]:
+        """Translate stored ``(H, W, C)`` pictures of one shape in one batch.
+
+        ``progress`` is told the share that is done, 0 to 1, of a picture that is cut into strips.
+        """
         source, target = self.formats(to)
-        x = source.to_tensor(np.stack(list(pictures)))
-        return list(target.to_pixels(self.tensor(x, to)))
+        first, count = pictures[0], len(pictures)
+        height, width = first.shape[:2]
+        picture = self._rows(
+            lambda places: source.to_tensor(first[None, places.numpy()]), to, height, width
+        )
+        # What comes out is as large, and writing it may take a copy of 4 bytes a pixel.
+        cut = self._cut(picture, to, count, stored=2 * first.nbytes + 4 * height * width)
+        if cut is None:
+            return list(
+                target.to_pixels(self.tensor(source.to_tensor(np.stack(list(pictures))), to))
+            )
+        if count > 1:
+            return [self.arrays([one], to)[0] for one in pictures]
+        whole = np.empty((height, width, target.channels), target.dtype)
+
+        def write(top: int, fake: Tensor) -> None:
+            whole[top : top + fake.shape[2]] = target.to_pixels(fake)[0]
+
+        self._by_strips(picture, to, cut, (height, width), write, progress)
+        return [whole]
+
+    def is_too_large(self, picture: Pixels, to: Side) -> bool:
+        """Whether a stored ``(H, W, C)`` picture must be cut into strips."""
+        height, width = picture.shape[:2]
+        source, _ = self.formats(to)
+        rows = self._rows(lambda _: source.to_tensor(picture[None]), to, height, width)
+        return self._cut(rows, to, 1, stored=2 * picture.nbytes) is not None
+
+    def _rows(self, read: Callable[[Tensor], Tensor], to: Side, height: int, width: int) -> Rows:
+        """A picture, padded by reflection to what the network needs."""
+        multiple = size_multiple(self.info.generator)
+        padded = [max(SMALLEST, -(-n // multiple) * multiple) for n in (height, width)]
+        channels = self.formats(to)[0].channels
+        return padded_picture(read, channels, (height, width), (padded[0], padded[1]), self.device)
+
+    def _cut(self, picture: Rows, to: Side, count: int, stored: float) -> Cut | None:
+        return how_to_cut(self.pair.towards(to), picture, self.tile, self.device, count, stored)
+
+    def _by_strips(
+        self, picture: Rows, to: Side, cut: Cut, shape: tuple[int, int],
+        write: Callable[[int, Tensor], None], progress: Callable[[float], None] | None = None,
+    ) -> None:  # fmt: skip
+        done = 0.0
+
+        def tell(work: float) -> None:
+            nonlocal done
+            done += work
+            if progress is not None:
+                progress(done / cut.work)
+
+        def write_inside(top: int, fake: Tensor) -> None:
+            if top < shape[0]:
+                write(top, fake[:, :, : shape[0] - top, : shape[1]])
+
+        translate_by_strips(self.pair.towards(to), picture, cut.rows, cut.keep, write_inside, tell)
 
     def _translate_any(self, picture: Any, to: Side, size: int | None) -> Any:
         if isinstance(picture, list | tuple):
@@ -168,9 +249,7 @@ class Translator:
 
 def _reflect(length: int, extra: int) -> Tensor:
     """Indices 0 .. length - 1, then ``extra`` more that walk back and forth (no edge repeated)."""
-    period = max(1, 2 * (length - 1))
-    place = torch.arange(length + extra) % period
-    return torch.minimum(place, period - place) if length > 1 else torch.zeros_like(place)
+    return reflection(torch.arange(length + extra), length)
 
 
 def scaled(picture: Pixels, size: int | None) -> Pixels:
@@ -182,8 +261,8 @@ def scaled(picture: Pixels, size: int | None) -> Pixels:
     return resize(picture, max(1, round(width * factor)), max(1, round(height * factor)))
 
 
-def load(path: str | Path, device: str = "auto") -> Translator:
-    """Open a run folder or a ``model.safetensors`` for translating.
+def load(path: str | Path, device: str = "auto", tile: Tile = "auto") -> Translator:
+    """Open a run folder or a ``model.safetensors`` for translating; ``tile`` as in Translator.
 
     Raises DiptychError with one line if there is no usable model at ``path``.
     """
@@ -193,4 +272,4 @@ def load(path: str | Path, device: str = "auto") -> Translator:
             raise DiptychError(f"there is no model in {place} (yet): looked for model.safetensors")
         place = place / "model.safetensors"
     where = choose_device(device)
-    return Translator(load_model(place, where), where)
+    return Translator(load_model(place, where), where, tile)

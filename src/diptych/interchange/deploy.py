@@ -1,0 +1,132 @@
+"""``diptych export``: a model in the format of another runtime, with a README and an example."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from diptych.errors import DiptychError, UsageError
+from diptych.files import explain_os_errors
+from diptych.interchange.examples import example
+from diptych.interchange.program import Direction, direction
+from diptych.interchange.readme import FILES, readme
+from diptych.model_file import GeneratorPair, ModelInfo, Side
+
+Format = Literal["onnx", "tensorflow", "tflite", "torch", "aotinductor"]
+FORMATS: tuple[Format, ...] = ("onnx", "tensorflow", "tflite", "torch", "aotinductor")
+
+TENSORFLOW: tuple[Format, ...] = ("tensorflow", "tflite")
+
+
+def deploy(
+    pair: GeneratorPair,
+    format_: Format,
+    ways: Sequence[Side],
+    out: Path,
+    uint8: bool = False,
+    float16: bool = False,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write the generators that translate to ``ways`` into the folder ``out``; returns the paths.
+
+    ``uint8``: the file takes and gives pictures; else float32 in [-1, 1]. The formats of TensorFlow
+    hold both. ``float16``: half precision (ONNX). Raises UsageError for what does not go together,
+    DiptychError where a package is missing or a file cannot be written; then ``out`` is unchanged.
+    """
+    directions = [direction(pair, to) for to in ways]
+    _check(format_, directions[0], uint8, float16)
+    pixels = uint8 or (format_ in TENSORFLOW and directions[0].eight_bit)
+    scripts = [f"translate_{way.name}.py" for way in directions]
+    names = [name.format(way.name) for way in directions for name in FILES[format_]]
+    names += ["README.md", *scripts]
+    taken = [name for name in names if (out / name).exists()]
+    if taken and not overwrite:
+        raise DiptychError(f"{out / taken[0]} exists: choose another -o, or --overwrite")
+    with explain_os_errors(f"write to {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as folder:
+            aside = Path(folder)
+            for way, script in zip(directions, scripts, strict=True):
+                _write(way, format_, aside, _facts(way, pair.info), uint8, float16)
+                (aside / script).write_text(example(format_, way, pixels), "utf-8")
+            facts = _facts(directions[0], pair.info)
+            text = readme(format_, directions, facts, pixels, float16)
+            (aside / "README.md").write_text(text, "utf-8")
+            for name in names:
+                if (out / name).is_dir():
+                    shutil.rmtree(out / name)
+                os.replace(aside / name, out / name)
+    return [out / name for name in names]
+
+
+def _check(format_: Format, way: Direction, uint8: bool, float16: bool) -> None:
+    if uint8 and format_ in TENSORFLOW:
+        raise UsageError(f"--uint8: --format {format_} takes both pictures and floats anyway")
+    if uint8 and not way.eight_bit:
+        raise DiptychError(
+            f"--uint8: this model translates {way.source.describe()} to {way.target.describe()}: "
+            "leave it out, the README says how floats are made of them"
+        )
+    if float16 and format_ != "onnx":
+        raise UsageError("--float16 is for --format onnx")
+    extra = "tensorflow" if format_ in TENSORFLOW else "onnx"
+    needed = {
+        "onnx": ("onnx", "onnxscript", "onnxruntime"),
+        "tensorflow": ("tensorflow", "keras"),
+        "tflite": ("tensorflow", "keras"),
+    }.get(format_, ())
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DiptychError(f"--format {format_} needs {missing[0]}: pip install 'diptych[{extra}]'")
+
+
+def _facts(way: Direction, info: ModelInfo) -> dict[str, str]:
+    """What a file says about itself."""
+    config = info.generator
+    return {
+        "diptych": version("diptych"),
+        "torch": version("torch"),
+        "to": way.to,
+        "source": f"domain {'a' if way.to == 'b' else 'b'}: {way.source.describe()}",
+        "target": f"domain {way.to}: {way.target.describe()}",
+        "trained_size": str(info.size),
+        "trained_steps": str(info.step),
+        "generator": f"{config.architecture}, norm {config.norm}",
+    }
+
+
+def _write(
+    way: Direction,
+    format_: Format,
+    folder: Path,
+    facts: Mapping[str, str],
+    uint8: bool,
+    float16: bool,
+) -> None:
+    first = folder / FILES[format_][0].format(way.name)
+    if format_ == "onnx":
+        from diptych.interchange.onnx_file import write_onnx
+
+        write_onnx(way, first, facts, uint8, float16)
+    elif format_ == "torch":
+        from diptych.interchange.torch_files import write_program
+
+        write_program(way, first, facts, uint8)
+    elif format_ == "aotinductor":
+        from diptych.interchange.torch_files import write_compiled
+
+        write_compiled(way, first, facts, uint8)
+    elif format_ == "tflite":
+        from diptych.interchange.tensorflow_files import write_tflite
+
+        write_tflite(way, first)
+    else:
+        from diptych.interchange.tensorflow_files import write_tensorflow
+
+        write_tensorflow(way, folder / f"{way.name}.keras", first)

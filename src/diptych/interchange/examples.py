@@ -1,0 +1,125 @@
+"""The script that each export comes with: it translates one picture, with that runtime alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diptych.data.pixels import PixelFormat
+from diptych.interchange.program import Direction
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What runs a format: what to install and import, and how its files are opened."""
+
+    packages: tuple[str, ...]
+    imports: str
+    load: str  # {name}: to_b
+    run_pixels: str  # picture (H, W, C) uint8 to translated (H, W, C) uint8
+    run_floats: str  # x (H, W, C) float32 in [-1, 1] to y (H, W, C)
+
+
+RUNTIMES = {
+    "onnx": Runtime(
+        ("onnxruntime", "numpy", "pillow"),
+        "import onnxruntime",
+        'model = onnxruntime.InferenceSession(here / "{name}.onnx")',
+        'translated = model.run(None, {"pictures": picture[None]})[0][0]',
+        'y = model.run(None, {"x": x.transpose(2, 0, 1)[None]})[0][0].transpose(1, 2, 0)',
+    ),
+    "tensorflow": Runtime(
+        ("tensorflow", "pillow"),
+        "import tensorflow as tf",
+        'model = tf.saved_model.load(here / "{name}").signatures["{signature}"]',
+        'translated = model(pictures=tf.constant(picture[None]))["translated"][0].numpy()',
+        'y = model(x=tf.constant(x[None]))["y"][0].numpy()',
+    ),
+    "tflite": Runtime(
+        ("ai-edge-litert", "numpy", "pillow"),
+        "from ai_edge_litert.interpreter import Interpreter",
+        'model = Interpreter(str(here / "{name}.tflite")).get_signature_runner("{signature}")',
+        'translated = model(pictures=picture[None])["translated"][0]',
+        'y = model(x=x[None])["y"][0]',
+    ),
+    "torch": Runtime(
+        ("torch", "numpy", "pillow"),
+        "import torch",
+        'model = torch.export.load(here / "{name}.pt2").module()',
+        "translated = model(torch.from_numpy(picture[None]))[0].numpy()",
+        "y = model(torch.from_numpy(x).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()",
+    ),
+    "aotinductor": Runtime(
+        ("torch", "numpy", "pillow"),
+        "import torch",
+        'model = torch._inductor.aoti_load_package(str(here / "{name}.compiled.pt2"))',
+        "translated = model(torch.from_numpy(picture[None]))[0].numpy()",
+        "y = model(torch.from_numpy(x).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()",
+    ),
+}
+
+
+def example(format_: str, way: Direction, uint8: bool) -> str:
+    """The Python script for the file of that format, which takes pictures or, else, floats."""
+    runtime = RUNTIMES[format_]
+    pil = _is_image(way.source), _is_image(way.target)
+    imports = sorted(["import numpy as np", runtime.imports], key=lambda line: line.split()[1])
+    if any(pil):
+        imports.append("from PIL import Image, ImageOps" if pil[0] else "from PIL import Image")
+    signature = "serving_default" if uint8 else "float"
+    steps = [
+        "source, target = sys.argv[1:]",
+        "here = Path(__file__).parent",
+        runtime.load.format(name=way.name, signature=signature),
+        _read(way.source),
+        *([runtime.run_pixels] if uint8 else _floats(way, runtime)),
+        _save(way.target),
+    ]
+    files = f"{'photo.jpg' if pil[0] else 'photo.npy'} {'new.png' if pil[1] else 'new.npy'}"
+    return "\n".join(
+        [
+            f'"""python translate_{way.name}.py {files}"""',
+            "import sys",
+            "from pathlib import Path",
+            "",
+            *imports,
+            "",
+            *steps,
+            "",
+        ]
+    )
+
+
+def _is_image(pixels: PixelFormat) -> bool:
+    return pixels.dtype == "uint8" and pixels.channels in (1, 3)
+
+
+def _read(source: PixelFormat) -> str:
+    if not _is_image(source):
+        return f"picture = np.load(source)  # (H, W, {source.channels}) {source.dtype}"
+    mode, axis = ("RGB", "") if source.channels == 3 else ("L", "[..., None]")
+    return (
+        f'picture = np.array(ImageOps.exif_transpose(Image.open(source)).convert("{mode}")){axis}'
+    )
+
+
+def _save(target: PixelFormat) -> str:
+    if not _is_image(target):
+        return "np.save(target, translated)"
+    return f"Image.fromarray(translated{'' if target.channels == 3 else '[..., 0]'}).save(target)"
+
+
+def _floats(way: Direction, runtime: Runtime) -> list[str]:
+    source, target = way.source, way.target
+    low, span = _number(source.low), _number(source.high - source.low)
+    x = f"x = (picture.astype(np.float32) - {low}) * (2 / {span}) - 1"
+    half = _number((target.high - target.low) / 2)
+    back = f"(y + 1) * {half} + {_number(target.low)}"
+    if target.dtype != "float32":
+        bottom = _number(max(target.low, 0))
+        top = _number(min(target.high, {"uint8": 255, "uint16": 65535}[target.dtype]))
+        back = f"({back}).round().clip({bottom}, {top}).astype(np.{target.dtype})"
+    return [x, runtime.run_floats, f"translated = {back}"]
+
+
+def _number(value: float) -> str:
+    return repr(int(value) if value == int(value) else value)

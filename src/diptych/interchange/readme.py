@@ -1,0 +1,95 @@
+"""The README that an export comes with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from diptych.interchange.examples import RUNTIMES
+from diptych.interchange.program import Direction
+
+TITLES = {
+    "onnx": "ONNX Runtime",
+    "tensorflow": "TensorFlow",
+    "tflite": "LiteRT (TensorFlow Lite)",
+    "torch": "PyTorch",
+    "aotinductor": "PyTorch, compiled",
+}
+FILES: Mapping[str, tuple[str, ...]] = {  # the one with the signatures first
+    "onnx": ("{}.onnx",),
+    "tensorflow": ("{}", "{}.keras"),
+    "tflite": ("{}.tflite",),
+    "torch": ("{}.pt2",),
+    "aotinductor": ("{}.compiled.pt2",),
+}
+
+KERAS = """
+## Training on in Keras
+
+`{name}.keras` is the network by itself, made of Keras' own layers:
+
+    import keras
+    model = keras.models.load_model("{name}.keras")
+    model.compile(keras.optimizers.Adam(1e-4, beta_1=0.5), loss="mae")
+    model.fit(x, y)  # x and y: float32 (N, H, W, C) in [-1, 1]
+"""
+COMPILED = """
+It runs on processors like the one it was compiled on, with PyTorch {torch}.
+"""
+
+
+def readme(
+    format_: str, ways: Sequence[Direction], facts: Mapping[str, str], pixels: bool, float16: bool
+) -> str:
+    """``facts``: of the first direction. ``pixels``: the files take and give uint8 pictures."""
+    last = format_ in ("tensorflow", "tflite")
+    rows = [row for way in ways for row in _rows(format_, way, pixels, last)]
+    lines = [
+        f"# Pictures translated by {TITLES[format_]}",
+        "",
+        f"Written by diptych {facts['diptych']}; the model was trained on pictures of "
+        f"{facts['trained_size']} px a side.",
+        "",
+        "| file | takes | gives |",
+        "|---|---|---|",
+        *rows,
+        "",
+        "N pictures of one size, of any height H and width W"
+        + (", except for the `.keras` files." if format_ == "tensorflow" else "."),
+    ]
+    for way in ways if not pixels or last else ():
+        lines.append(
+            f"Towards {way.to.upper()}, float -1 to 1 stands for {way.source.low:g} to "
+            f"{way.source.high:g} before and {way.target.low:g} to {way.target.high:g} after."
+        )
+    if float16:
+        lines.append(
+            "It computes in float16: colours differ by a few of 255 levels at most places."
+        )
+    lines += ["", f"    pip install {' '.join(RUNTIMES[format_].packages)}"]
+    lines += [f"    python translate_{way.name}.py photo.jpg translated.png" for way in ways]
+    text = "\n".join(lines) + "\n"
+    if format_ == "tensorflow":
+        text += KERAS.format(name=ways[0].name)
+    if format_ == "aotinductor":
+        text += COMPILED.format(torch=facts["torch"])
+    return text
+
+
+def _rows(format_: str, way: Direction, pixels: bool, last: bool) -> list[str]:
+    main, *others = (name.format(way.name) for name in FILES[format_])
+    a, b = way.source.channels, way.target.channels
+    shapes = (
+        (f"(N, H, W, {a})", f"(N, H, W, {b})") if last else (f"(N, {a}, H, W)", f"(N, {b}, H, W)")
+    )
+    floats = f"`x`: float32 `{shapes[0]}` in [-1, 1] | `y`: float32 `{shapes[1]}` in [-1, 1] |"
+    bytes_ = f"`pictures`: uint8 `(N, H, W, {a})` | `translated`: uint8 `(N, H, W, {b})` |"
+    rows = []
+    if pixels:
+        rows.append(
+            f"| `{main}`" + (", signature `serving_default`" if last else "") + f" | {bytes_}"
+        )
+    if last or not pixels:
+        rows.append(f"| `{main}`" + (", signature `float`" if last else "") + f" | {floats}")
+    sizes = f" (H and W multiples of {way.multiple}, {way.smallest} or more)"
+    rows += [f"| `{other}`{sizes} | {floats}" for other in others]
+    return rows

@@ -1,0 +1,108 @@
+"""A generator as a Keras file, a SavedModel, and a LiteRT (TensorFlow Lite) file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no greetings
+
+import keras
+import tensorflow as tf
+
+from diptych.errors import DiptychError
+from diptych.interchange.keras_generator import keras_generator
+from diptych.interchange.program import Direction
+
+
+def write_tensorflow(way: Direction, keras_file: Path, saved_model: Path) -> None:
+    """Write the bare generator as ``keras_file``, and with signatures as ``saved_model``.
+
+    The generator takes ``(N, H, W, C)`` float32 in [-1, 1], H and W multiples of ``way.multiple``
+    and at least ``way.smallest``. The signatures take any H and W:
+
+    * ``float``: ``x``, float32 in [-1, 1], to ``y``
+    * ``serving_default``: ``pictures``, uint8, to ``translated``; for domains that are not stored
+      in 8 bits the same as ``float``
+    """
+    model = _model(way)
+    with _quietly():
+        model.save(keras_file)
+    _save_signatures(model, way, saved_model)
+
+
+def write_tflite(way: Direction, path: Path) -> None:
+    """Write a LiteRT file with the same signatures. Raises DiptychError if it cannot be made."""
+    with tempfile.TemporaryDirectory() as folder:
+        _save_signatures(_model(way), way, Path(folder))
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=["serving_default", "float"]
+        )
+        try:
+            with _quietly():
+                content: bytes = converter.convert()
+        except Exception as error:  # (of a type that TensorFlow does not export)
+            reason = (str(error).splitlines() or ["?"])[0]
+            raise DiptychError(f"TensorFlow cannot convert this network: {reason}") from error
+    path.write_bytes(content)
+
+
+def _model(way: Direction) -> Any:
+    if keras.backend.backend() != "tensorflow":
+        raise DiptychError("Keras is in use with another backend: export in a new process")
+    return keras_generator(way.generator, way.source.channels, f"G_to_{way.to}")
+
+
+def _save_signatures(model: Any, way: Direction, folder: Path) -> None:
+    source, target = way.source, way.target
+
+    def translate(x: Any) -> Any:
+        """``AnySize`` in TensorFlow's terms, channels last."""
+        height, width = tf.shape(x)[1], tf.shape(x)[2]
+        padded = tf.gather(x, _padded(height, way), axis=1)
+        padded = tf.gather(padded, _padded(width, way), axis=2)
+        return model(padded, training=False)[:, :height, :width]
+
+    def floats(x: Any) -> dict[str, Any]:
+        return {"y": translate(x)}
+
+    def pictures(pictures: Any) -> dict[str, Any]:
+        x = (tf.cast(pictures, tf.float32) - source.low) * (2 / (source.high - source.low)) - 1
+        stored = (translate(x) + 1) * ((target.high - target.low) / 2) + target.low
+        stored = tf.clip_by_value(tf.round(stored), max(target.low, 0), min(target.high, 255))
+        return {"translated": tf.cast(stored, tf.uint8)}
+
+    shape = (None, None, None, source.channels)
+    x = [tf.TensorSpec(shape, tf.float32, name="x")]
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    if way.eight_bit:
+        bytes_ = [tf.TensorSpec(shape, tf.uint8, name="pictures")]
+        archive.add_endpoint("serving_default", pictures, input_signature=bytes_)
+    else:
+        archive.add_endpoint("serving_default", floats, input_signature=x)
+    archive.add_endpoint("float", floats, input_signature=x)
+    with _quietly():
+        archive.write_out(str(folder), verbose=False)
+
+
+def _padded(length: Any, way: Direction) -> Any:
+    """Indices 0 .. length - 1, then those that walk back and forth (no edge repeated)."""
+    rounded = (length + way.multiple - 1) // way.multiple * way.multiple
+    period = tf.maximum(2 * (length - 1), 1)
+    places = tf.range(tf.maximum(rounded, way.smallest)) % period
+    return tf.minimum(places, period - places)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what TensorFlow prints about its inner life."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

@@ -1,0 +1,87 @@
+"""Normalisation of features that lie channels last, on the CPU.
+
+PyTorch's own instance norm copies such features to channels first and back, and its group norm
+takes three times as long with them; here both are a few passes over long rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diptych.networks.tracing import being_traced
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """``nn.InstanceNorm2d``: per picture and channel, mean 0 and variance 1 over the pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _pays(x):
+            return super().forward(x)
+        y: Tensor = Normalise.apply(x, x.shape[1], self.eps)  # type: ignore[no-untyped-call]
+        return y
+
+
+class GroupNorm(nn.GroupNorm):
+    """``nn.GroupNorm``: per picture and group of channels, then a scale and shift per channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _pays(x):
+            return super().forward(x)
+        y: Tensor = Normalise.apply(x, self.num_groups, self.eps)  # type: ignore[no-untyped-call]
+        return torch.addcmul(self.bias[:, None, None], y, self.weight[:, None, None])
+
+
+def _pays(x: Tensor) -> bool:
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return last and x.device.type == "cpu" and x.dtype == torch.float32 and not being_traced()
+
+
+class Normalise(torch.autograd.Function):
+    """``(x - mean) / sqrt(variance + eps)`` over the pixels of each group of channels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, groups: int, eps: float) -> Tensor:
+        mean = _group_mean(_rows(x), groups)
+        y = torch.empty_like(x)  # (not a view, so that a ReLU may work in place)
+        rows = torch.sub(_rows(x), mean, out=_rows(y))
+        scale = _scale(rows, groups, eps)
+        rows.mul_(scale)
+        ctx.save_for_backward(x, mean, scale)
+        ctx.groups, ctx.eps = groups, eps
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        """``scale * (dy - mean(dy) - y * mean(dy * y))``."""
+        x, mean, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: they depend on x too
+            mean = _group_mean(_rows(x), ctx.groups)
+            scale = _scale(_rows(x) - mean, ctx.groups, ctx.eps)
+        y = (_rows(x) - mean) * scale
+        drows = _rows(dy)
+        along = _group_mean(drows * y, ctx.groups)
+        dx = torch.addcmul(drows - _group_mean(drows, ctx.groups), y, along, value=-1) * scale
+        return dx.view(x.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2), None, None
+
+
+def _scale(centred: Tensor, groups: int, eps: float) -> Tensor:
+    """``1 / sqrt(variance + eps)`` per picture and channel, ``(N, 1, C)``."""
+    return (_group_mean(centred.square(), groups) + eps).rsqrt()
+
+
+def _rows(x: Tensor) -> Tensor:
+    """``(N, C, H, W)`` features as ``(N, H * W, C)``: one row of channels per pixel."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _group_mean(rows: Tensor, groups: int) -> Tensor:
+    """The mean over pixels and over each group's channels, ``(N, 1, C)``."""
+    n, _, channels = rows.shape
+    mean = rows.mean(1, keepdim=True)  # (sums in a tree: many pixels cost no digits)
+    if groups == channels:
+        return mean
+    by_group = mean.view(n, 1, groups, channels // groups)
+    return by_group.mean(3, keepdim=True).expand_as(by_group).reshape(n, 1, channels)

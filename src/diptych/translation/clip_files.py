@@ -1,0 +1,271 @@
+"""Video files: upright frames in, with their times and the sound beside them, and out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diptych.data.pixels import Pixels
+from diptych.errors import DiptychError, UsageError
+
+if TYPE_CHECKING:
+    import av
+    from av.packet import Packet
+
+ENDINGS = frozenset(
+    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
+     ".wmv", ".flv", ".ogv", ".3gp"]
+)  # fmt: skip
+# What is written, with its codec and settings that lose little.
+X264 = ("libx264", {"crf": "18", "preset": "medium"})
+VP9 = ("libvpx-vp9", {"crf": "24", "b": "0", "row-mt": "1", "cpu-used": "4"})
+WRITTEN = {".mp4": X264, ".m4v": X264, ".mov": X264, ".mkv": X264, ".webm": VP9}
+HD = 720  # rows: from here on, colours of files that do not say which are those of BT.709
+UNKNOWN_COLOURS = 2
+SCALING = 0x4 | 0x2000 | 0x40000  # bicubic, full chroma, accurate rounding: else colours get darker
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One upright picture, uint8 ``(H, W, 3)``, and when it is shown."""
+
+    picture: Pixels
+    pts: int  # in units of the file's time base
+    seconds: float
+
+
+class Clip:
+    """A video file to read. Raises DiptychError if it is none, or PyAV is missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.av = load_av()
+        self.damaged = 0  # packets that could not be decoded
+        self.read = 0  # frames so far
+        self.reached = Fraction(0)  # seconds, of sound or pictures
+        try:
+            self.container = self.av.open(str(path))
+        except (OSError, ValueError, self.av.error.FFmpegError) as error:
+            raise DiptychError(f"cannot read {path}: {reason(error)}") from error
+        if not self.container.streams.video:
+            self.container.close()
+            raise DiptychError(f"{path} holds no video")
+        self.video = self.container.streams.video[0]
+        self.video.thread_type = "AUTO"
+        self.sound = list(self.container.streams.audio)
+        self.time_base = self.video.time_base or Fraction(1, 1000)
+        self.rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
+
+    def frames_expected(self) -> int | None:
+        """How many frames the file says it has, or their duration and rate let expect."""
+        seconds: Fraction | None = None
+        if self.video.frames:
+            return int(self.video.frames)
+        if self.video.duration is not None:
+            seconds = self.video.duration * self.time_base
+        elif self.container.duration is not None:
+            seconds = Fraction(self.container.duration, 1_000_000)
+        return None if seconds is None else int(seconds * self.rate)
+
+    def parts(self) -> Iterator[Frame | Packet[Any]]:
+        """Frames, and packets of sound as they are, in the order of the file."""
+        start, last = self._start(), None
+        step = max(1, round(1 / (self.rate * self.time_base)))
+        for packet in self._packets():
+            if packet.pts is not None:
+                end = (packet.pts + (packet.duration or 0)) * packet.time_base
+                self.reached = max(self.reached, end)
+            if packet.stream.type == "audio":
+                if packet.dts is not None:
+                    yield self._moved(packet, start)
+                continue
+            for frame in self._decoded(packet):
+                pts = None if frame.pts is None else frame.pts - round(start / self.time_base)
+                # Some files do not say when, or say the same twice: then after the one before.
+                if pts is None or (last is not None and pts <= last):
+                    pts = 0 if last is None else last + (step if pts is None else 1)
+                last = pts
+                self.read += 1
+                yield Frame(upright(frame), pts, float(pts * self.time_base))
+
+    def remark(self) -> str | None:
+        """What was wrong with the file, after all of it has been read."""
+        if self.damaged:
+            return f"{self.path} is damaged: {self.read} frames could be decoded"
+        if self.container.duration is not None:
+            length = float(self._start()) + self.container.duration / 1e6
+            if self.reached < 0.95 * length - 0.5:
+                return (
+                    f"{self.path} is cut short: it ends after {float(self.reached):.1f} of its "
+                    f"{length:.1f} seconds"
+                )
+        return None
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+    def _start(self) -> Fraction:
+        """Seconds at which the file begins: recordings of broadcasts count from anywhere."""
+        start = self.container.start_time
+        return Fraction(max(0, start or 0), 1_000_000)
+
+    def _moved(self, packet: Packet[Any], start: Fraction) -> Packet[Any]:
+        shift = round(start / packet.time_base)
+        if shift and packet.dts is not None:
+            packet.dts -= shift
+            packet.pts = None if packet.pts is None else packet.pts - shift
+        return packet
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        packets = self.container.demux([self.video, *self.sound])
+        while True:
+            try:
+                yield next(packets)
+            except StopIteration:
+                return
+            except (OSError, ValueError, self.av.error.FFmpegError):
+                self.damaged += 1  # the rest cannot be found
+                return
+
+    def _decoded(self, packet: Packet[Any]) -> list[av.VideoFrame]:
+        try:
+            return list(packet.decode())
+        except (OSError, ValueError, self.av.error.FFmpegError):
+            self.damaged += 1
+            return []
+
+
+def upright(frame: av.VideoFrame) -> Pixels:
+    """A decoded frame as uint8 RGB ``(H, W, 3)``, turned as the file asks players to turn it."""
+    guess = "ITU709" if frame.colorspace == UNKNOWN_COLOURS and frame.height >= HD else None
+    picture = frame.reformat(
+        format="rgb24", src_colorspace=guess, interpolation=SCALING
+    ).to_ndarray()
+    sides: list[Any] = list(frame.side_data)  # (a mapping that yields its values)
+    matrix = next(
+        (np.frombuffer(side, np.int32) for side in sides if side.type.name == "DISPLAYMATRIX"), None
+    )
+    return picture if matrix is None else turned(picture, matrix)
+
+
+def turned(picture: Pixels, matrix: np.ndarray[Any, Any]) -> Pixels:
+    """Apply a display matrix: (x, y) -> (m0 x + m3 y, m1 x + m4 y), by quarter turns and flips."""
+    right, down = (int(matrix[0]), int(matrix[4]))
+    if abs(int(matrix[1])) > abs(right):  # x becomes y
+        picture = picture.swapaxes(0, 1)
+        right, down = int(matrix[3]), int(matrix[1])
+    picture = picture[:, ::-1] if right < 0 else picture
+    return np.ascontiguousarray(picture[::-1] if down < 0 else picture)
+
+
+class ClipFile:
+    """A video file to write; frames keep their times, sound is copied.
+
+    Raises DiptychError if it cannot be written, or cannot hold that sound.
+    """
+
+    def __init__(self, path: Path, like: Clip, width: int, height: int) -> None:
+        self.path = path
+        self.av = like.av
+        codec, options = WRITTEN[path.suffix.lower()]
+        self.error = (OSError, ValueError, self.av.error.FFmpegError)
+        try:
+            self.container = self.av.open(str(path), "w")
+            # Both codecs halve the resolution of colours: odd sizes get one more row or column.
+            self.video = self.container.add_stream(
+                codec, rate=like.rate, options=options,
+                width=width + width % 2, height=height + height % 2, pix_fmt="yuv420p",
+            )  # fmt: skip
+        except self.error as error:
+            raise self._cannot(error) from error
+        context = self.video.codec_context
+        context.time_base = self.time_base = like.time_base
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+        context.color_range = 1  # 16 to 235
+        try:
+            self.sound = {
+                stream.index: self.container.add_stream_from_template(stream)
+                for stream in like.sound
+            }
+            self.container.start_encoding()
+        except self.error as error:
+            names = ", ".join(sorted({stream.codec_context.name for stream in like.sound}))
+            self.container.close()
+            if not names:
+                raise self._cannot(error) from error
+            raise DiptychError(
+                f"{path.suffix} cannot hold the sound of {like.path} ({names}): write an .mkv"
+            ) from error
+
+    def write(self, picture: Pixels, pts: int) -> None:
+        """Append a frame, uint8 ``(H, W, 1 or 3)``, to be shown at ``pts``."""
+        height, width = picture.shape[:2]
+        rgb = np.broadcast_to(picture, (height, width, 3))
+        even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+        frame = self.av.VideoFrame.from_ndarray(np.ascontiguousarray(even), "rgb24")
+        frame = frame.reformat(
+            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", interpolation=SCALING
+        )
+        frame.pts, frame.time_base = pts, self.time_base
+        self._mux(self.video.encode, frame)
+
+    def copy(self, packet: Packet[Any]) -> None:
+        """Append sound."""
+        packet.stream = self.sound[packet.stream.index]
+        self._mux(lambda sound: [sound], packet)
+
+    def close(self) -> None:
+        """Write what is still under way, and what players need."""
+        try:
+            self._mux(self.video.encode, None)
+            self.container.close()
+        except self.error as error:
+            raise self._cannot(error) from error
+
+    def _mux(self, encode: Any, what: Any) -> None:
+        try:
+            for packet in encode(what):
+                self.container.mux(packet)
+        except self.error as error:
+            raise self._cannot(error) from error
+
+    def _cannot(self, error: Exception) -> DiptychError:
+        return DiptychError(f"cannot write {self.path}: {reason(error)}")
+
+
+def load_av() -> Any:
+    """PyAV. Raises DiptychError where it is not installed."""
+    try:
+        import av
+        import av.logging
+    except ImportError:
+        raise DiptychError("videos need PyAV: pip install 'diptych[video]'") from None
+    av.logging.set_level(av.logging.PANIC)  # (FFmpeg writes to the terminal about broken files)
+    return av
+
+
+def reason(error: Exception) -> str:
+    """What FFmpeg or the system says, without numbers and names of files."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def is_clip(path: Path) -> bool:
+    """Whether a file is a video, by its ending."""
+    return path.suffix.lower() in ENDINGS
+
+
+def clip_ending(source: Path) -> str:
+    """The ending for the translation of a video in a folder: its own, or one that holds all."""
+    return source.suffix.lower() if source.suffix.lower() in WRITTEN else ".mkv"
+
+
+def check_clip_name(path: Path) -> None:
+    """Raise UsageError if videos cannot be written under this name."""
+    if path.suffix.lower() not in WRITTEN:
+        raise UsageError(f"cannot write a video as {path}: choose from {', '.join(WRITTEN)}")

@@ -1,0 +1,168 @@
+"""Videos in, translated videos out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from diptych.data.pixels import Pixels, with_channels
+from diptych.errors import DiptychError, UsageError
+from diptych.files import explain_os_errors
+from diptych.model_file import Side
+from diptych.translation.clip_files import Clip, ClipFile, Frame
+from diptych.translation.files import PIXELS_AT_ONCE, Job
+from diptych.translation.smooth import Past, from_afar, is_cut, smoothed
+from diptych.translation.translator import Translator, scaled
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+SOUND_AT_ONCE = 500  # packets that wait for a frame, where there are few frames
+
+
+@dataclass(frozen=True)
+class ClipOutcome:
+    """What became of a video."""
+
+    job: Job
+    frames: int
+    seconds: float  # at which the last one is shown
+    remark: str | None  # what was wrong with the source
+    stopped: bool
+
+
+def check_clip_model(translator: Translator, to: Side) -> None:
+    """Raise UsageError if the model is not for what videos hold: 8-bit colour or grey."""
+    for pixel_format in translator.formats(to):
+        if pixel_format.dtype != "uint8" or pixel_format.channels not in (1, 3):
+            raise UsageError(
+                f"videos have 3 channels of 8 bits; this model is for {pixel_format.describe()}"
+            )
+
+
+def translate_clip(
+    translator: Translator,
+    job: Job,
+    to: Side,
+    size: int | None = None,
+    batch: int = 8,
+    half_life: float = 0.0,
+    on_frames: Callable[[int, int | None], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> ClipOutcome:
+    """Translate a video frame by frame: same times, upright, sound copied.
+
+    ``half_life``, in seconds: smooth the statistics of norm layers over time; 0: every frame by
+    itself. ``on_frames`` is told how many frames are done and how many are expected. When
+    ``stop()`` is true the file is ended there, and plays. It is written aside and renamed.
+    Raises DiptychError if the source holds no frame or the target cannot be written.
+    """
+    check_clip_model(translator, to)
+    aside = job.target.with_name(f".{job.target.stem}.{os.getpid()}.partial{job.target.suffix}")
+    steady = Steady(translator, to, half_life) if half_life else None
+    writer: ClipFile | None = None
+    done, seconds, stopped = 0, 0.0, False
+    with closing(Clip(job.source)) as clip:
+        try:
+            for frames, sound in in_batches(clip.parts(), batch):
+                pictures = [prepared(frame.picture, translator, to, size) for frame in frames]
+                if not frames:
+                    fakes = []
+                elif steady is not None:
+                    fakes = steady.arrays(pictures, frames)
+                else:
+                    fakes = translator.arrays(pictures, to)
+                if writer is None:
+                    with explain_os_errors(f"write {job.target}"):
+                        job.target.parent.mkdir(parents=True, exist_ok=True)
+                    height, width = fakes[0].shape[:2]
+                    writer = ClipFile(aside, clip, width, height)
+                for frame, fake in zip(frames, fakes, strict=True):
+                    writer.write(fake, frame.pts)
+                    done, seconds = done + 1, frame.seconds
+                for packet in sound:
+                    writer.copy(packet)
+                if on_frames is not None:
+                    on_frames(done, clip.frames_expected())
+                if stop():
+                    stopped = True
+                    break
+            if writer is None:
+                raise DiptychError(f"{job.source} holds no frame that can be decoded")
+            writer.close()
+            with explain_os_errors(f"write {job.target}"):
+                os.replace(aside, job.target)
+        except BaseException:
+            with suppress(OSError):
+                aside.unlink()
+            raise
+        return ClipOutcome(job, done, seconds, None if stopped else clip.remark(), stopped)
+
+
+def in_batches(
+    parts: Iterable[Frame | Packet[Any]], batch: int
+) -> Iterator[tuple[list[Frame], list[Packet[Any]]]]:
+    """Up to ``batch`` frames of one size, and the sound among them; the first has a frame."""
+    frames: list[Frame] = []
+    sound: list[Packet[Any]] = []
+    seen = False
+    for part in parts:
+        if not isinstance(part, Frame):
+            sound.append(part)
+            full = seen and len(sound) >= SOUND_AT_ONCE
+        else:
+            if frames and frames[0].picture.shape != part.picture.shape:
+                yield frames, sound
+                frames, sound = [], []
+            frames.append(part)
+            seen = True
+            full = len(frames) >= max(1, min(batch, PIXELS_AT_ONCE // part.picture[..., 0].size))
+        if full:
+            yield frames, sound
+            frames, sound = [], []
+    if seen and (frames or sound):
+        yield frames, sound
+
+
+def prepared(picture: Pixels, translator: Translator, to: Side, size: int | None) -> Pixels:
+    """A frame as the model takes it."""
+    source, _ = translator.formats(to)
+    return scaled(with_channels(picture, source.channels), size)
+
+
+class Steady:
+    """A translator for the frames of one video, whose statistics are smoothed over time."""
+
+    def __init__(self, translator: Translator, to: Side, half_life: float) -> None:
+        self.past = Past()
+        self.half_life = half_life
+        self.to = to
+        self.plain = translator
+        pair = translator.pair
+        if to == "b":
+            pair = replace(pair, G_ab=smoothed(pair.towards(to), self.past))
+        else:
+            pair = replace(pair, G_ba=smoothed(pair.towards(to), self.past))
+        self.translator = Translator(pair, translator.device, tile="off")
+        self.last: tuple[float, Pixels] | None = None  # the last frame's time, and it from afar
+
+    def arrays(self, pictures: list[Pixels], frames: list[Frame]) -> list[Pixels]:
+        """Translate frames that follow those of the call before."""
+        if self.last is None and self.plain.is_too_large(pictures[0], self.to):
+            raise DiptychError(
+                "the frames are too large for this memory with --smooth: give a --size, or go "
+                "without --smooth"
+            )
+        shares = []
+        for frame in frames:
+            seen = from_afar(frame.picture)
+            share = 0.0
+            if self.last is not None and not is_cut(self.last[1], seen):
+                share = 0.5 ** ((frame.seconds - self.last[0]) / self.half_life)
+            shares.append(share)
+            self.last = frame.seconds, seen
+        self.past.shares = shares
+        return self.translator.arrays(pictures, self.to)

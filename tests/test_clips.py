@@ -1,0 +1,383 @@
+"""Videos: made with PyAV, translated by the real command, and played back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import wave
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED, Command, start
+from PIL import Image
+
+from diptych.config import GeneratorConfig
+from diptych.data.pixels import RGB
+from diptych.errors import DiptychError, UsageError
+from diptych.interchange.model import import_model
+from diptych.model_file import GeneratorPair, ModelInfo
+from diptych.networks import make_generator
+from diptych.translation.files import Job, plan_clip
+from diptych.translation.translator import Translator, load
+
+av = pytest.importorskip("av")
+
+from make_clip import Picture, read_clip, write_clip  # noqa: E402 (needs av)
+
+from diptych.translation.clips import Steady, translate_clip  # noqa: E402
+
+
+def moving(count: int, height: int = 48, width: int = 64) -> list[Picture]:
+    """Four quarters of different colours; the grey one becomes brighter."""
+    pictures = []
+    for n in range(count):
+        picture = np.zeros((height, width, 3), np.uint8)
+        picture[: height // 2, : width // 2] = (200, 30, 30)
+        picture[: height // 2, width // 2 :] = (30, 200, 30)
+        picture[height // 2 :, : width // 2] = (30, 30, 200)
+        picture[height // 2 :, width // 2 :] = 60 + n * 100 // count
+        pictures.append(picture)
+    return pictures
+
+
+def bluer(pictures: list[Picture]) -> list[Picture]:
+    """What ``translator`` makes of them."""
+    return [np.add(p, (0, 0, 51), dtype=int).clip(0, 255).astype(np.uint8) for p in pictures]
+
+
+def difference(ones: list[Picture], others: list[Picture]) -> float:
+    """The mean difference, of 255; videos are compressed."""
+    return float(np.mean([np.abs(a.astype(int) - b).mean()
+                          for a, b in zip(ones, others, strict=True)]))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    """One whose result is known: more blue."""
+    config = GeneratorConfig(width=2, blocks=1, output="residual")
+    G = make_generator(config, 3, 3).eval()
+    for parameter in G.parameters():
+        torch.nn.init.zeros_(parameter)
+    last = [layer for layer in G.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
+    assert last.bias is not None
+    last.bias.data[2] = 51 / 127.5
+    info = ModelInfo(config, RGB, RGB, 32, "crop", "white", 0)
+    return Translator(GeneratorPair(G, None, info), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.webm"])
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_pictures_times_turns_and_sound(
+    translator: Translator, tmp_path: Path, name: str, rotation: int
+) -> None:
+    source, target = tmp_path / name, tmp_path / "out" / name
+    webm = name.endswith("webm")
+    if rotation and webm:
+        pytest.skip("WebM files are not turned")
+    write_clip(
+        source, moving(14), sound="libopus" if webm else "aac", rotation=rotation,
+        codec="libvpx-vp9" if webm else "libx264",
+    )  # fmt: skip
+    told: list[tuple[int, int | None]] = []
+    outcome = translate_clip(
+        translator, Job(source, target), "b", batch=4, on_frames=lambda *now: told.append(now)
+    )
+    assert (outcome.frames, outcome.remark, outcome.stopped) == (14, None, False)
+    assert [done for done, _ in told] == [4, 8, 12, 14]
+    expected = told[-1][1] or 0
+    assert expected == 14 if name in ("clip.mp4", "clip.mov") else 14 <= expected < 18
+    times, pictures, sound = read_clip(source)
+    assert pictures[0].shape == ((64, 48, 3) if rotation else (48, 64, 3))
+    new_times, new_pictures, new_sound = read_clip(target)
+    assert new_times == pytest.approx(times, abs=1e-3)
+    assert new_sound == sound
+    assert len(sound) > 3
+    assert difference(new_pictures, bluer(pictures)) < 3
+    with av.open(str(target)) as clip:  # nothing is left to turn
+        assert next(clip.decode(video=0)).rotation == 0
+    assert [path.name for path in target.parent.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_every_turn_shows_the_right_corner(
+    translator: Translator, tmp_path: Path, rotation: int
+) -> None:
+    from diptych.translation.clip_files import Clip, Frame
+
+    write_clip(tmp_path / "in.mp4", moving(3), rotation=rotation)
+    clip = Clip(tmp_path / "in.mp4")
+    frame = next(part for part in clip.parts() if isinstance(part, Frame))
+    clip.close()
+    expected = np.rot90(moving(3)[0], rotation // 90)
+    assert frame.picture.shape == expected.shape
+    assert difference([frame.picture], [expected]) < 6
+
+
+def test_frames_of_uneven_length_keep_their_times(translator: Translator, tmp_path: Path) -> None:
+    shown = [0, 1, 2, 7, 9, 10, 30, 31]
+    write_clip(tmp_path / "in.mp4", moving(8), times=shown, time_base=Fraction(1, 30))
+    translate_clip(translator, Job(tmp_path / "in.mp4", tmp_path / "out.mp4"), "b")
+    times, _, _ = read_clip(tmp_path / "out.mp4")
+    assert times == pytest.approx([n / 30 for n in shown], abs=1e-4)
+
+
+def test_odd_sizes_get_one_more_row_and_column(translator: Translator, tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", moving(5, 37, 51), codec="ffv1", pix_fmt="bgr0", sound=None)
+    translate_clip(translator, Job(tmp_path / "in.mkv", tmp_path / "out.mp4"), "b")
+    _, pictures, _ = read_clip(tmp_path / "out.mp4")
+    assert pictures[0].shape == (38, 52, 3)
+    expected = [np.pad(p, ((0, 1), (0, 1), (0, 0)), "edge") for p in bluer(moving(5, 37, 51))]
+    assert difference(pictures, expected) < 5
+
+
+def test_colours_do_not_drift(translator: Translator, tmp_path: Path) -> None:
+    """A video that was translated says how its colours are coded, and is read by that."""
+    picture = np.full((48, 64, 3), (180, 60, 40), np.uint8)
+    write_clip(tmp_path / "in.mkv", [picture] * 3, codec="ffv1", pix_fmt="bgr0", sound=None)
+    for source, target in (("in.mkv", "one.mp4"), ("one.mp4", "two.mp4")):
+        translate_clip(translator, Job(tmp_path / source, tmp_path / target), "b")
+    _, pictures, _ = read_clip(tmp_path / "two.mp4")
+    assert np.abs(pictures[1].astype(int) - (180, 60, 142)).max() <= 3
+
+
+def test_folders_hold_pictures_and_videos(trained: Path, tmp_path: Path, diptych: Command) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "deep").mkdir(parents=True)
+    write_clip(folder / "one.mp4", moving(4))
+    write_clip(folder / "deep" / "two.avi", moving(4), sound="pcm_s16le", codec="mpeg4")
+    (folder / "broken.mov").write_bytes(b"no video at all")
+    Image.fromarray(moving(1)[0]).save(folder / "three.png")
+    done = diptych("translate", trained, folder, "-o", out, "--size", "32")
+    assert done.returncode == 0, done.stderr
+    assert "broken.mov: invalid data" in done.stdout
+    assert "1 pictures and 2 videos written" in done.stdout
+    assert "(1 skipped)" in done.stdout
+    written = {str(path.relative_to(out)) for path in out.rglob("*.*")}
+    assert written == {"one.mp4", "deep/two.mkv", "three.png"}
+    _, pictures, sound = read_clip(out / "deep" / "two.mkv")
+    assert pictures[0].shape == (32, 44, 3)  # 42.7 pixels, and even
+    assert sound == read_clip(folder / "deep" / "two.avi")[2]
+    again = diptych("translate", trained, folder, "-o", out)
+    assert again.returncode == 2
+    assert "exists: choose another output folder, or --overwrite" in again.stderr
+
+
+def test_animated_gifs_can_become_videos(trained: Path, tmp_path: Path, diptych: Command) -> None:
+    frames = [Image.fromarray(picture) for picture in moving(6)]
+    frames[0].save(
+        tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=[100, 50, 200] * 2
+    )
+    done = diptych("translate", trained, tmp_path / "in.gif", "-o", tmp_path / "out.mp4")
+    assert done.returncode == 0, done.stderr
+    times, pictures, _ = read_clip(tmp_path / "out.mp4")
+    assert times == pytest.approx([0, 0.1, 0.15, 0.35, 0.45, 0.5])
+    assert pictures[0].shape == (48, 64, 3)
+    done = diptych("translate", trained, tmp_path / "in.gif", "-o", tmp_path / "out")
+    assert f"{tmp_path / 'in.gif'} moves, and its first picture was translated" in done.stdout
+    with Image.open(tmp_path / "out" / "in.png") as first:
+        assert first.size == (64, 48)
+
+
+def test_ctrl_c_leaves_a_film_that_plays(trained: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 50, (160, 160, 3), dtype=np.uint8)
+    pictures = [picture + np.roll(noise, n) for n, picture in enumerate(moving(400, 160, 160))]
+    write_clip(tmp_path / "in.mp4", pictures)
+    out = tmp_path / "out"
+    process = start(
+        "translate", trained, tmp_path / "in.mp4", "-o", out / "film.mp4", "--batch", "2"
+    )
+    while not any(path.stat().st_size > 5_000 for path in out.glob(".film*")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped after" in err
+    assert f"are in {out / 'film.mp4'}" in err
+    assert len(err.splitlines()) == 1
+    assert [path.name for path in out.iterdir()] == ["film.mp4"]
+    times, played, sound = read_clip(out / "film.mp4")
+    count = int(err.split("stopped after ")[1].split()[0])
+    assert 2 <= count < 400
+    assert len(played) == len(times) == count
+    assert sound
+
+
+def test_damaged_videos(translator: Translator, tmp_path: Path) -> None:
+    """What can be decoded is translated, and what was wrong is said."""
+    write_clip(tmp_path / "whole.mkv", moving(60, 96, 96))
+    whole = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    outcome = translate_clip(translator, Job(tmp_path / "cut.mkv", tmp_path / "x.mkv"), "b")
+    assert 1 <= outcome.frames < 60
+    assert len(read_clip(tmp_path / "x.mkv")[0]) == outcome.frames
+    assert outcome.remark is not None
+    assert "cut short" in outcome.remark or "damaged" in outcome.remark
+    write_clip(tmp_path / "whole.mp4", moving(60, 96, 96))
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    # (An MP4 file has its table of contents at the end.)
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(DiptychError, match=r"cannot read .*cut\.mp4: invalid data"):
+        translate_clip(translator, Job(tmp_path / "cut.mp4", tmp_path / "y.mp4"), "b")
+    hole = bytearray(whole)
+    begin = whole.index(b"mdat") + 2000
+    hole[begin : begin + 800] = bytes(800)
+    (tmp_path / "hole.mp4").write_bytes(hole)
+    translate_clip(translator, Job(tmp_path / "hole.mp4", tmp_path / "z.mp4"), "b")
+    assert len(read_clip(tmp_path / "z.mp4")[0]) > 10
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_cannot_be_done_is_said_in_one_line(
+    translator: Translator, trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    write_clip(tmp_path / "in.avi", moving(3), sound="pcm_s16le", codec="mpeg4")
+    write_clip(tmp_path / "in.mp4", moving(3))
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "there.mp4").write_bytes(b"mine")
+    with wave.open(str(tmp_path / "sound.mp4"), "w") as only_sound:  # (a wrong ending, too)
+        only_sound.setparams((1, 2, 16000, 0, "NONE", ""))
+        only_sound.writeframes(bytes(16000))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    cases = [
+        ("in.avi", "out.webm", 1, "webm cannot hold the sound of"),
+        ("in.mp4", "out.avi", 2, "choose from .mp4, .m4v, .mov, .mkv, .webm"),
+        ("in.mp4", "there.mp4", 2, "exists: choose"),
+        ("in.mp4", "in.mp4", 2, "is one of the inputs"),
+        ("in.mp4", "text.mp4/out.mp4", 1, "cannot write"),
+        ("text.mp4", "out.mp4", 1, "cannot read"),
+        ("nowhere.mp4", "out.mp4", 1, "there is no video"),
+        ("sound.mp4", "out.mp4", 1, "holds no video"),
+    ]
+    for source, target, code, words in cases:
+        with pytest.raises(DiptychError) as error:
+            translate_clip(translator, plan_clip([tmp_path / source], tmp_path / target), "b")
+        assert error.value.exit_code == code
+        assert words in str(error.value)
+    done = diptych("translate", trained, tmp_path / "text.mp4", "-o", tmp_path / "out.mp4")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"diptych: cannot read {tmp_path / 'text.mp4'}: invalid data")
+    assert len(done.stderr.splitlines()) == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_models_for_other_than_8_bits(tmp_path: Path) -> None:
+    config = GeneratorConfig(width=2, blocks=0)
+    deep = RGB.__class__(1, "uint16", 0, 65535)
+    info = ModelInfo(config, deep, deep, 32, "crop", "white", 0)
+    translator = Translator(
+        GeneratorPair(make_generator(config, 1, 1), None, info), torch.device("cpu")
+    )
+    with pytest.raises(UsageError, match="videos have 3 channels of 8 bits"):
+        translate_clip(translator, Job(tmp_path / "in.mp4", tmp_path / "out.mp4"), "b")
+
+
+def test_without_pyav_one_line_says_what_to_install(trained: Path, tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mp4", moving(2))
+    without = "import sys; sys.modules['av'] = None; from diptych.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", without, "translate", trained, tmp_path / "in.mp4", "-o",
+         tmp_path / "out"], capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "diptych: videos need PyAV: pip install 'diptych[video]'\n"
+
+
+def test_smoothing_with_no_past_is_no_smoothing(trained: Path) -> None:
+    from diptych.translation.clip_files import Frame
+
+    translator = load(trained, "cpu")
+    pictures = moving(6)
+    frames = [Frame(picture, n, n / 25) for n, picture in enumerate(pictures)]
+    nearly_none = Steady(translator, "b", 1e-6)
+    smoothed = nearly_none.arrays(pictures[:4], frames[:4])
+    smoothed += nearly_none.arrays(pictures[4:], frames[4:])
+    alone = [translator.arrays([picture], "b")[0] for picture in pictures]
+    for one, other in zip(smoothed, alone, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_smoothing_follows_the_formula() -> None:
+    """m(t) = s m(t-1) + (1 - s) m, s = 2 ** (-dt / half life), over batches and uneven times."""
+    from diptych.translation.smooth import Past, SmoothedNorm
+
+    past = Past()
+    torch.manual_seed(0)
+    for plain in (torch.nn.InstanceNorm2d(4), torch.nn.GroupNorm(2, 4)):
+        layer = SmoothedNorm(plain, past)
+        x = torch.randn(3, 4, 6, 5) * torch.tensor([1.0, 2.0, 3.0])[:, None, None, None] + 1
+        past.shares = [0.9]
+        first = layer(x[:1])
+        torch.testing.assert_close(first, plain(x[:1]))  # nothing before it
+        past.shares = [0.5, 0.25]
+        rest = layer(x[1:])
+        groups = x.view(3, 2 if isinstance(plain, torch.nn.GroupNorm) else 4, -1)
+        mean, variance = groups[0].mean(1), groups[0].var(1, correction=0)
+        for n, share in ((1, 0.5), (2, 0.25)):
+            mean = share * mean + (1 - share) * groups[n].mean(1)
+            variance = share * variance + (1 - share) * groups[n].var(1, correction=0)
+            expected = (groups[n] - mean[:, None]) / (variance[:, None] + 1e-5).sqrt()
+            torch.testing.assert_close(rest[n - 1], expected.view(4, 6, 5))
+
+
+def flicker(pictures: list[Picture]) -> float:
+    """Mean change of the whole picture's colour from one frame to the next."""
+    means = np.array([picture.mean((0, 1)) for picture in pictures])
+    return float(np.abs(np.diff(means, axis=0)).mean())
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="horse2zebra is not here")
+def test_smoothing_takes_flicker_out_and_ends_at_cuts(tmp_path: Path) -> None:
+    """A trained model, horses to zebras, and a camera that comes closer."""
+    horses = sorted((SHARED / "data" / "horse2zebra" / "testA").iterdir())[3:5]
+    noise = np.random.default_rng(0)
+    scenes = []
+    for horse in horses:
+        with Image.open(horse) as picture:
+            still = picture.convert("RGB").resize((256, 256))
+        for n in range(20):  # slowly closer, with noise
+            box = (n / 2, n / 2, 224 - n, 224 - n)
+            view = still.transform(
+                (128, 128), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC
+            )
+            noisy = np.asarray(view, np.float32) + noise.normal(0, 6, (128, 128, 3))
+            scenes.append(noisy.round().clip(0, 255).astype(np.uint8))
+    write_clip(tmp_path / "in.mp4", scenes, sound=None)
+    weights = SHARED / "reference" / "gan_compression_horse2zebra" / "latest_net_G.pth"
+    translator = Translator(import_model([weights]), torch.device("cpu"))
+    films = {}
+    for half_life in (0.0, 1.0):
+        target = tmp_path / f"{half_life}.mp4"
+        translate_clip(translator, Job(tmp_path / "in.mp4", target), "b", half_life=half_life)
+        films[half_life] = read_clip(target)[1]
+    plain, smooth = films[0.0], films[1.0]
+    changes = [flicker(film[:20]) + flicker(film[20:]) for film in (plain, smooth)]
+    assert changes[1] < 0.6 * changes[0]
+    # The first frame behind a cut has no past: it is translated as a picture is.
+    assert difference(smooth[20:21], plain[20:21]) < 3
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_length(trained: Path, tmp_path: Path) -> None:
+    peaks = []
+    for count in (100, 1500):
+        write_clip(tmp_path / f"{count}.mp4", moving(count, 96, 96))
+        watched = (
+            "import resource, sys; from diptych.cli.main import app; "
+            "app(sys.argv[1:], standalone_mode=False); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", watched, "translate", trained, tmp_path / f"{count}.mp4", "-o",
+             tmp_path / f"out-{count}.mp4", "--smooth", "0.5"],
+            capture_output=True, text=True, timeout=1200, env=dict(os.environ),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stderr.split()[-1]))
+    assert peaks[1] < 1.05 * peaks[0]

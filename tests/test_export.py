@@ -1,0 +1,416 @@
+"""Exported models give the pictures that diptych gives, where there is no diptych."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED, Command
+from PIL import Image
+from torch import nn
+
+import diptych as package
+from diptych.config import GeneratorConfig
+from diptych.data.pixels import RGB, PixelFormat
+from diptych.errors import DiptychError, UsageError
+from diptych.interchange.deploy import deploy
+from diptych.interchange.examples import RUNTIMES
+from diptych.interchange.program import AnySize, Direction, Pictures, trace
+from diptych.model_file import GeneratorPair, ModelInfo, load_model
+from diptych.networks import make_generator
+from diptych.networks.generator import size_multiple
+
+# (NumPy's remark about how Keras keeps its weights.)
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+ROOT = Path(__file__).parents[1]
+HORSES = SHARED / "data" / "horse2zebra" / "testA"
+ZEBRA = SHARED / "reference" / "gan_compression_horse2zebra" / "latest_net_G.pth"
+SIZES = [(256, 256), (181, 250), (97, 64)]  # height, width
+
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, trained: Path, diptych: Command) -> Path:
+    """A generator trained to make zebras; where it is not at hand, a tiny one."""
+    if not ZEBRA.exists():
+        return trained
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    assert diptych("import", ZEBRA, "-o", path).returncode == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(towns: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Real pictures of three sizes."""
+    folder = tmp_path_factory.mktemp("photos")
+    found = sorted((HORSES if HORSES.exists() else towns / "testA").iterdir())
+    paths = []
+    for source, (height, width) in zip(found, SIZES, strict=False):
+        paths.append(folder / f"{width}x{height}.png")
+        Image.open(source).convert("RGB").resize((width, height)).save(paths[-1])
+    return paths
+
+
+def pixels(path: Path) -> Array:
+    return np.array(Image.open(path).convert("RGB"))
+
+
+def floats(picture: Array) -> Array:
+    return picture[None].astype(np.float32) / 127.5 - 1
+
+
+def expected_floats(model: Path, picture: Array) -> Array:
+    """``(1, H, W, 3)`` in [-1, 1]."""
+    x = torch.from_numpy(floats(picture)).permute(0, 3, 1, 2)
+    return package.load(model).to_b(x).permute(0, 2, 3, 1).numpy()
+
+
+def levels(a: Array, b: Array) -> int:
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype == np.uint8
+    return int(np.abs(a.astype(int) - b).max())
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a new environment that holds these packages and nothing of ours: its Python."""
+
+    def make(*packages: str) -> Path:
+        folder = tmp_path_factory.mktemp("environment")
+        venv.create(folder, with_pip=True, symlinks=True)
+        python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+        options = ["install", "--quiet", "-c", ROOT / "constraints.txt"]
+        done = subprocess.run(
+            [python, "-m", "pip", *options, *packages], capture_output=True, text=True, timeout=900
+        )
+        if done.returncode != 0:
+            pytest.skip(f"pip cannot install {packages}: {done.stderr[-300:]}")
+        return python
+
+    return make
+
+
+def run_example(python: Path, script: Path, photos: list[Path], model: Path, out: Path) -> None:
+    """The example gives what diptych gives, but for one of 255 levels."""
+    for photo in photos:
+        done = subprocess.run(
+            [python, script, photo, out / photo.name], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        expected = np.array(package.load(model).to_b(photo))
+        assert levels(pixels(out / photo.name), expected) <= 1
+
+
+ALONE = [
+    ("onnx", ["--uint8"], []),
+    ("tflite", [], []),
+    pytest.param("torch", ["--uint8"], ["diptych"], marks=pytest.mark.slow),
+    pytest.param("aotinductor", ["--uint8"], ["diptych"], marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("format_", "options", "absent"), ALONE)
+def test_an_example_runs_without_diptych(
+    format_: str, options: list[str], absent: list[str], model: Path, photos: list[Path],
+    environment: Callable[..., Path], tmp_path: Path, diptych: Command,
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    done = diptych("export", model, "--format", format_, "--to", "b", *options, "-o", out)
+    assert done.returncode == 0, done.stderr
+    python = environment(*RUNTIMES[format_].packages)
+    for name in absent or ["diptych", "torch"]:
+        assert subprocess.run([python, "-c", f"import {name}"], capture_output=True).returncode
+    run_example(python, out / "translate_to_b.py", photos, model, tmp_path)
+
+
+KERAS = """
+import sys
+import keras, numpy as np
+model = keras.models.load_model("to_b.keras")
+given = np.load("given.npz")
+for n in range(3):
+    x, y = given[f"x{n}"], given[f"y{n}"]
+    x = x[:, : x.shape[1] // 4 * 4, : x.shape[2] // 4 * 4]
+    if x.shape == y.shape:
+        print("difference", np.abs(model(x) - y).max())
+x = given["x0"]
+model.compile(keras.optimizers.Adam(1e-4, beta_1=0.5), loss="mae")
+losses = model.fit(x, x, epochs=5, verbose=0).history["loss"]
+print("losses", *losses)
+assert not {"diptych", "torch"} & set(sys.modules)
+"""
+
+
+def test_tensorflow_files_run_and_train_on_without_torch(
+    model: Path, photos: list[Path], environment: Callable[..., Path], tmp_path: Path,
+    diptych: Command,
+) -> None:  # fmt: skip
+    """The SavedModel's two signatures, and the Keras file in Keras' safe mode."""
+    out = tmp_path / "out"
+    done = diptych("export", model, "--format", "tensorflow", "--to", "b", "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr.strip()
+    python = environment("tensorflow-cpu" if sys.platform == "linux" else "tensorflow", "pillow")
+    for name in ("diptych", "torch"):
+        assert subprocess.run([python, "-c", f"import {name}"], capture_output=True).returncode
+    run_example(python, out / "translate_to_b.py", photos[1:2], model, tmp_path)
+
+    given = {f"x{n}": floats(pixels(photo)) for n, photo in enumerate(photos)}
+    given |= {f"y{n}": expected_floats(model, pixels(p)) for n, p in enumerate(photos)}
+    np.savez(out / "given.npz", **given)
+    (out / "train.py").write_text(KERAS)
+    done = subprocess.run(
+        [python, "train.py"], capture_output=True, text=True, timeout=300, cwd=out
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    differences = [float(line[1]) for line in lines if line[0] == "difference"]
+    assert differences
+    assert max(differences) <= 1e-4
+    losses = next([float(loss) for loss in line[1:]] for line in lines if line[0] == "losses")
+    assert losses[-1] < losses[0]
+
+    tf = pytest.importorskip("tensorflow")
+    translate = tf.saved_model.load(out / "to_b").signatures["float"]
+    for photo in photos:
+        y = translate(x=tf.constant(floats(pixels(photo))))["y"].numpy()
+        np.testing.assert_allclose(y, expected_floats(model, pixels(photo)), rtol=0, atol=1e-4)
+
+
+def test_onnx_floats_are_those_of_pytorch(model: Path, photos: list[Path], tmp_path: Path) -> None:
+    import onnxruntime
+
+    deploy(load_model(find(model), torch.device("cpu")), "onnx", ["b"], tmp_path)
+    session = onnxruntime.InferenceSession(tmp_path / "to_b.onnx")
+    assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
+    facts = session.get_modelmeta().custom_metadata_map
+    assert facts["to"] == "b"
+    assert facts["source"] == "domain a: 3 channels, uint8, 0 to 255"
+    assert {"diptych", "target", "trained_size"} <= facts.keys()
+    for photo in photos:
+        x = floats(pixels(photo)).transpose(0, 3, 1, 2)
+        (y,) = session.run(None, {"x": np.concatenate([x, x])})
+        expected = expected_floats(model, pixels(photo))
+        np.testing.assert_allclose(y[:1].transpose(0, 2, 3, 1), expected, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(y[1:], y[:1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_onnx_in_half_precision(model: Path, photos: list[Path], tmp_path: Path) -> None:
+    import onnxruntime
+
+    pair = load_model(find(model), torch.device("cpu"))
+    for uint8 in (True, False):
+        deploy(pair, "onnx", ["b"], tmp_path, uint8, float16=True, overwrite=True)
+        size = (tmp_path / "to_b.onnx").stat().st_size
+        assert size < 0.7 * find(model).stat().st_size
+        session = onnxruntime.InferenceSession(tmp_path / "to_b.onnx")
+        for photo in photos:
+            picture = pixels(photo)
+            if uint8:
+                (y,) = session.run(None, {"pictures": picture[None]})
+                difference = np.abs(y[0].astype(int) - np.array(package.load(model).to_b(photo)))
+                assert difference.mean() < 0.5
+                assert difference.max() <= 16
+            else:
+                (y,) = session.run(None, {"x": floats(picture).transpose(0, 3, 1, 2)})
+                assert y.dtype == np.float32
+                difference = np.abs(y.transpose(0, 2, 3, 1) - expected_floats(model, picture))
+                assert difference.mean() < 4e-3
+
+
+def find(model: Path) -> Path:
+    return model / "model.safetensors" if model.is_dir() else model
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "instance norm": {},
+    "group norm, resize, residual": {"norm": "group", "upsample": "resize", "output": "residual"},
+    "batch norm, dropout": {"norm": "batch", "dropout": 0.5},
+    "no norm, CUT": {"norm": "none", "downsample": "antialias", "upsample": "antialias"},
+    "unet, dropout": {"architecture": "unet", "levels": 4, "dropout": 0.5},
+    "unet, resize, batch norm": {
+        "architecture": "unet", "levels": 3, "norm": "batch", "upsample": "resize"
+    },
+    "mobile, group norm": {"architecture": "mobile", "norm": "group"},
+}  # fmt: skip
+SHAPES = [(1, 64, 64), (2, 33, 50), (1, 16, 16), (1, 5, 1)]  # N, H, W
+
+
+def way_of(kind: str) -> Direction:
+    """A tiny generator with weights that are no longer those of the start."""
+    config = GeneratorConfig.model_validate({"width": 8, "blocks": 2, **KINDS[kind]})
+    torch.manual_seed(0)
+    network = make_generator(config, 3, 3).eval()
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2)
+        elif value.is_floating_point():
+            value.add_(0.1 * torch.randn_like(value))
+    return Direction(network, "b", RGB, RGB, size_multiple(config))
+
+
+def check_floats(way: Direction, run: Callable[[torch.Tensor], Any], tolerance: float) -> None:
+    for n, height, width in SHAPES:
+        x = torch.rand(n, 3, height, width) * 2 - 1
+        with torch.no_grad():
+            expected = AnySize(way)(x)
+        assert expected.shape == x.shape
+        actual = torch.as_tensor(run(x))
+        torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
+
+
+def check_bytes(way: Direction, run: Callable[[torch.Tensor], Any]) -> None:
+    for n, height, width in SHAPES:
+        pictures = torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8)
+        with torch.no_grad():
+            expected = Pictures(way)(pictures)
+        assert levels(np.asarray(run(pictures)), expected.numpy()) <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_generator_in_keras(kind: str, tmp_path: Path) -> None:
+    """The file too, whose sizes are the network's own."""
+    keras = pytest.importorskip("keras")
+    from diptych.interchange.keras_generator import keras_generator
+
+    way = way_of(kind)
+    keras_generator(way.generator, 3, "G").save(tmp_path / "G.keras")
+    network = keras.models.load_model(tmp_path / "G.keras")
+    for height, width in ((64, 48), (16, 32)):
+        x = torch.rand(2, 3, height, width) * 2 - 1
+        with torch.no_grad():
+            expected = way.generator(x).permute(0, 2, 3, 1).numpy()
+        y = network(x.permute(0, 2, 3, 1).numpy()).numpy()
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4)
+
+
+def test_a_saved_model_takes_any_size(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+
+    from diptych.interchange.tensorflow_files import write_tensorflow
+
+    way = way_of("unet, dropout")
+    write_tensorflow(way, tmp_path / "to_b.keras", tmp_path / "to_b")
+    signatures = tf.saved_model.load(tmp_path / "to_b").signatures
+    pictures, floats = signatures["serving_default"], signatures["float"]
+    check_bytes(way, lambda p: pictures(pictures=p.numpy())["translated"].numpy())
+    check_floats(way, lambda x: channels_first(floats(x=channels_last(x))["y"].numpy()), 1e-4)
+
+
+def channels_last(x: torch.Tensor) -> Array:
+    return x.permute(0, 2, 3, 1).numpy()
+
+
+def channels_first(y: Array) -> Array:
+    return y.transpose(0, 3, 1, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # (the interpreter that comes with TensorFlow is deprecated)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_generator_in_lite(kind: str, tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+
+    from diptych.interchange.tensorflow_files import write_tflite
+
+    way = way_of(kind)
+    write_tflite(way, tmp_path / "to_b.tflite")
+    interpreter = tf.lite.Interpreter(str(tmp_path / "to_b.tflite"))
+    pictures, x = (interpreter.get_signature_runner(n) for n in ("serving_default", "float"))
+    check_bytes(way, lambda p: pictures(pictures=p.numpy())["translated"])
+    check_floats(way, lambda p: channels_first(x(x=channels_last(p))["y"]), 1e-4)
+
+
+IN_ONNX = [
+    kind if kind == "group norm, resize, residual" else pytest.param(kind, marks=pytest.mark.slow)
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize("kind", IN_ONNX)
+def test_every_kind_of_generator_in_onnx(kind: str, tmp_path: Path) -> None:
+    import onnxruntime
+
+    from diptych.interchange.onnx_file import write_onnx
+
+    way = way_of(kind)
+    path = tmp_path / "to_b.onnx"
+    write_onnx(way, path, {"diptych": "test"}, uint8=True, float16=False)
+    session = onnxruntime.InferenceSession(path)
+    check_bytes(way, lambda pictures: session.run(None, {"pictures": pictures.numpy()})[0])
+
+
+@pytest.mark.parametrize("kind", ["group norm, resize, residual", "unet, dropout"])
+def test_a_traced_program_takes_any_size(kind: str) -> None:
+    way = way_of(kind)
+    check_floats(way, trace(way, uint8=False).module(), 1e-5)
+    check_bytes(way, trace(way, uint8=True).module())
+
+
+def test_sixteen_bits_and_other_channels(tmp_path: Path) -> None:
+    """Domains that no image file holds: the example takes arrays, and makes floats of them."""
+    config = GeneratorConfig(width=4, blocks=1)
+    a, b = PixelFormat(4, "uint16", 100, 4000.5), PixelFormat(1, "float32", -2, 6)
+    torch.manual_seed(0)
+    networks: list[nn.Module] = [make_generator(config, *c).eval() for c in ((4, 1), (1, 4))]
+    info = ModelInfo(config, a, b, 32, "resize-crop", "white", 7)
+    pair = GeneratorPair(networks[0], networks[1], info)
+    picture = np.random.default_rng(0).integers(0, 5000, (30, 41, 4), dtype=np.uint16)
+    np.save(tmp_path / "a.npy", picture)
+    names = [path.name for path in deploy(pair, "torch", pair.ways, tmp_path)]
+    assert names == ["to_b.pt2", "to_a.pt2", "README.md", "translate_to_b.py", "translate_to_a.py"]
+    assert "100 to 4000.5 before and -2 to 6 after" in (tmp_path / "README.md").read_text()
+
+    from diptych.translation.translator import Translator
+
+    translator = Translator(pair, torch.device("cpu"))
+    for to, given, made, tolerance in (("b", "a.npy", "b.npy", 1e-4), ("a", "b.npy", "c.npy", 1)):
+        script = [sys.executable, f"translate_to_{to}.py", given, made]
+        done = subprocess.run(script, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        stored, result = np.load(tmp_path / given), np.load(tmp_path / made)
+        expected = translator.to_b(stored) if to == "b" else translator.to_a(stored)
+        assert result.dtype == expected.dtype
+        np.testing.assert_allclose(
+            result.astype(float), expected.astype(float), rtol=0, atol=tolerance
+        )
+
+
+def test_what_cannot_be_exported_ends_in_one_line(
+    model: Path, tmp_path: Path, diptych: Command
+) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    pair = load_model(find(model), torch.device("cpu"))
+    with pytest.raises(UsageError, match="takes both"):
+        deploy(pair, "tensorflow", ["b"], tmp_path, uint8=True)
+    with pytest.raises(UsageError, match="--float16 is for --format onnx"):
+        deploy(pair, "torch", ["b"], tmp_path, float16=True)
+    deep = replace(pair, info=replace(pair.info, b=PixelFormat(3, "uint16", 0, 65535)))
+    with pytest.raises(DiptychError, match="uint16, 0 to 65535: leave it out"):
+        deploy(deep, "onnx", ["b"], tmp_path, uint8=True)
+    with pytest.raises(DiptychError, match=r"README.md exists"):
+        deploy(pair, "torch", ["b"], tmp_path)
+
+    without = "import sys; sys.modules['onnxscript'] = None; from diptych.cli.main import main as m"
+    export = ["export", str(model), "-o", str(tmp_path), "--format"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{without}; m()", *export, "onnx"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "pip install 'diptych[onnx]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    unknown = diptych(*export, "onx")
+    assert unknown.returncode == 2
+    assert "did you mean 'onnx'?" in unknown.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "mine"

@@ -1,0 +1,153 @@
+"""The fast forms of layers compute what their plain formulas compute, forwards and backwards."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from diptych.networks import winograd
+from diptych.networks.norms import GroupNorm, InstanceNorm, Normalise
+from diptych.networks.resize import ResizeConv
+from diptych.networks.winograd import Conv3x3, TransformKernels, Winograd
+
+
+def pictures(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    made = torch.randn(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    return made.requires_grad_()
+
+
+def gradients(y: Tensor, *of: Tensor) -> tuple[Tensor, ...]:
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y.dtype)
+    return torch.autograd.grad((y * weights).sum(), of)
+
+
+def assert_close(found: Tensor, expected: Tensor, relative: float = 1e-5) -> None:
+    assert (found - expected).norm() <= relative * expected.norm()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4)
+)
+def test_winograd_is_the_convolution(n: int, c: int, o: int, h: int, w: int) -> None:
+    """In float64, where nothing but the order of summation can differ."""
+    x = pictures(n, c, 4 * h + 2, 4 * w + 2, dtype=torch.float64)
+    weight = torch.randn(o, c, 3, 3, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(o, dtype=torch.float64, requires_grad=True)
+    layer = Conv3x3(c, o)
+    fast = Winograd.apply(x, TransformKernels.apply(weight, layer), bias)
+    plain = F.conv2d(x, weight, bias)
+    assert_close(fast, plain, 1e-12)
+    of = (x, weight, bias)
+    for found, expected in zip(gradients(fast, *of), gradients(plain, *of), strict=True):
+        assert_close(found, expected, 1e-12)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 22), (33, 9)])
+def test_a_3x3_convolution_goes_the_fast_way(
+    height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = Conv3x3(64, 96)
+    x = pictures(2, 64, height, width)
+    fast = layer(x)
+    assert fast.is_contiguous(memory_format=torch.channels_last)
+    of = (x, layer.weight, layer.bias)
+    found = gradients(fast, *of)
+    monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1000)
+    plain = layer(x)
+    assert not torch.equal(fast, plain), "the fast way was not taken"
+    exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double())
+    assert_close(fast, exact, 5e-6)
+    for ours, expected in zip(found, gradients(exact, *of), strict=True):
+        assert_close(ours, expected, 5e-6)
+
+
+def test_kernels_follow_the_weights() -> None:
+    """They are kept from one pass to the next, and never longer than the weights stay as they are:
+    through two backward passes (accumulated), steps of Adam, loading and copying."""
+    layer, plain = Conv3x3(64, 64), nn.Conv2d(64, 64, 3)
+    plain.load_state_dict(layer.state_dict())
+    x = pictures(2, 64, 18, 18)
+    steps = [torch.optim.Adam(net.parameters(), lr=0.01, fused=True) for net in (layer, plain)]
+    for _ in range(3):
+        for net, step in zip((layer, plain), steps, strict=True):
+            step.zero_grad()
+            for _ in range(2):
+                (net(x) + net(2 * x)).square().mean().backward()
+            step.step()
+        assert_close(layer(x), plain(x), 1e-3)  # (a step that was missed: 0.3)
+    plain.reset_parameters()
+    layer.load_state_dict(plain.state_dict())
+    assert_close(layer(x), plain(x), 5e-6)
+    layer.weight.requires_grad_(False)
+    layer(x)
+    layer.weight.requires_grad_(True)
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    layer(x)
+    twin = copy.deepcopy(layer)
+    with torch.no_grad():
+        twin.weight.mul_(2)
+    assert_close(twin(x), 2 * plain(x) - plain.bias[:, None, None], 5e-6)
+    assert_close(layer(x), plain(x), 5e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(18, 22), (71, 90), (200, 7)])
+def test_without_gradients_it_goes_strip_by_strip(height: int, width: int) -> None:
+    layer = Conv3x3(64, 64)
+    x = pictures(2, 64, height, width)
+    exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double())
+    with torch.no_grad():
+        assert_close(layer(x), exact, 5e-6)
+
+
+@pytest.mark.parametrize("kind", ["instance", "group"])
+def test_norms_of_channels_last_features(kind: str) -> None:
+    x = pictures(3, 12, 9, 14)
+    with torch.no_grad():
+        x.mul_(3).add_(5)
+    if kind == "instance":
+        ours, plain = InstanceNorm(12), nn.InstanceNorm2d(12)
+    else:
+        ours, plain = GroupNorm(4, 12), nn.GroupNorm(4, 12)
+        nn.init.normal_(ours.weight)
+        nn.init.normal_(ours.bias)
+        plain.load_state_dict(ours.state_dict())
+    plain.double()
+    exact_x = x.detach().double().requires_grad_()
+    y, exact = ours(x), plain(exact_x)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert_close(y, exact)
+    found = gradients(y, x, *ours.parameters())
+    expected = gradients(exact, exact_x, *plain.parameters())
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other)
+
+
+def test_norms_can_be_differentiated_twice() -> None:
+    """As the penalties on the slope of D do."""
+    x = pictures(2, 4, 3, 3, dtype=torch.float64)
+    normalise = lambda x: Normalise.apply(x, 2, 1e-5)  # noqa: E731
+    assert torch.autograd.gradcheck(normalise, x)
+    assert torch.autograd.gradgradcheck(normalise, x)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(1, 2), st.integers(1, 4), st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)
+)
+def test_resize_and_convolution_in_one(n: int, c: int, o: int, h: int, w: int) -> None:
+    layer = ResizeConv(c, o).double()
+    x = pictures(n, c, h, w, dtype=torch.float64)
+    fast, plain = layer(x), nn.Sequential.forward(layer, x)
+    assert fast.shape == (n, o, 2 * h, 2 * w)
+    assert_close(fast, plain, 1e-12)
+    of = (x, *layer.parameters())
+    for found, expected in zip(gradients(fast, *of), gradients(plain, *of), strict=True):
+        assert_close(found, expected, 1e-12)

@@ -40,7 +40,7 @@ def load_models(paths: Sequence[Path], device: str) -> dict[str, ServedModel]:
     """
     models: dict[str, ServedModel] = {}
     for path in paths:
-        translator = load(path, device)
+        translator = load(path, device, tile="off")  # (strips may be kept in files)
         stem = path.resolve().name if path.is_dir() else path.resolve().stem
         name, number = stem, 2
         while name in models:

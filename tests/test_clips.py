@@ -127,6 +127,21 @@ def test_frames_of_uneven_length_keep_their_times(translator: Translator, tmp_pa
     assert times == pytest.approx([n / 30 for n in shown], abs=1e-4)
 
 
+def test_broadcasts_begin_at_zero(translator: Translator, tmp_path: Path) -> None:
+    """Their clocks start anywhere; sound and pictures stay together."""
+    write_clip(tmp_path / "in.mpg", moving(12), codec="mpeg2video", sound="mp2")
+    with av.open(str(tmp_path / "in.mpg")) as clip:
+        start = clip.start_time / 1e6
+    assert start > 0.2
+    translate_clip(translator, Job(tmp_path / "in.mpg", tmp_path / "out.mkv"), "b")
+    times, _, sound = read_clip(tmp_path / "in.mpg")
+    new_times, _, new_sound = read_clip(tmp_path / "out.mkv")
+    assert new_times == pytest.approx([time - start for time in times], abs=1e-3)
+    assert new_sound == sound
+    with av.open(str(tmp_path / "out.mkv")) as clip:
+        assert abs(clip.start_time) < 5e4
+
+
 def test_odd_sizes_get_one_more_row_and_column(translator: Translator, tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", moving(5, 37, 51), codec="ffv1", pix_fmt="bgr0", sound=None)
     translate_clip(translator, Job(tmp_path / "in.mkv", tmp_path / "out.mp4"), "b")

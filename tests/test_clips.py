@@ -382,7 +382,7 @@ def test_smoothing_takes_flicker_out_and_ends_at_cuts(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_length(trained: Path, tmp_path: Path) -> None:
     peaks = []
     for count in (100, 1500):
-        write_clip(tmp_path / f"{count}.mp4", moving(count, 96, 96))
+        write_clip(tmp_path / f"{count}.mp4", moving(count, 160, 160))
         watched = (
             "import resource, sys; from diptych.cli.main import app; "
             "app(sys.argv[1:], standalone_mode=False); "
@@ -395,4 +395,5 @@ def test_memory_does_not_grow_with_length(trained: Path, tmp_path: Path) -> None
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stderr.split()[-1]))
-    assert peaks[1] < 1.05 * peaks[0]
+    # (The 1,400 frames more are 107 MB, a third of what the process takes.)
+    assert peaks[1] < 1.15 * peaks[0]

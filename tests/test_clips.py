@@ -127,6 +127,21 @@ def test_frames_of_uneven_length_keep_their_times(translator: Translator, tmp_pa
     assert times == pytest.approx([n / 30 for n in shown], abs=1e-4)
 
 
+def test_broadcasts_begin_at_zero(translator: Translator, tmp_path: Path) -> None:
+    """Their clocks start anywhere; sound and pictures stay together."""
+    write_clip(tmp_path / "in.mpg", moving(12), codec="mpeg2video", sound="mp2")
+    with av.open(str(tmp_path / "in.mpg")) as clip:
+        start = clip.start_time / 1e6
+    assert start > 0.2
+    translate_clip(translator, Job(tmp_path / "in.mpg", tmp_path / "out.mkv"), "b")
+    times, _, sound = read_clip(tmp_path / "in.mpg")
+    new_times, _, new_sound = read_clip(tmp_path / "out.mkv")
+    assert new_times == pytest.approx([time - start for time in times], abs=1e-3)
+    assert new_sound == sound
+    with av.open(str(tmp_path / "out.mkv")) as clip:
+        assert abs(clip.start_time) < 5e4
+
+
 def test_odd_sizes_get_one_more_row_and_column(translator: Translator, tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", moving(5, 37, 51), codec="ffv1", pix_fmt="bgr0", sound=None)
     translate_clip(translator, Job(tmp_path / "in.mkv", tmp_path / "out.mp4"), "b")
@@ -367,7 +382,7 @@ def test_smoothing_takes_flicker_out_and_ends_at_cuts(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_length(trained: Path, tmp_path: Path) -> None:
     peaks = []
     for count in (100, 1500):
-        write_clip(tmp_path / f"{count}.mp4", moving(count, 96, 96))
+        write_clip(tmp_path / f"{count}.mp4", moving(count, 160, 160))
         watched = (
             "import resource, sys; from diptych.cli.main import app; "
             "app(sys.argv[1:], standalone_mode=False); "
@@ -380,4 +395,5 @@ def test_memory_does_not_grow_with_length(trained: Path, tmp_path: Path) -> None
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stderr.split()[-1]))
-    assert peaks[1] < 1.05 * peaks[0]
+    # (The 1,400 frames more are 107 MB, a third of what the process takes.)
+    assert peaks[1] < 1.15 * peaks[0]

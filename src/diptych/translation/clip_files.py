@@ -52,10 +52,11 @@ class Clip:
             self.container = self.av.open(str(path))
         except (OSError, ValueError, self.av.error.FFmpegError) as error:
             raise DiptychError(f"cannot read {path}: {reason(error)}") from error
-        if not self.container.streams.video:
+        video = self.container.streams.best("video")  # (not the cover of a song, if there is more)
+        if video is None:
             self.container.close()
             raise DiptychError(f"{path} holds no video")
-        self.video = self.container.streams.video[0]
+        self.video = video
         self.video.thread_type = "AUTO"
         self.sound = list(self.container.streams.audio)
         self.time_base = self.video.time_base or Fraction(1, 1000)

@@ -155,6 +155,14 @@ def test_the_code_of_the_documentation_runs(
         assert levels(pixels(exported / f"{name}.png"), expected) <= 1
 
 
+def test_no_file_names_a_folder_of_this_machine(exported: Path) -> None:
+    for path in (exported / "deploy").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"site-packages" not in content, path
+            assert str(ROOT).encode() not in content, path
+
+
 ALONE = ["onnx", "tflite", pytest.param("torch", marks=pytest.mark.slow)]
 
 

@@ -37,7 +37,8 @@ def deploy(
 
     ``uint8``: the file takes and gives pictures; else float32 in [-1, 1]. The formats of TensorFlow
     hold both. ``float16``: half precision (ONNX). Raises UsageError for what does not go together,
-    DiptychError where a package is missing or a file cannot be written; then ``out`` is unchanged.
+    DiptychError where a package is missing or a file cannot be written; then what is in
+    ``out`` stays as it is.
     """
     directions = [direction(pair, to) for to in ways]
     _check(format_, directions[0], uint8, float16)
@@ -59,7 +60,7 @@ def deploy(
             text = readme(format_, directions, facts, pixels, float16)
             (aside / "README.md").write_text(text, "utf-8")
             for name in names:
-                if (out / name).is_dir():
+                if (aside / name).is_dir() and (out / name).is_dir():
                     shutil.rmtree(out / name)
                 os.replace(aside / name, out / name)
     return [out / name for name in names]

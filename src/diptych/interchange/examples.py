@@ -74,10 +74,9 @@ def example(format_: str, way: Direction, uint8: bool) -> str:
         *([runtime.run_pixels] if uint8 else _floats(way, runtime)),
         _save(way.target),
     ]
-    files = f"{'photo.jpg' if pil[0] else 'photo.npy'} {'new.png' if pil[1] else 'new.npy'}"
     return "\n".join(
         [
-            f'"""python translate_{way.name}.py {files}"""',
+            f'"""{command(way)}"""',
             "import sys",
             "from pathlib import Path",
             "",
@@ -87,6 +86,13 @@ def example(format_: str, way: Direction, uint8: bool) -> str:
             "",
         ]
     )
+
+
+def command(way: Direction) -> str:
+    """How the script is called."""
+    source = "photo.jpg" if _is_image(way.source) else "photo.npy"
+    target = "translated.png" if _is_image(way.target) else "translated.npy"
+    return f"python translate_{way.name}.py {source} {target}"
 
 
 def _is_image(pixels: PixelFormat) -> bool:

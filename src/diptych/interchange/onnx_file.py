@@ -39,6 +39,8 @@ def write_onnx(
     if float16:
         model = convert_float_to_float16(model, keep_io_types=True)
     _name_sizes(model)
+    for part in (model.graph, *model.graph.node):
+        del part.metadata_props[:]  # where each operation stood in PyTorch: a fifth of the file
     onnx.helper.set_model_props(model, dict(facts))
     model.producer_name, model.producer_version = "diptych", facts["diptych"]
     if model.ByteSize() >= LARGEST:

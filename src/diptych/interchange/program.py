@@ -123,4 +123,7 @@ def trace(way: Direction, uint8: bool) -> ExportedProgram:
     # Otherwise a program refuses sizes at which a map inside is one pixel wide, as the innermost
     # one of a U-Net at its smallest size.
     with tracing.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-        return torch.export.export(frozen, (example,), dynamic_shapes=(shapes,))
+        program = torch.export.export(frozen, (example,), dynamic_shapes=(shapes,))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # (names folders of this machine)
+    return program

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from diptych.interchange.examples import RUNTIMES
+from diptych.interchange.examples import RUNTIMES, command
 from diptych.interchange.program import Direction
 
 TITLES = {
@@ -62,11 +62,9 @@ def readme(
             f"{way.source.high:g} before and {way.target.low:g} to {way.target.high:g} after."
         )
     if float16:
-        lines.append(
-            "It computes in float16: colours differ by a few of 255 levels at most places."
-        )
+        lines.append("It computes in float16: colours may differ by a few of 255 levels.")
     lines += ["", f"    pip install {' '.join(RUNTIMES[format_].packages)}"]
-    lines += [f"    python translate_{way.name}.py photo.jpg translated.png" for way in ways]
+    lines += [f"    {command(way)}" for way in ways]
     text = "\n".join(lines) + "\n"
     if format_ == "tensorflow":
         text += KERAS.format(name=ways[0].name)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Keras reads these when it is imported.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no greetings
 
@@ -103,6 +104,10 @@ def _padded(length: Any, way: Direction) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what TensorFlow prints about its inner life."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
+    """Without what TensorFlow prints about its inner life; its errors in one line."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except tf.errors.OpError as error:
+        reason = (str(error).splitlines() or ["?"])[0]
+        raise DiptychError(f"TensorFlow cannot write this model: {reason}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -21,7 +22,9 @@ def write_program(way: Direction, path: Path, facts: Mapping[str, str], uint8: b
     ``facts`` go with it, as JSON in the extra file ``diptych.json``.
     """
     extra = {"diptych.json": json.dumps(dict(facts))}
-    torch.export.save(trace(way, uint8), path, extra_files=extra)
+    content = io.BytesIO()
+    torch.export.save(trace(way, uint8), content, extra_files=extra)
+    path.write_bytes(content.getvalue())
 
 
 def write_compiled(way: Direction, path: Path, facts: Mapping[str, str], uint8: bool) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch.utils.tensorboard import SummaryWriter
 
 from diptych.files import write_whole
 from diptych.training.checkpoint import step_name
 from diptych.training.run_folder import RunFolder
+from diptych.training.summary import SummaryWriter
 
 
 class Log:

@@ -26,16 +26,19 @@ class Batches:
 
     def at(self, position: int, size: int) -> Tensor:
         """The draws ``position .. position + size - 1`` as one ``(size, C, H, W)`` batch."""
-        pictures = [self._cut(self.sampler.draw(position + i)) for i in range(size)]
-        stored = torch.stack(pictures).to(self.device, non_blocking=True)
-        return self.domain.pixel_format.to_tensor(stored)
+        draws = [self.sampler.draw(position + i) for i in range(size)]
+        stored = torch.stack([self._cut(draw) for draw in draws])
+        x = self.domain.pixel_format.to_tensor(stored.to(self.device, non_blocking=True))
+        for i, draw in enumerate(draws):
+            if self.data.flip and draw.flip:  # (as floats: PyTorch does not mirror uint16)
+                x[i] = x[i].flip(2)
+        return x
 
     def _cut(self, draw: Draw) -> Tensor:
         picture = self.domain.cache.tensor(self.domain.train[draw.index], self.device)
         if self.data.preprocess not in ("resize", "none"):
             picture = crop(picture, self.data.size, draw)
-        # (NumPy would copy a mirrored view value by value, fourteen times as slowly.)
-        return picture.flip(1) if self.data.flip and draw.flip else picture
+        return picture
 
 
 def crop(picture: Tensor, size: int, draw: Draw) -> Tensor:

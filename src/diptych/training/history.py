@@ -33,7 +33,7 @@ class History:
 
     def _exchange_one(self, fake: Tensor) -> Tensor:
         if len(self.pictures) < self.size:
-            self.pictures.append(fake.clone())
+            self.pictures.append(_copy(fake))
             return fake
         keep, place = torch.rand(2, generator=self.generator).tolist()
         if keep < 0.5:
@@ -42,7 +42,7 @@ class History:
         past = self.pictures[index]
         if past.shape != fake.shape:  # sizes vary without a crop: D needs one shape
             return fake
-        self.pictures[index] = fake.clone()
+        self.pictures[index] = _copy(fake)
         return past
 
     def state(self) -> dict[str, Tensor]:
@@ -54,3 +54,8 @@ class History:
         """Take back what ``state`` gave."""
         self.pictures = [state[f"picture-{i}"].to(device) for i in range(len(state) - 1)]
         self.generator.set_state(state["generator"])
+
+
+def _copy(fake: Tensor) -> Tensor:
+    """In the layout that a checkpoint gives back: sums depend on it in their last digits."""
+    return fake.clone(memory_format=torch.contiguous_format)

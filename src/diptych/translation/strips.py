@@ -209,8 +209,8 @@ class Walk:
 
 
 def device_of(generator: nn.Module) -> torch.device:
-    """Where its weights are."""
-    return next(generator.parameters()).device
+    """Where its weights are; the CPU for one without any."""
+    return next((weight.device for weight in generator.parameters()), torch.device("cpu"))
 
 
 @dataclass

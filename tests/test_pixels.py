@@ -54,11 +54,6 @@ def test_values_beyond_the_range_stay_inside_the_dtype() -> None:
     assert pixel_format.to_pixels(x).flatten().tolist() == [0, 255]
 
 
-class Identity(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
 @pytest.mark.parametrize("ending", ["png", "tif", "npy"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_identity_network_returns_16_bit_files_bit_for_bit(
@@ -72,7 +67,7 @@ def test_identity_network_returns_16_bit_files_bit_for_bit(
     source.parent.mkdir()
     write_picture(source, values, pixel_format)
     info = ModelInfo(GeneratorConfig(), pixel_format, pixel_format, 64, "crop", "white", 0)
-    translator = Translator(GeneratorPair(Identity(), Identity(), info), torch.device("cpu"))
+    translator = Translator(GeneratorPair(nn.Identity(), nn.Identity(), info), torch.device("cpu"))
     jobs = plan([source], tmp_path / "out", ending)
     (outcome,) = translate_files(translator, jobs, "b")
     assert outcome.problem is None

@@ -35,8 +35,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 def _pays(x: Tensor) -> bool:
-    last = x.is_contiguous(memory_format=torch.channels_last)
-    return last and x.device.type == "cpu" and x.dtype == torch.float32 and not being_traced()
+    if being_traced() or x.device.type != "cpu" or x.dtype != torch.float32:
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 class Normalise(torch.autograd.Function):

@@ -74,6 +74,8 @@ class Conv3x3(nn.Conv2d):
         self._kept: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        if being_traced():  # (before a look at sizes, which would become constants)
+            return super().forward(x)
         height, width = x.shape[2] - 2, x.shape[3] - 2
         below, right = -height % 4, -width % 4  # what the last tiles lack
         tiles = len(x) * (height + below) * (width + right) // 16
@@ -106,8 +108,8 @@ class Conv3x3(nn.Conv2d):
 
 def _pays(x: Tensor, weight: Tensor, tiles: int) -> bool:
     fits = min(weight.shape[:2]) >= FEWEST_CHANNELS and tiles >= FEWEST_TILES
-    plain = torch.is_autocast_enabled("cpu") or being_traced()
-    return fits and x.device.type == "cpu" and x.dtype == torch.float32 and not plain
+    own_precision = not torch.is_autocast_enabled("cpu")
+    return fits and x.device.type == "cpu" and x.dtype == torch.float32 and own_precision
 
 
 def _convolve(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:

@@ -88,11 +88,7 @@ def test_plain_and_diptych_agree_in_float32(width: int) -> None:
     for network in exact.networks.values():
         network.double()
     for number in range(4):
-        join(trainer, plain)
-        join(trainer, exact)
-        pictures = next_pictures(trainer)
-        trainer.state.sums = {}
-        trainer.step()
+        pictures = step_from_equal_weights(trainer, plain, exact)
         for name, loss in plain.step(*pictures).items():
             assert float(trainer.state.sums[name]) == pytest.approx(loss, rel=1e-5), (number, name)
         exact.step(*(x.double() for x in pictures))
@@ -110,11 +106,7 @@ def test_plain_and_diptych_agree_in_bf16() -> None:
     trainer, plain = pair_of_trainings("bf16")
     _, autocast = pair_of_trainings("bf16")
     for number in range(4):
-        join(trainer, plain)
-        join(trainer, autocast)
-        pictures = next_pictures(trainer)
-        trainer.state.sums = {}
-        trainer.step()
+        pictures = step_from_equal_weights(trainer, plain, autocast)
         with torch.autocast("cpu", torch.bfloat16):
             autocast.step(*pictures)
         for name, loss in plain.step(*pictures).items():
@@ -137,6 +129,16 @@ def pair_of_trainings(precision: str, width: int = 8) -> tuple[Trainer, Plain]:
     plain = Plain(config, 3, torch.device("cpu"))
     join(trainer, plain)
     return trainer, plain
+
+
+def step_from_equal_weights(trainer: Trainer, *others: Plain) -> tuple[Tensor, Tensor]:
+    """One step of diptych, from weights that the others get first; returns its pictures."""
+    for other in others:
+        join(trainer, other)
+    pictures = next_pictures(trainer)
+    trainer.state.sums = {}
+    trainer.step()
+    return pictures
 
 
 def join(trainer: Trainer, plain: Plain) -> None:

@@ -61,25 +61,13 @@ def _what(mode: int) -> str:
     return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
-def pixels_of(path: Path) -> int:
-    """How many pixels the picture at ``path`` has, as its first bytes say; 0 if they do not."""
-    try:
-        with no_warnings(), opened(path) as file:
-            if kind_of(file) == "npy":
-                return path.stat().st_size // 3  # (it may be more, of fewer bytes)
-            width, height = Image.open(file).size
-            return width * height
-    except Exception:  # what is wrong with it shows when it is read
-        return 0
-
-
 def is_animated(path: Path) -> bool:
     """Whether a GIF, PNG or WebP file holds more than one picture, to be shown in turn."""
     try:
         with no_warnings(), opened(path) as file:
             image = Image.open(file, formats=["GIF", "PNG", "WEBP"])
             return bool(getattr(image, "is_animated", False))
-    except Exception:  # as above
+    except Exception:  # what is wrong with it shows when it is read
         return False
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import BinaryIO
 
 from diptych.data.eight_bit import open_image
 from diptych.data.native import array_header
-from diptych.data.opening import DamagedPictureError, kind_of
+from diptych.data.opening import DamagedPictureError, kind_of, no_warnings, opened
 
 
 def picture_size(file: BinaryIO) -> tuple[int, int]:
@@ -22,6 +23,16 @@ def picture_size(file: BinaryIO) -> tuple[int, int]:
         return _tiff_size(file)
     with open_image(file) as image:
         return image.size
+
+
+def pixels_of(path: Path) -> int:
+    """How many pixels the picture at ``path`` has; 0 if its header does not say."""
+    try:
+        with no_warnings(), opened(path) as file:
+            width, height = picture_size(file)
+            return width * height
+    except Exception:  # what is wrong with it shows when it is read
+        return 0
 
 
 def _tiff_size(file: BinaryIO) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diptych.config import Downsample, Norm, Upsample
 from diptych.networks.norms import GroupNorm, InstanceNorm
 from diptych.networks.resize import ResizeConv
-from diptych.networks.tracing import being_traced
+from diptych.networks.tracing import quick_on
 from diptych.networks.winograd import Conv3x3
 
 NormLayer = Callable[[int], nn.Module]
@@ -180,10 +180,7 @@ def channels_last(x: Tensor) -> Tensor:
 
     (In bf16 and on other devices features stay as they come.)
     """
-    plain = torch.is_autocast_enabled("cpu") or being_traced()
-    if x.device.type == "cpu" and x.dtype == torch.float32 and not plain:
-        return x.contiguous(memory_format=torch.channels_last)
-    return x
+    return x.contiguous(memory_format=torch.channels_last) if quick_on(x) else x
 
 
 def full_precision(x: Tensor) -> Tensor:

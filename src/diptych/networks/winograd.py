@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diptych.networks.tracing import being_traced
+from diptych.networks.tracing import quick_on
 
 FEWEST_CHANNELS = 64  # below, moving tiles takes longer than the multiplications they save
 FEWEST_TILES = 16  # in a batch: below, transforming the kernels takes longer
@@ -74,12 +74,12 @@ class Conv3x3(nn.Conv2d):
         self._kept: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if being_traced():  # (before a look at sizes, which would become constants)
+        if not quick_on(x):  # (before a look at sizes, which would become constants for a tracer)
             return super().forward(x)
         height, width = x.shape[2] - 2, x.shape[3] - 2
         below, right = -height % 4, -width % 4  # what the last tiles lack
         tiles = len(x) * (height + below) * (width + right) // 16
-        if not _pays(x, self.weight, tiles):
+        if min(self.weight.shape[:2]) < FEWEST_CHANNELS or tiles < FEWEST_TILES:
             return super().forward(x)
         assert self.bias is not None
         if not (below or right):
@@ -104,12 +104,6 @@ class Conv3x3(nn.Conv2d):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}  # (copies make their own)
-
-
-def _pays(x: Tensor, weight: Tensor, tiles: int) -> bool:
-    fits = min(weight.shape[:2]) >= FEWEST_CHANNELS and tiles >= FEWEST_TILES
-    own_precision = not torch.is_autocast_enabled("cpu")
-    return fits and x.device.type == "cpu" and x.dtype == torch.float32 and own_precision
 
 
 def _convolve(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:

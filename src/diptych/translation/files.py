@@ -16,8 +16,8 @@ import torch
 
 from diptych.data.decode import SUFFIXES, DamagedPictureError
 from diptych.data.folder import find_pictures
-from diptych.data.opening import pixels_of
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
+from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import Side
 from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS

@@ -77,6 +77,23 @@ def test_25_kills_under_torchrun(pictures: Path, tmp_path: Path) -> None:
     killed_ends_as_unkilled(TOGETHER, options, pictures, tmp_path, kills=25)
 
 
+@pytest.mark.parametrize("place", ["checkpoints", "samples"])
+def test_what_was_half_written_is_swept(place: str, pictures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ["--data", pictures, *EVERYTHING, "--set", "training.sample_every=1"]
+    process = launch(ALONE, "--run", run, *options, "--steps", "100000")
+    wait_for_writing(process, run)
+    wait_for_writing(process, run)  # now one checkpoint is whole
+    while not list((run / place).glob(".*.partial")):
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert leftovers(run), "the kill came too late: nothing was being written"
+    step = max(int(p.name[5:]) for p in (run / "checkpoints").glob("step-*"))
+    finish(launch(ALONE, "--run", run, "--resume", "--steps", str(step + 1)))
+    assert not leftovers(run)
+
+
 def test_a_second_process_is_refused_and_the_lock_dies_with_its_owner(
     pictures: Path, tmp_path: Path, diptych: Command
 ) -> None:

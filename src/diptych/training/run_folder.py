@@ -172,8 +172,9 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what a process that was killed while writing has left behind."""
-        for path in self.path.glob(".*.partial"):
-            path.unlink(missing_ok=True)
+        for folder in (self.path, self.samples):
+            for path in folder.glob(".*.partial"):
+                path.unlink(missing_ok=True)
 
     def read_metrics(self) -> list[dict[str, float]]:
         """One dictionary per log step."""

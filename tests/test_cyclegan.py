@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from diptych.cyclegan import CycleGAN
+from diptych.config import DiscriminatorConfig, LossConfig
+from diptych.cut import CUT
+from diptych.cyclegan import CycleGAN, judging_loss
+from diptych.networks import make_discriminator
 from diptych.settings import build_config
 
 SMALL: dict[str, Any] = {
@@ -76,6 +79,30 @@ def test_discriminator_loss_is_the_papers(norm: str) -> None:
     torch.testing.assert_close(loss, 0.5 * (D_a + D_b), rtol=1e-12, atol=0)
     torch.testing.assert_close(terms["D_a"], D_a, rtol=1e-12, atol=0)
     assert all(name.startswith("D_") for name in grads(loss, m))
+
+
+def test_noise_punishes_the_slope_of_d() -> None:
+    """For D(x) = w.x, E (w.(x + n) - t)^2 = (w.x - t)^2 + deviation^2 |w|^2."""
+    torch.manual_seed(0)
+    D = make_discriminator(DiscriminatorConfig(norm="none"), 3)
+    D.body = nn.Sequential(nn.Conv2d(3, 1, 1, bias=False)).double()
+    real, fake = torch.rand(2, 4, 3, 500, 500, dtype=torch.float64)
+    clean, noisy = (
+        judging_loss(D, real, fake, LossConfig(noise=deviation), join=True)
+        for deviation in (0.0, 0.3)
+    )
+    slope = 2 * 0.3**2 * D.body[0].weight.square().sum()  # once for real, once for fake pictures
+    torch.testing.assert_close(noisy - clean, slope, rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("method", ["cyclegan", "cut"])
+def test_noise_reaches_the_generators_verdict_too(method: str) -> None:
+    config = build_config({**SMALL, "method": method, "loss": {"noise": 1.0}})
+    make = CycleGAN if method == "cyclegan" else CUT
+    m = make(config, 3, 3)
+    a, b = torch.zeros(2, 1, 3, 32, 32)
+    first, second = (m.generator_loss(a, b, config.loss)[1] for _ in range(2))
+    assert first["G_ab/adversarial"] != second["G_ab/adversarial"]
 
 
 def test_domains_may_differ_in_channels_and_then_identity_is_off() -> None:

@@ -36,10 +36,11 @@ def test_cosine_over_the_whole_run_is_a_cosine() -> None:
 
 
 def test_weights_move_from_start_to_end() -> None:
-    loss = LossConfig(cycle=10, cycle_end=2, identity=5)
+    loss = LossConfig(cycle=10, cycle_end=2, identity=5, noise=0.25, noise_end=0)
     at = [weights_at(progress, loss) for progress in (0, 0.25, 1)]
     assert [one.cycle for one in at] == [10, 8, 2]
     assert [one.identity for one in at] == [5, 5, 5]
+    assert [one.noise for one in at] == [0.25, 0.1875, 0]
 
 
 def test_plateau_waits_for_patience_and_then_lowers_the_rate() -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
 from diptych.cyclegan import Fakes, Terms, judging_loss
-from diptych.losses import OBJECTIVES
+from diptych.losses import OBJECTIVES, noisy
 from diptych.networks import initialise, make_discriminator, make_resnet_generator
 from diptych.networks.blocks import full_precision
 
@@ -60,10 +60,11 @@ class CUT(nn.Module):
         """
         flip = self.contrast.flip and bool(torch.rand(()) < 0.5)
         identity = self.contrast.target > 0 and a.shape[1] == b.shape[1]
+        adversarial = OBJECTIVES[weights.adversarial].generator
 
         fake_b = self.G_ab(a.flip(3) if flip else a)
         terms = {
-            "G_ab/adversarial": OBJECTIVES[weights.adversarial].generator(self.D_b(fake_b)),
+            "G_ab/adversarial": adversarial(self.D_b(noisy(fake_b, weights.noise))),
             "contrast_a": self.patch_nce(fake_b, a, flip),
         }
         loss = terms["G_ab/adversarial"] + self.contrast.source * terms["contrast_a"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
-from diptych.losses import OBJECTIVES, gradient_penalty, l1, slope_penalty
+from diptych.losses import OBJECTIVES, gradient_penalty, l1, noisy, slope_penalty
 from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
@@ -67,8 +67,9 @@ class CycleGAN(nn.Module):
         rec_a, rec_b = G_ba(fake_b), G_ab(fake_a)
 
         terms = {
-            "G_ab/adversarial": adversarial(D_b(fake_b)),  # eq. 1: fakes should pass as real
-            "G_ba/adversarial": adversarial(D_a(fake_a)),
+            # eq. 1: fakes should pass as real
+            "G_ab/adversarial": adversarial(D_b(noisy(fake_b, weights.noise))),
+            "G_ba/adversarial": adversarial(D_a(noisy(fake_a, weights.noise))),
             "cycle_a": cycle_loss(D_a, rec_a, a, weights.cycle_features),
             "cycle_b": cycle_loss(D_b, rec_b, b, weights.cycle_features),
         }
@@ -115,7 +116,8 @@ def judging_loss(
     D: Discriminator, real: Tensor, fake: Tensor, weights: LossConfig, join: bool
 ) -> Tensor:
     """The loss of one discriminator, with the penalties on its slope that ``weights`` ask for."""
-    loss = OBJECTIVES[weights.adversarial].discriminator(*both(D, real, fake, join))
+    verdicts = both(D, noisy(real, weights.noise), noisy(fake, weights.noise), join)
+    loss = OBJECTIVES[weights.adversarial].discriminator(*verdicts)
     if weights.adversarial == "wgangp":
         loss = loss + gradient_penalty(D, real, fake)
     if weights.r1 > 0:

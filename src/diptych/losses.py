@@ -60,6 +60,17 @@ OBJECTIVES = {
     "wgangp": Objective(hinge_generator, wasserstein_discriminator),
 }
 
+
+def noisy(x: Tensor, deviation: float) -> Tensor:
+    """``x + N(0, deviation)``: what D judges under instance noise (Sonderby et al., 2017, 3.3).
+
+    Real and fake pictures overlap once both are blurred by noise, so D cannot win by single pixels
+    (Arjovsky & Bottou, 2017), and its slope stays small, as under a gradient penalty (Roth et al.,
+    2017): what it teaches G is then texture, not noise.
+    """
+    return x + deviation * torch.randn_like(x) if deviation > 0 else x
+
+
 PENALTY_WEIGHT = 10.0  # lambda of Gulrajani et al., 2017, section 4
 
 

@@ -23,13 +23,18 @@ def rate_share(progress: float, optimizer: OptimizerConfig) -> float:
 
 
 def weights_at(progress: float, loss: LossConfig) -> LossConfig:
-    """The loss weights at ``progress``, 0 to 1: those with an end move there linearly."""
+    """The losses at ``progress``, 0 to 1: what has an end moves there linearly."""
 
     def between(start: float, end: float | None) -> float:
         return start if end is None else start + progress * (end - start)
 
-    cycle, identity = between(loss.cycle, loss.cycle_end), between(loss.identity, loss.identity_end)
-    return loss.model_copy(update={"cycle": cycle, "identity": identity})
+    return loss.model_copy(
+        update={
+            "cycle": between(loss.cycle, loss.cycle_end),
+            "identity": between(loss.identity, loss.identity_end),
+            "noise": between(loss.noise, loss.noise_end),
+        }
+    )
 
 
 @dataclass

@@ -10,7 +10,7 @@ import runpy
 import sys
 import time
 
-SECONDS = 0.02
+SECONDS = float(os.environ.get("FLUSH_SECONDS", "0.02"))
 flush = os.fsync
 
 

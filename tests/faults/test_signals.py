@@ -24,15 +24,19 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_second_signal_ends_at_once(pictures: Path, tmp_path: Path) -> None:
-    """Also in the middle of writing: with ``slow_disk.py`` that takes a while."""
+def test_a_second_signal_ends_at_once(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the middle of writing, which takes seconds on this disk."""
     import sys
 
     from harness import HERE
 
     run = tmp_path / "run"
     command = [sys.executable, str(HERE / "slow_disk.py"), "train"]
+    monkeypatch.setenv("FLUSH_SECONDS", "1")
     process = launch(command, "--data", pictures, "--run", run, *OPTIONS, "--steps", "100000")
+    monkeypatch.undo()
     wait_for_writing(process, run)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED, Command, start
+from measured import run_measured
 from PIL import Image
 
 from diptych.config import GeneratorConfig
@@ -383,17 +383,11 @@ def test_memory_does_not_grow_with_length(trained: Path, tmp_path: Path) -> None
     peaks = []
     for count in (100, 1500):
         write_clip(tmp_path / f"{count}.mp4", moving(count, 160, 160))
-        watched = (
-            "import resource, sys; from diptych.cli.main import app; "
-            "app(sys.argv[1:], standalone_mode=False); "
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", watched, "translate", trained, tmp_path / f"{count}.mp4", "-o",
-             tmp_path / f"out-{count}.mp4", "--smooth", "0.5"],
-            capture_output=True, text=True, timeout=1200, env=dict(os.environ),
+        code, _, err, peak = run_measured(
+            "translate", trained, tmp_path / f"{count}.mp4",
+            "-o", tmp_path / f"out-{count}.mp4", "--smooth", "0.5",
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        peaks.append(int(done.stderr.split()[-1]))
+        assert code == 0, err
+        peaks.append(peak)
     # (The 1,400 frames more are 107 MB, a third of what the process takes.)
     assert peaks[1] < 1.15 * peaks[0]

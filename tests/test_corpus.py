@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -17,8 +16,9 @@ import pytest
 from conftest import TINY_OPTIONS
 from corpus import Refused, Right
 from corpus_good import good_cases
-from corpus_process import reasons, run_measured
+from corpus_process import reasons
 from corpus_reader import all_cases, difference
+from measured import measure, run_measured
 from PIL import Image
 
 from diptych.config import DomainConfig
@@ -45,17 +45,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_file_is_read_right_or_refused_in_little_memory_and_time(corpus: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, HERE / "corpus_reader.py", corpus / "files"],
-        capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    reader = [sys.executable, str(HERE / "corpus_reader.py"), str(corpus / "files")]
+    code, out, err, peak = measure(reader, timeout=200)
+    assert code == 0, err
+    found = json.loads(out)
     assert found["files"] >= 300
     assert found["wrong"] == []
     assert found["slowest"] < 10  # (a hundredth of that on a machine with nothing else to do)
-    assert found["peak"] < GIB  # the bombs would take several
-    assert done.stderr == ""  # no library wrote its own remarks
+    assert peak < GIB  # the bombs would take several
+    assert err == ""  # no library wrote its own remarks
 
 
 def test_pictures_read_in_strips_are_the_same(
@@ -75,18 +73,14 @@ def test_a_picture_just_below_the_limit_takes_no_more_than_a_gibibyte(tmp_path: 
     content = start + b",\0\0\0\0\x01\0\x01\0\0\x08\x04\0\x01\x04\0\0\0\0"
     (tmp_path / "large.gif").write_bytes(content)
     code = (
-        "import resource, sys; from pathlib import Path\n"
+        "from pathlib import Path\n"
         "from diptych.config import DomainConfig\n"
         "from diptych.data.decode import read_picture\n"
         "print(read_picture(Path('large.gif'), DomainConfig()).shape)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200
-    )
-    shape, peak = done.stdout.splitlines()
-    assert shape == "(35073, 4097, 3)", done.stderr
-    assert int(peak) < GIB
+    _, out, err, peak = measure([sys.executable, "-c", code], cwd=tmp_path, timeout=200)
+    assert out == "(35073, 4097, 3)\n", err
+    assert peak < GIB
 
 
 @pytest.mark.parametrize("depth", ["8bit", "native"])

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from conftest import TINY_OPTIONS, Command
 from corpus_folder import GOOD, add_odd_entries, add_odd_names
-from corpus_process import reasons, run_measured
+from corpus_process import reasons
+from measured import run_measured
 from PIL import Image
 
 from diptych.data.cache import open_cache

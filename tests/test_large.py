@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, Command, start
+from conftest import SHARED, Command
+from measured import run_measured
 from PIL import Image
 from torch import Tensor, nn
 
@@ -234,25 +233,9 @@ def test_4096_pixels_take_little_memory(tmp_path: Path) -> None:
     """Whole they would take more than 12 GB."""
     path = model(tmp_path / "m.safetensors", width=32, blocks=6, upsample="resize")
     photograph(4096).save(tmp_path / "in.png")
-    with start(
+    code, _, err, peak = run_measured(
         "translate", path, tmp_path / "in.png", "-o", tmp_path / "out", "--tile", "128"
-    ) as process:
-        peak = peak_memory(process)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    )
+    assert code == 0, err
     assert Image.open(tmp_path / "out" / "in.png").size == (4096, 4096)
-    assert 0.5e9 < peak < 2.5e9
-
-
-def peak_memory(process: subprocess.Popen[str]) -> int:
-    """Wait for a process; the most bytes it held.
-
-    (What the system says of a process that has ended counts its parent's memory before the exec.)
-    """
-    peak = 0
-    while process.poll() is None:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        peak = int(found[1]) * 1024 if found else peak
-        time.sleep(0.05)
-    return peak
+    assert 0.5e9 < peak * 2**20 < 2.5e9

@@ -118,6 +118,11 @@ def contents(run: Path) -> dict[str, Any]:
     return found
 
 
+def last_step(run: Path) -> int:
+    """The step of the newest whole checkpoint."""
+    return max(int(path.name[5:]) for path in (run / "checkpoints").glob("step-*"))
+
+
 def leftovers(run: Path) -> list[str]:
     """What should not be there any more: files half written, locks."""
     return [str(path) for path in run.rglob(".*")]

@@ -15,6 +15,7 @@ from harness import (
     TOGETHER,
     contents,
     finish,
+    last_step,
     launch,
     leftovers,
     train_with_kills,
@@ -89,8 +90,7 @@ def test_what_was_half_written_is_swept(place: str, pictures: Path, tmp_path: Pa
     process.kill()
     process.communicate()
     assert leftovers(run), "the kill came too late: nothing was being written"
-    step = max(int(p.name[5:]) for p in (run / "checkpoints").glob("step-*"))
-    finish(launch(ALONE, "--run", run, "--resume", "--steps", str(step + 1)))
+    finish(launch(ALONE, "--run", run, "--resume", "--steps", str(last_step(run) + 1)))
     assert not leftovers(run)
 
 
@@ -108,7 +108,6 @@ def test_a_second_process_is_refused_and_the_lock_dies_with_its_owner(
     assert anew.returncode == 2
     first.kill()
     first.communicate()
-    step = max(int(p.name[5:]) for p in (run / "checkpoints").glob("step-*"))
-    after = diptych("train", "--run", run, "--resume", "--steps", str(step + 2))
+    after = diptych("train", "--run", run, "--resume", "--steps", str(last_step(run) + 2))
     assert after.returncode == 0, after.stderr
     assert not leftovers(run)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_OPTIONS, Command, start
-from harness import contents, finish, launch, leftovers, wait_for_writing
+from harness import ALONE, contents, finish, launch, leftovers, wait_for_writing
 
 from diptych.data import town
 
@@ -28,21 +28,16 @@ def test_a_second_signal_ends_at_once(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also in the middle of writing, which takes seconds on this disk."""
-    import sys
-
-    from harness import HERE
-
     run = tmp_path / "run"
-    command = [sys.executable, str(HERE / "slow_disk.py"), "train"]
     monkeypatch.setenv("FLUSH_SECONDS", "1")
-    process = launch(command, "--data", pictures, "--run", run, *OPTIONS, "--steps", "100000")
+    process = launch(ALONE, "--data", pictures, "--run", run, *OPTIONS, "--steps", "100000")
     monkeypatch.undo()
     wait_for_writing(process, run)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGINT)
-    finish(launch(command, "--run", run, "--resume", "--steps", "3"))
+    finish(launch(ALONE, "--run", run, "--resume", "--steps", "3"))
     assert not leftovers(run)
 
 

@@ -31,7 +31,7 @@ KINDS: list[dict[str, Any]] = [
     *({"norm": norm, "upsample": up, "downsample": down, "output": output}
       for norm in ("instance", "group", "batch", "none")
       for up, down, output in (("transpose", "stride", "picture"),
-                               ("resize", "antialias", "residual"),
+                               ("resize", "antialias", "retouch"),
                                ("antialias", "stride", "picture"))),
     *({"architecture": "unet", "norm": norm, "upsample": up, "levels": 4, "dropout": 0.5}
       for norm in ("instance", "group", "batch", "none") for up in ("transpose", "resize")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from conftest import SHARED
@@ -109,18 +110,21 @@ def test_blurring_before_halving_takes_out_what_would_alias() -> None:
     assert float(stripes[..., ::2, ::2].abs().min()) == 1  # plain skipping sees a flat picture
 
 
-def test_a_residual_generator_without_a_correction_changes_nothing() -> None:
-    G = make_generator(GeneratorConfig(width=4, blocks=1, output="residual"), 3, 3).eval()
+def test_a_retouching_generator_without_a_correction_changes_nothing() -> None:
+    G = make_generator(GeneratorConfig(width=4, blocks=1, output="retouch"), 3, 3).eval()
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     last = [layer for layer in G.modules() if isinstance(layer, nn.Conv2d)][-1]
     assert last.bias is not None
     with torch.no_grad():
         last.weight.zero_()
         last.bias.zero_()
-        assert torch.equal(G(x), x)
+        torch.testing.assert_close(G(x), x, rtol=0, atol=1e-6)
+        last.bias.fill_(0.5)
+        expected = np.tanh(np.arctanh(0.95 * x.double().numpy()) + 0.5) / 0.95
+        torch.testing.assert_close(G(x), torch.tensor(expected).clamp(-1, 1).float())
         last.bias.fill_(5)
         assert float(G(x).max()) == 1  # pictures stay in range
-        assert float(G.train()(x).min()) > 1  # but no clamp stops the gradient
+        assert 1 < float(G.train()(x).min()) < 1 / 0.95  # but no clamp stops the gradient
 
 
 def test_initial_weights_have_the_published_spread() -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Norm = Literal["instance", "batch", "group", "none"]
 Downsample = Literal["stride", "antialias"]
 Upsample = Literal["transpose", "resize", "antialias"]
-Output = Literal["picture", "residual"]
+Output = Literal["picture", "retouch"]
 Method = Literal["cyclegan", "cut", "fastcut"]
 Adversarial = Literal["lsgan", "bce", "hinge", "wgangp"]
 Preprocess = Literal["resize-crop", "resize", "crop", "scale-width-crop", "none"]
@@ -42,7 +42,7 @@ class GeneratorConfig(Section):
     norm: Norm = "instance"
     downsample: Downsample = "stride"
     upsample: Upsample = "transpose"
-    output: Output = "picture"  # residual: the network paints what is added to its input (resnet)
+    output: Output = "picture"  # retouch: the network paints changes to its input (resnet)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None  # of each layer (mobile)
 
@@ -56,7 +56,7 @@ class GeneratorConfig(Section):
                 ("downsample", self.downsample),
                 ("upsample", self.upsample),
             ):
-                if value in ("residual", "antialias"):
+                if value in ("retouch", "antialias"):
                     raise ValueError(f"generator.{name} {value} needs architecture resnet")
         if self.architecture == "mobile" and self.dropout:
             raise ValueError("generator.dropout is not for the architecture mobile")

@@ -69,6 +69,15 @@ def joined(x: Rows, y: Rows) -> Rows:
     )  # fmt: skip
 
 
+def combined(x: Rows, y: Rows, function: Callable[[Tensor, Tensor], Tensor]) -> Rows:
+    """What ``function`` makes of both, place by place; it may work in place."""
+    return Rows(
+        x.channels, x.height, x.width,
+        read=lambda top, bottom: function(x.read(top, bottom), y.read(top, bottom)),
+        work=x.work + y.work + x.size / FLOAT, room=max(x.room, x.size + y.room, 4 * x.size),
+    )  # fmt: skip
+
+
 def added(x: Rows, y: Rows) -> Rows:
     """The sum of both."""
     return Rows(

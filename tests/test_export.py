@@ -295,6 +295,7 @@ def find(model: Path) -> Path:
 KINDS: dict[str, dict[str, Any]] = {
     "instance norm": {},
     "group norm, resize, retouch": {"norm": "group", "upsample": "resize", "output": "retouch"},
+    "pixel norm, retouch": {"norm": "pixel", "output": "retouch"},
     "batch norm, dropout": {"norm": "batch", "dropout": 0.5},
     "no norm, CUT": {"norm": "none", "downsample": "antialias", "upsample": "antialias"},
     "unet, dropout": {"architecture": "unet", "levels": 4, "dropout": 0.5},

@@ -29,7 +29,7 @@ from diptych.translation.translator import Translator, load
 
 KINDS: list[dict[str, Any]] = [
     *({"norm": norm, "upsample": up, "downsample": down, "output": output}
-      for norm in ("instance", "group", "batch", "none")
+      for norm in ("instance", "group", "pixel", "batch", "none")
       for up, down, output in (("transpose", "stride", "picture"),
                                ("resize", "antialias", "retouch"),
                                ("antialias", "stride", "picture"))),

@@ -8,9 +8,9 @@ import torch
 from conftest import SHARED
 from torch import nn
 
-from diptych.config import DiscriminatorConfig, GeneratorConfig
+from diptych.config import Config, DiscriminatorConfig, GeneratorConfig
 from diptych.networks import initialise, make_discriminator, make_generator
-from diptych.networks.blocks import BlurDown, count_parameters
+from diptych.networks.blocks import BlurDown, count_parameters, norm_layer
 
 
 def conv(before: int, after: int, kernel: int) -> int:
@@ -48,6 +48,35 @@ def test_one_verdict_sees_one_patch(layers: int, patch: int) -> None:
     assert int(rows.max() - rows.min()) + 1 == patch
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_without_padding_a_discriminator_does_not_know_where_it_looks(layers: int) -> None:
+    discriminator = DiscriminatorConfig(width=2, layers=layers, norm="pixel", padding=False)
+    config = Config(discriminator=discriminator)
+    D = make_discriminator(config.discriminator, 3).double()
+    x = torch.randn(1, 3, 120, 120, dtype=torch.float64)
+    step = 2**layers
+    torch.testing.assert_close(D(x[..., step:, 2 * step :]), D(x)[..., 1:, 2:])
+    smallest = config.smallest_size()
+    assert D(x[..., :smallest, :smallest]).shape == (1, 1, 1, 1)
+    with pytest.raises(RuntimeError):
+        D(x[..., : smallest - 1, : smallest - 1])
+
+
+def test_pixel_norm_against_its_formula() -> None:
+    norm = norm_layer("pixel")(6).double()
+    x = 3 * torch.randn(2, 6, 5, 4, dtype=torch.float64) + 1
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.uniform_(0.5, 2)
+        y = norm(x).numpy()
+    weight, bias = (p.detach().numpy()[:, None, None] for p in norm.parameters())
+    rows = x.numpy()
+    scale = 1 / np.sqrt(rows.var(axis=1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(
+        y, (rows - rows.mean(axis=1, keepdims=True)) * scale * weight + bias, rtol=1e-12
+    )
+
+
 def test_pixel_discriminator_sees_one_pixel() -> None:
     D = make_discriminator(DiscriminatorConfig(architecture="pixel", width=4, norm="none"), 3)
     x = torch.randn(1, 3, 8, 8, requires_grad=True)
@@ -64,7 +93,7 @@ def test_pixel_discriminator_sees_one_pixel() -> None:
         ("mobile", "transpose"),
     ],
 )
-@pytest.mark.parametrize("norm", ["instance", "batch", "group", "none"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "group", "pixel", "none"])
 def test_every_generator_keeps_the_size_and_learns(
     architecture: str, norm: str, upsample: str
 ) -> None:

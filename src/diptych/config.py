@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Norm = Literal["instance", "batch", "group", "none"]
+Norm = Literal["instance", "batch", "group", "pixel", "none"]
 Downsample = Literal["stride", "antialias"]
 Upsample = Literal["transpose", "resize", "antialias"]
 Output = Literal["picture", "retouch"]
@@ -78,7 +78,8 @@ class DiscriminatorConfig(Section):
     architecture: Literal["patch", "pixel"] = "patch"
     width: Annotated[int, Field(ge=1, le=4096)] = 64
     layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
-    norm: Literal["instance", "batch", "group", "none", "spectral"] = "instance"
+    norm: Norm | Literal["spectral"] = "instance"
+    padding: bool = True  # without it D cannot see where a picture ends (patch)
     augment: bool = False  # shift and recolour what D sees, real and fake alike
 
 
@@ -246,5 +247,8 @@ class Config(Section):
 
     def smallest_size(self) -> int:
         """The smallest training picture, in pixels a side, that both networks can take."""
-        patch = self.discriminator.architecture == "patch"
-        return max(16, 3 * 2**self.discriminator.layers if patch else 1)
+        D = self.discriminator
+        if D.architecture == "pixel":
+            return 16
+        step: int = 2**D.layers
+        return max(16, 3 * step if D.padding else 9 * step - 2)  # (one whole patch)

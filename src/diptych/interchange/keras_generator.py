@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from diptych.networks.blocks import BlurDown, ResidualBlock
 from diptych.networks.generator import RETOUCHABLE, ResnetGenerator, UnetGenerator
 from diptych.networks.mobile import MobileBlock, MobileGenerator
+from diptych.networks.norms import PixelNorm
 
 
 def keras_generator(generator: nn.Module, channels: int, name: str) -> Any:
@@ -88,7 +89,7 @@ class _Builder:
                 return _pad(x, layer.padding[0], "reflect")
             case BlurDown():
                 return _blur(_pad(x, 1, "reflect"), 2, name)
-            case nn.InstanceNorm2d() | nn.GroupNorm() | nn.BatchNorm2d():
+            case nn.InstanceNorm2d() | nn.GroupNorm() | nn.BatchNorm2d() | PixelNorm():
                 return _norm(layer, x, name)
             case nn.Upsample():
                 return _upsample(x, layer.mode, name)
@@ -153,7 +154,9 @@ def _blur(x: Any, stride: int, name: str) -> Any:
     return y
 
 
-def _norm(layer: nn.InstanceNorm2d | nn.GroupNorm | nn.BatchNorm2d, x: Any, name: str) -> Any:
+def _norm(
+    layer: nn.InstanceNorm2d | nn.GroupNorm | nn.BatchNorm2d | PixelNorm, x: Any, name: str
+) -> Any:
     if isinstance(layer, nn.InstanceNorm2d):
         made = layers.GroupNormalization(
             -1, epsilon=layer.eps, center=False, scale=False, name=name
@@ -162,6 +165,9 @@ def _norm(layer: nn.InstanceNorm2d | nn.GroupNorm | nn.BatchNorm2d, x: Any, name
     if isinstance(layer, nn.GroupNorm):
         made = layers.GroupNormalization(layer.num_groups, epsilon=layer.eps, name=name)
         weights: list[Tensor] = [layer.weight, layer.bias]
+    elif isinstance(layer, PixelNorm):
+        made = layers.LayerNormalization(-1, epsilon=layer.eps, name=name)
+        weights = [layer.weight, layer.bias]
     else:
         momentum = 1 - (layer.momentum or 0.1)  # Keras counts what stays, PyTorch what comes
         made = layers.BatchNormalization(momentum=momentum, epsilon=layer.eps, name=name)

@@ -224,7 +224,7 @@ def official_tensors(network: nn.Module, config: GeneratorConfig) -> Tensors:
     """
     resampling = (config.downsample, config.upsample)
     if (
-        config.norm in ("group", "none")
+        config.norm in ("group", "pixel", "none")
         or config.output != "picture"
         or config.upsample == "resize"
         or (config.architecture == "unet" and config.upsample != "transpose")

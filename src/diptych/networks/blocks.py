@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.config import Downsample, Norm, Upsample
-from diptych.networks.norms import GroupNorm, InstanceNorm
+from diptych.networks.norms import GroupNorm, InstanceNorm, PixelNorm
 from diptych.networks.resize import ResizeConv
 from diptych.networks.tracing import quick_on
 from diptych.networks.winograd import Conv3x3
@@ -29,6 +29,8 @@ def norm_layer(kind: Norm) -> NormLayer:
     * ``batch``: over N, H, W; one per channel (Ioffe & Szegedy, 2015), with running averages for
       use after training.
     * ``group``: over H, W and a group of channels; one per picture and group (Wu & He, 2018).
+    * ``pixel``: over C; one per picture and pixel (Ba et al., 2016). What is in one place cannot
+      change another, as spots do that grow to move the mean of a picture (Karras et al., 2020).
     * ``none``: no normalisation.
 
     Instance norm has no scale and shift of its own: the next convolution has them.
@@ -39,6 +41,8 @@ def norm_layer(kind: Norm) -> NormLayer:
         return nn.BatchNorm2d
     if kind == "group":
         return group_norm
+    if kind == "pixel":
+        return PixelNorm
     return lambda channels: nn.Identity()
 
 

@@ -31,17 +31,24 @@ class Discriminator(nn.Module):
         return full_precision(self.body[:-1](x))
 
 
-def patch_layers(channels: int, width: int, layers: int, norm: NormLayer) -> list[nn.Module]:
+def patch_layers(
+    channels: int, width: int, layers: int, norm: NormLayer, padding: bool
+) -> list[nn.Module]:
     """PatchGAN (Isola et al., 2017): one verdict per overlapping patch, not one per picture.
 
     A patch is all that one output number can see: 70 x 70 pixels with ``layers = 3`` (five
     convolutions 4x4, the first three of stride 2), 34 with 2, 16 with 1. Judging patches asks for
     the right texture and leaves the composition to the cycle loss; it also works at any size.
 
-    Input ``(N, channels, H, W)``; output ``(N, 1, H / 2**layers - 2, W / 2**layers - 2)``.
+    With padding, patches reach over the edge, and D can tell the edge by its zeros; without, they
+    lie within the picture.
+
+    Input ``(N, channels, H, W)``; output ``(N, 1, H', W')``, with padding ``H / 2**layers - 2``
+    high, without as many as patches fit in at steps of ``2**layers``.
     """
+    around = 1 if padding else 0
     body: list[nn.Module] = [
-        nn.Conv2d(channels, width, 4, stride=2, padding=1),
+        nn.Conv2d(channels, width, 4, stride=2, padding=around),
         nn.LeakyReLU(0.2, inplace=True),
     ]
     before = width
@@ -49,12 +56,12 @@ def patch_layers(channels: int, width: int, layers: int, norm: NormLayer) -> lis
         after = width * min(2**layer, 8)
         stride = 2 if layer < layers else 1
         body += [
-            nn.Conv2d(before, after, 4, stride=stride, padding=1),
+            nn.Conv2d(before, after, 4, stride=stride, padding=around),
             norm(after),
             nn.LeakyReLU(0.2, inplace=True),
         ]
         before = after
-    return [*body, nn.Conv2d(before, 1, 4, padding=1)]
+    return [*body, nn.Conv2d(before, 1, 4, padding=around)]
 
 
 def pixel_layers(channels: int, width: int, norm: NormLayer) -> list[nn.Module]:
@@ -78,7 +85,7 @@ def make_discriminator(config: DiscriminatorConfig, channels: int) -> Discrimina
     if config.architecture == "pixel":
         layers = pixel_layers(channels, config.width, norm)
     else:
-        layers = patch_layers(channels, config.width, config.layers, norm)
+        layers = patch_layers(channels, config.width, config.layers, norm, config.padding)
     if config.norm == "spectral":  # bounds each layer's slope by 1 (Miyato et al., 2018)
         for layer in layers:
             if isinstance(layer, nn.Conv2d):

@@ -34,6 +34,16 @@ class GroupNorm(nn.GroupNorm):
         return torch.addcmul(self.bias[:, None, None], y, self.weight[:, None, None])
 
 
+class PixelNorm(nn.LayerNorm):
+    """Per pixel, mean 0 and variance 1 over the channels; then a scale and shift per channel.
+
+    ``nn.LayerNorm`` (Ba et al., 2016) of each pixel: ``(N, C, H, W)`` in and out.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def _pays(x: Tensor) -> bool:
     return quick_on(x) and x.is_contiguous(memory_format=torch.channels_last)
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from diptych.networks.blocks import BlurDown, ResidualBlock
 from diptych.networks.generator import ResnetGenerator, UnetGenerator, retouched
 from diptych.networks.mobile import MobileBlock, MobileGenerator
+from diptych.networks.norms import PixelNorm
 from diptych.translation import rows as layers
 from diptych.translation.rows import Rows
 from diptych.translation.shelf import Kept, nowhere
@@ -114,6 +115,8 @@ class Walk:
                 return self.normalised(layer, x)
             case ResidualBlock() | MobileBlock():
                 return self.corrected(layer.body, x)
+            case PixelNorm():
+                return layers.pointwise(x, layer)
             case nn.ReflectionPad2d():
                 return layers.reflected(x, layer)
             case nn.Conv2d():

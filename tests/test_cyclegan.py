@@ -68,6 +68,18 @@ def test_part_of_the_cycle_loss_may_compare_features() -> None:
     assert not torch.equal(terms["cycle_b"], terms["cycle_a"])
 
 
+def test_terms_without_weight_are_not_computed() -> None:
+    config, m, a, b = model_and_batches(loss={"cycle": 0.0, "identity": 0.0})
+    passes = []
+    for G in m.generators:
+        G.register_forward_hook(lambda *_: passes.append(1))
+    loss, terms, fakes = m.generator_loss(a, b, config.loss)
+    assert len(passes) == 2
+    assert sorted(terms) == ["G_ab/adversarial", "G_ba/adversarial"]
+    assert sorted(fakes) == ["a", "b"]
+    torch.testing.assert_close(loss, sum(terms.values()))
+
+
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_discriminator_loss_is_the_papers(norm: str) -> None:
     sections = {"discriminator": {**SMALL["discriminator"], "norm": norm}}

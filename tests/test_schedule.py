@@ -11,7 +11,7 @@ from torch import nn
 from diptych.config import LossConfig, OptimizerConfig
 from diptych.training.average import keep_share, update_average
 from diptych.training.history import History
-from diptych.training.schedule import Plateau, rate_share, weights_at
+from diptych.training.schedule import Plateau, at_step, rate_share, weights_at
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,11 @@ def test_average_halves_the_distance_in_one_half_life() -> None:
         update_average(average, current, keep_share(100, step=10_000))
     torch.testing.assert_close(average.weight, (start + current.weight) / 2)
     assert keep_share(500, step=1) < 1e-3  # the random start is forgotten at once
+
+
+def test_what_most_steps_leave_out_one_makes_up_for() -> None:
+    loss = LossConfig(cycle=2, identity=1, cycle_every=4)
+    steps = [at_step(step, loss) for step in range(8)]
+    assert [one.cycle for one in steps] == [8, 0, 0, 0, 8, 0, 0, 0]
+    assert [one.identity for one in steps] == [4, 0, 0, 0, 4, 0, 0, 0]
+    assert at_step(5, LossConfig(cycle=2)).cycle == 2

@@ -284,6 +284,39 @@ def test_losses_are_means_over_the_steps_since_the_last_line(towns: Path) -> Non
     assert one._mean_losses()["cycle_a"] == pytest.approx(total / 3, rel=1e-4)
 
 
+def test_losses_of_some_steps_are_means_over_those(towns: Path) -> None:
+    one = trainer(towns, loss={"cycle_every": 3}, training={"accumulate": 2})
+    seen = []
+    for step in range(8):
+        before = {name: float(value) for name, value in one.state.sums.items()}
+        one.step()
+        change = {name: float(x) - before.get(name, 0) for name, x in one.state.sums.items()}
+        assert (change["cycle_a"] > 0) == (step % 3 == 0)
+        assert change["D_a"] > 0
+        seen.append(change["cycle_a"])
+    means = one._mean_losses()
+    assert means["cycle_a"] == pytest.approx(sum(seen) / 3, rel=1e-4)
+    assert not one.state.sums
+
+
+@pytest.mark.parametrize("method", ["cyclegan", "cut"])
+def test_d_judges_untouched_pictures_among_the_fakes(towns: Path, method: str) -> None:
+    one = trainer(towns, method=method, training={"judged": 4, "untouched": 1, "history": 9})
+    for _ in range(5):
+        one.step()
+    source_a, source_b = torch.rand(2, 1, 3, 32, 32)
+    fakes = {
+        name: torch.zeros(1, 3, 32, 32) for name in (("a", "b") if method == "cyclegan" else ("b",))
+    }
+    a, b, past = one.stepper._judged(0, source_a, source_b, fakes)
+    assert a.shape == b.shape == (4, 3, 32, 32)
+    assert past["b"].shape == a.shape
+    assert torch.equal(past["b"][-1], a[-1])
+    assert not any(torch.equal(fake, real) for fake in past["b"][:-1] for real in a)
+    if method == "cyclegan":
+        assert torch.equal(past["a"][-1], b[-1])
+
+
 def test_a_run_that_was_stopped_before_it_saved_starts_again(towns: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     with pytest.raises(DiptychError, match="gave NaN"):

@@ -89,6 +89,7 @@ class LossConfig(Section):
     adversarial: Adversarial = "lsgan"
     cycle: Weight = 10.0
     cycle_end: Weight | None = None  # the weight moves linearly to this; None: it stays
+    cycle_every: Count = 1  # steps: cycle and identity only in each such step, as much heavier
     cycle_features: Share = 0.0  # share of the cycle loss that compares D's features, not pixels
     identity: Weight = 5.0
     identity_end: Weight | None = None
@@ -169,6 +170,7 @@ class TrainingConfig(Section):
     device: str = "auto"
     precision: Precision = "auto"
     judged: Count | None = None  # real and fake pictures that D sees in a step; None: batch
+    untouched: Annotated[int, Field(ge=0)] = 0  # so many of the fakes are untranslated pictures
     history: Annotated[int, Field(ge=0)] = 50  # past fakes shown to D; 0: only the newest
     ema_half_life: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0  # in steps; 0: no average
     log_every: Count = 50
@@ -177,6 +179,11 @@ class TrainingConfig(Section):
     checkpoint_every: Count = 1000
     evaluate_every: Annotated[int, Field(ge=0)] = 0  # score held-out pictures; 0: never
     keep_every: Annotated[int, Field(ge=0)] = 0  # keep these checkpoints for ever; 0: none
+
+    @property
+    def more_judged(self) -> int:
+        """How many more pictures D sees in a step than G translates."""
+        return 0 if self.judged is None else self.judged - self.batch
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:
@@ -223,6 +230,8 @@ class Config(Section):
             raise ValueError("training.judged needs pictures of one size: use a crop")
         if self.training.judged is not None and self.training.judged < self.training.batch:
             raise ValueError("training.judged cannot be below training.batch")
+        if self.training.untouched > self.training.more_judged:
+            raise ValueError("training.untouched needs training.judged to be batch + untouched")
         multiple = 2**self.generator.levels if self.generator.architecture == "unet" else 4
         size = self.data.size
         if size % multiple:

@@ -51,8 +51,8 @@ class CycleGAN(nn.Module):
         """The full objective of the generators (Zhu et al., 2017, eq. 3, and section 5.2).
 
         Per side: ``adversarial + cycle * L1 + identity * L1``; the loss is the sum of both sides.
-        Returns the loss, its terms, and the fakes for D to judge. The identity terms are there
-        only where A and B have the same number of channels.
+        Returns the loss, its terms, and the fakes for D to judge. Terms of weight 0 are left out,
+        those of identity also where A and B differ in their number of channels.
         """
         G_ab, G_ba, D_a, D_b = self.G_ab, self.G_ba, self.D_a, self.D_b
         adversarial = OBJECTIVES[weights.adversarial].generator
@@ -64,21 +64,22 @@ class CycleGAN(nn.Module):
             fake_a, idt_a = both(G_ba, b, a, join)
         else:
             fake_b, fake_a = G_ab(a), G_ba(b)
-        rec_a, rec_b = G_ba(fake_b), G_ab(fake_a)
 
         terms = {
             # eq. 1: fakes should pass as real
             "G_ab/adversarial": adversarial(D_b(noisy(fake_b, weights.noise))),
             "G_ba/adversarial": adversarial(D_a(noisy(fake_a, weights.noise))),
-            "cycle_a": cycle_loss(D_a, rec_a, a, weights.cycle_features),
-            "cycle_b": cycle_loss(D_b, rec_b, b, weights.cycle_features),
         }
+        if weights.cycle > 0:  # eq. 2
+            terms["cycle_a"] = cycle_loss(D_a, G_ba(fake_b), a, weights.cycle_features)
+            terms["cycle_b"] = cycle_loss(D_b, G_ab(fake_a), b, weights.cycle_features)
         if identity:  # section 5.2: what is in the target domain already should stay as it is
             terms["identity_a"] = l1(idt_a, a)
             terms["identity_b"] = l1(idt_b, b)
 
         loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
-        loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
+        if weights.cycle > 0:
+            loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
         if identity:
             loss = loss + weights.identity * (terms["identity_a"] + terms["identity_b"])
         return loss, terms, {"a": fake_a, "b": fake_b}

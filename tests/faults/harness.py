@@ -26,7 +26,8 @@ TOGETHER = [
 EVERYTHING = [
     *TINY_OPTIONS,
     *("--batch", "1", "--accumulate", "2"),
-    *("--set", "training.history=3", "--set", "training.judged=2", "--set", "loss.noise=0.1"),
+    *("--set", "training.history=3", "--set", "training.judged=3", "--set", "loss.noise=0.1"),
+    *("--set", "training.untouched=1", "--set", "loss.cycle_every=3"),
     *("--set", "training.ema_half_life=5", "--set", "discriminator.augment=true"),
     *("--set", "generator.dropout=0.2", "--set", "optimizer.schedule=plateau"),
     *("--set", "training.checkpoint_every=1", "--set", "training.log_every=2"),

@@ -23,7 +23,7 @@ from torch import Tensor
 from diptych.errors import DiptychError
 from diptych.files import sync_folder, write_whole
 
-FORMAT = 2
+FORMAT = 3
 Parts = dict[str, dict[str, Tensor]]
 
 
@@ -83,8 +83,10 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
             if hashlib.sha256(data).hexdigest() != expected["sha256"]:
                 raise DiptychError(f"the checkpoint {checkpoint} is damaged: {name} has changed")
             parts[name.removesuffix(".safetensors")] = load_tensors(data)
-        if manifest["format"] == 1:
+        if manifest["format"] < 2:
             _from_format_1(manifest["numbers"], parts)
+        if manifest["format"] < 3:
+            _from_format_2(parts)
         return int(manifest["step"]), manifest["numbers"], parts
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
@@ -97,6 +99,15 @@ def _from_format_1(numbers: dict[str, Any], parts: Parts) -> None:
         if name.startswith("process-"):
             own["summed"] = torch.tensor(float(numbers["summed"]))
             own["bad-in-row"] = torch.zeros(())
+
+
+def _from_format_2(parts: Parts) -> None:
+    """Format 3 counts the steps of each loss term: not every step has every term."""
+    for name, own in parts.items():
+        if name.startswith("process-"):
+            steps = own.pop("summed")
+            terms = [key.removeprefix("sums.") for key in own if key.startswith("sums.")]
+            own.update({f"counts.{term}": steps.clone() for term in terms})
 
 
 def checkpoints(folder: Path) -> list[Path]:

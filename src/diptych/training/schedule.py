@@ -37,6 +37,16 @@ def weights_at(progress: float, loss: LossConfig) -> LossConfig:
     )
 
 
+def at_step(step: int, loss: LossConfig) -> LossConfig:
+    """The losses of one step: of ``cycle_every`` steps, one makes up for what the others leave out.
+
+    The way back costs as much as the way there. Regularisation at every n-th step with n times the
+    weight gives Adam nearly the same means (Karras et al., 2020, StyleGAN2, "lazy regularization").
+    """
+    share = loss.cycle_every if step % loss.cycle_every == 0 else 0
+    return loss.model_copy(update={"cycle": share * loss.cycle, "identity": share * loss.identity})
+
+
 @dataclass
 class Plateau:
     """Lets the rate fall by ``factor`` when a loss has not improved for ``patience`` looks."""

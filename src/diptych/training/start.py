@@ -208,9 +208,13 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             lines.append(
                 f"left out {len(domain.skipped)} damaged pictures of {domain.folder}: {names}{more}"
             )
-    if config.holds_identity > 0 and a.pixel_format.channels != b.pixel_format.channels:
-        lines.append(
-            f"the identity loss is off: A has {a.pixel_format.channels} channels and B "
-            f"{b.pixel_format.channels}, so a picture of one cannot pass the other's generator"
+    if a.pixel_format.channels != b.pixel_format.channels:
+        why = (
+            f"A has {a.pixel_format.channels} channels and B {b.pixel_format.channels}, so a "
+            "picture of one cannot pass the other's"
         )
+        if config.holds_identity > 0:
+            lines.append(f"the identity loss is off: {why} generator")
+        if config.training.untouched:
+            lines.append(f"training.untouched is off: {why} discriminator")
     return lines

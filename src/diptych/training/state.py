@@ -55,7 +55,7 @@ class TrainingState:
         self.plateau = Plateau(adam.decay_factor, adam.patience)
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
         self.sums: dict[str, Tensor] = {}  # of each loss term since the last log step
-        self.summed = torch.zeros((), device=device)  # steps in them
+        self.counts: dict[str, Tensor] = {}  # steps in them: not every step has every term
         self.bad_in_row = torch.zeros((), device=device)  # steps left out: numbers not finite
         self.setbacks = 0  # how often the run went back to a checkpoint because of them
         self.step = 0
@@ -88,8 +88,8 @@ class TrainingState:
         """Write a checkpoint. Every process writes its own part; process 0 the common one."""
         aside = checkpoint.stage(folder, self.step)
         own = {f"sums.{name}": value for name, value in self.sums.items()}
-        own |= {"summed": self.summed, "bad-in-row": self.bad_in_row}
-        own["random"] = torch.get_rng_state()
+        own |= {f"counts.{name}": value for name, value in self.counts.items()}
+        own |= {"bad-in-row": self.bad_in_row, "random": torch.get_rng_state()}
         if self.device.type == "cuda":
             own["random-cuda"] = torch.cuda.get_rng_state(self.device)
         for name, history in self.histories.items():
@@ -138,9 +138,9 @@ class TrainingState:
             self.plateau = Plateau(**numbers["plateau"])
             self.scaler.load_state_dict(numbers["scaler"])
             own = parts[f"process-{distributed.rank()}"]
-            self.summed = own["summed"].to(self.device)
             self.bad_in_row = own["bad-in-row"].to(self.device)
             self.sums = {k: v.to(self.device) for k, v in _below("sums", own).items()}
+            self.counts = {k: v.to(self.device) for k, v in _below("counts", own).items()}
             for name, history in self.histories.items():
                 history.load(_below(f"history-{name}", own), self.device)
             torch.set_rng_state(own["random"])

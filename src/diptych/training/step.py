@@ -86,19 +86,26 @@ class Stepper:
         """Real pictures and past fakes for D: batch number ``i``, filled up to ``judged``.
 
         D costs little beside G, so it can afford to look at more pictures than G translates.
+        ``untouched`` ones among the fakes remind it that a horse is no zebra: a D that need only
+        tell translated pictures from real ones teaches G to leave pictures as they are.
         """
         training = self.config.training
-        more = (training.judged or training.batch) - training.batch
+        more = training.more_judged
+        untouched = training.untouched if a.shape[1] == b.shape[1] else 0
         past = {}
         for name, fake in fakes.items():
             history = self.state.histories[name]
             fake = fake.detach().nan_to_num(0, 1, -1)  # a NaN in the history would come again
-            recalled = history.recall(more) if more else []
+            recalled = history.recall(more - untouched) if more > untouched else []
             past[name] = torch.cat([history.exchange(fake), *recalled])
         if more:
             position = self._number(i) * more
             a = torch.cat([a, self.judged_a.at(position, more)])
             b = torch.cat([b, self.judged_b.at(position, more)])
+        if untouched:
+            for name, source in (("b", a), ("a", b)):
+                if name in past:
+                    past[name] = torch.cat([past[name], source[-untouched:]])
         return a, b, past
 
     def _autocast(self) -> torch.autocast:
@@ -130,9 +137,9 @@ class Stepper:
 
         Those of a step that was not made are left out.
         """
-        sums = self.state.sums
+        sums, counts = self.state.sums, self.state.counts
+        share = 1 / self.config.training.accumulate
         for terms in parts:
             for name, value in terms.items():
-                share = value.detach().float() / self.config.training.accumulate
-                sums[name] = sums.get(name, 0) + share.where(bad == 0, 0)
-        self.state.summed = self.state.summed + (1 - bad)
+                sums[name] = sums.get(name, 0) + (share * value.detach().float()).where(bad == 0, 0)
+                counts[name] = counts.get(name, 0) + share * (1 - bad)

@@ -30,7 +30,7 @@ from diptych.training.interrupt import (
 from diptych.training.log import Log
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import sample_sheet, translate_samples
-from diptych.training.schedule import rate_share, weights_at
+from diptych.training.schedule import at_step, rate_share, weights_at
 from diptych.training.state import KEEP_LAST, TrainingState
 from diptych.training.step import Stepper
 
@@ -160,7 +160,8 @@ class Trainer:
     def step(self) -> None:
         """One update of the generators, one of the discriminators, and of the average."""
         state = self.state
-        self.stepper.step(self.rate(), weights_at(self.progress(), self.config.loss))
+        weights = weights_at(self.progress(), self.config.loss)
+        self.stepper.step(self.rate(), at_step(state.step, weights))
         if state.average is not None:
             keep = keep_share(self.config.training.ema_half_life, state.step)
             update_average(state.average, state.model.generators, keep)
@@ -217,18 +218,18 @@ class Trainer:
             self._warn(log, line)
 
     def _mean_losses(self) -> dict[str, float]:
-        """Each loss term's mean over the steps since the last log step."""
+        """Each loss term's mean over those steps since the last log step that had it."""
         state = self.state
-        if float(state.summed) == 0:  # all were left out
-            return self.losses
         names = sorted(state.sums)  # (one order in all processes, also after resuming)
         sums = distributed.mean(torch.stack([state.sums[name] for name in names])).tolist()
-        steps = float(state.summed)
-        means = {name: value / steps for name, value in zip(names, sums, strict=True)}
-        state.sums, state.summed = {}, torch.zeros_like(state.summed)
-        if self.config.optimizer.schedule == "plateau":
-            held = ("cycle", "contrast")  # what holds a translation to its source
-            state.plateau.look(sum(x for name, x in means.items() if name.startswith(held)))
+        steps = torch.stack([state.counts[name] for name in names]).tolist()
+        means = {name: x / n for name, x, n in zip(names, sums, steps, strict=True) if n}
+        if not means:  # all were left out
+            return self.losses
+        state.sums, state.counts = {}, {}
+        held = [x for name, x in means.items() if name.startswith(("cycle", "contrast"))]
+        if self.config.optimizer.schedule == "plateau" and held:  # (what holds to the source)
+            state.plateau.look(sum(held))
         return means
 
     def _metrics(self) -> dict[str, float]:

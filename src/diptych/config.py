@@ -78,7 +78,7 @@ class DiscriminatorConfig(Section):
     architecture: Literal["patch", "pixel"] = "patch"
     width: Annotated[int, Field(ge=1, le=4096)] = 64
     layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
-    norm: Norm | Literal["spectral"] = "instance"
+    norm: Literal[Norm, "spectral"] = "instance"
     padding: bool = True  # without it D cannot see where a picture ends (patch)
     augment: bool = False  # shift and recolour what D sees, real and fake alike
 

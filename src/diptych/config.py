@@ -231,7 +231,9 @@ class Config(Section):
         if self.training.judged is not None and self.training.judged < self.training.batch:
             raise ValueError("training.judged cannot be below training.batch")
         if self.training.untouched > self.training.more_judged:
-            raise ValueError("training.untouched needs training.judged to be batch + untouched")
+            raise ValueError(
+                "training.untouched needs training.judged to be batch + untouched or more"
+            )
         multiple = 2**self.generator.levels if self.generator.architecture == "unet" else 4
         size = self.data.size
         if size % multiple:

@@ -70,17 +70,14 @@ class CycleGAN(nn.Module):
             "G_ab/adversarial": adversarial(D_b(noisy(fake_b, weights.noise))),
             "G_ba/adversarial": adversarial(D_a(noisy(fake_a, weights.noise))),
         }
+        loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
         if weights.cycle > 0:  # eq. 2
             terms["cycle_a"] = cycle_loss(D_a, G_ba(fake_b), a, weights.cycle_features)
             terms["cycle_b"] = cycle_loss(D_b, G_ab(fake_a), b, weights.cycle_features)
+            loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
         if identity:  # section 5.2: what is in the target domain already should stay as it is
             terms["identity_a"] = l1(idt_a, a)
             terms["identity_b"] = l1(idt_b, b)
-
-        loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
-        if weights.cycle > 0:
-            loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
-        if identity:
             loss = loss + weights.identity * (terms["identity_a"] + terms["identity_b"])
         return loss, terms, {"a": fake_a, "b": fake_b}
 

@@ -103,9 +103,8 @@ class Stepper:
             a = torch.cat([a, self.judged_a.at(position, more)])
             b = torch.cat([b, self.judged_b.at(position, more)])
         if untouched:
-            for name, source in (("b", a), ("a", b)):
-                if name in past:
-                    past[name] = torch.cat([past[name], source[-untouched:]])
+            source = {"a": b, "b": a}
+            past = {x: torch.cat([old, source[x][-untouched:]]) for x, old in past.items()}
         return a, b, past
 
     def _autocast(self) -> torch.autocast:
@@ -139,7 +138,8 @@ class Stepper:
         """
         sums, counts = self.state.sums, self.state.counts
         share = 1 / self.config.training.accumulate
+        made = share * (1 - bad)
         for terms in parts:
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + (share * value.detach().float()).where(bad == 0, 0)
-                counts[name] = counts.get(name, 0) + share * (1 - bad)
+                counts[name] = counts.get(name, 0) + made

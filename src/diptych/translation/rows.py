@@ -74,17 +74,13 @@ def combined(x: Rows, y: Rows, function: Callable[[Tensor, Tensor], Tensor]) -> 
     return Rows(
         x.channels, x.height, x.width,
         read=lambda top, bottom: function(x.read(top, bottom), y.read(top, bottom)),
-        work=x.work + y.work + x.size / FLOAT, room=max(x.room, x.size + y.room, 4 * x.size),
+        work=x.work + y.work, room=max(x.room, x.size + y.room),
     )  # fmt: skip
 
 
 def added(x: Rows, y: Rows) -> Rows:
     """The sum of both."""
-    return Rows(
-        x.channels, x.height, x.width,
-        read=lambda top, bottom: x.read(top, bottom).add_(y.read(top, bottom)),
-        work=x.work + y.work, room=max(x.room, x.size + y.room),
-    )  # fmt: skip
+    return combined(x, y, Tensor.add_)
 
 
 def reflected(x: Rows, padding: nn.ReflectionPad2d) -> Rows:

@@ -115,8 +115,6 @@ class Walk:
                 return self.normalised(layer, x)
             case ResidualBlock() | MobileBlock():
                 return self.corrected(layer.body, x)
-            case PixelNorm():
-                return layers.pointwise(x, layer)
             case nn.ReflectionPad2d():
                 return layers.reflected(x, layer)
             case nn.Conv2d():
@@ -127,7 +125,7 @@ class Walk:
                 return layers.doubled(x, layer)
             case BlurDown():
                 return layers.blurred(x, layer)
-            case nn.ReLU() | nn.LeakyReLU() | nn.Tanh() | nn.BatchNorm2d():
+            case nn.ReLU() | nn.LeakyReLU() | nn.Tanh() | nn.BatchNorm2d() | PixelNorm():
                 return layers.pointwise(x, layer)
             case nn.Identity() | nn.Dropout():  # (which does nothing after training)
                 return x

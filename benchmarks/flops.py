@@ -8,6 +8,7 @@ multiplications) does not make the count smaller, so it shows as a higher rate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from diptych.config import Config, DiscriminatorConfig, GeneratorConfig
 
@@ -32,17 +33,19 @@ def generator_layers(
     """The convolutions of a ResNet generator for one picture of ``height`` x ``width``."""
     if config.architecture != "resnet" or config.downsample != "stride":
         raise ValueError("only the published ResNet generator is counted")
-    w, places = config.width, height * width
-    half, quarter = places // 4, places // 16
+    widths = [config.width * 2**halving for halving in range(config.halvings + 1)]
+    places = [height * width // 4**halving for halving in range(config.halvings + 1)]
+    grids = list(zip(widths, places, strict=True))  # from fine to coarse
     transposed = config.upsample == "transpose"  # its window lies on the coarse grid
     return [
-        Convolution(channels_in, w, 7, places),
-        Convolution(w, 2 * w, 3, half),
-        Convolution(2 * w, 4 * w, 3, quarter),
-        *[Convolution(4 * w, 4 * w, 3, quarter)] * (2 * config.blocks),
-        Convolution(4 * w, 2 * w, 3, quarter if transposed else half),
-        Convolution(2 * w, w, 3, half if transposed else places),
-        Convolution(w, channels_out, 7, places),
+        Convolution(channels_in, widths[0], 7, places[0]),
+        *(Convolution(fine, coarse, 3, at) for (fine, _), (coarse, at) in pairwise(grids)),
+        *[Convolution(widths[-1], widths[-1], 3, places[-1])] * (2 * config.blocks),
+        *(
+            Convolution(coarse, fine, 3, few if transposed else many)
+            for (coarse, few), (fine, many) in pairwise(grids[::-1])
+        ),
+        Convolution(widths[0], channels_out, 7, places[0]),
     ]
 
 
@@ -50,8 +53,8 @@ def discriminator_layers(
     config: DiscriminatorConfig, channels: int, height: int, width: int
 ) -> list[Convolution]:
     """The convolutions of a PatchGAN for one picture of ``height`` x ``width``."""
-    if config.architecture != "patch":
-        raise ValueError("only the PatchGAN is counted")
+    if config.architecture != "patch" or not config.padding or config.fine or config.texture:
+        raise ValueError("only the published PatchGAN is counted")
     layers, before = [], channels
     for layer in range(config.layers + 1):
         after = config.width * min(2**layer, 8)

@@ -30,12 +30,14 @@ def config_of(**sections: Any) -> Config:
     return build_config(merge(TINY, sections))
 
 
-@pytest.mark.parametrize("upsample", ["transpose", "resize"])
-def test_operations_of_networks(upsample: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("upsample", "halvings"), [("transpose", 2), ("resize", 2), ("resize", 1)])
+def test_operations_of_networks(
+    upsample: str, halvings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those of the plain formulas: shortcuts are to show as speed."""
     monkeypatch.setattr(resize, "being_traced", lambda: True)
     config = config_of(
-        generator={"width": 8, "blocks": 2, "upsample": upsample},
+        generator={"width": 8, "blocks": 2, "upsample": upsample, "halvings": halvings},
         discriminator={"width": 8, "layers": 3},
     )
     x = torch.zeros(1, 3, 64, 96)

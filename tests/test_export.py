@@ -28,7 +28,6 @@ from diptych.interchange.examples import RUNTIMES
 from diptych.interchange.program import AnySize, Direction, Pictures, trace
 from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.networks import make_generator
-from diptych.networks.generator import size_multiple
 from diptych.translation.translator import Translator
 
 # (NumPy's remark about how Keras keeps its weights.)
@@ -295,7 +294,7 @@ def find(model: Path) -> Path:
 KINDS: dict[str, dict[str, Any]] = {
     "instance norm": {},
     "group norm, resize, retouch": {"norm": "group", "upsample": "resize", "output": "retouch"},
-    "pixel norm, retouch": {"norm": "pixel", "output": "retouch"},
+    "pixel norm, retouch, one halving": {"norm": "pixel", "output": "retouch", "halvings": 1},
     "batch norm, dropout": {"norm": "batch", "dropout": 0.5},
     "no norm, CUT": {"norm": "none", "downsample": "antialias", "upsample": "antialias"},
     "unet, dropout": {"architecture": "unet", "levels": 4, "dropout": 0.5},
@@ -317,7 +316,7 @@ def way_of(kind: str) -> Direction:
             value.uniform_(0.5, 2)
         elif value.is_floating_point():
             value.add_(0.1 * torch.randn_like(value))
-    return Direction(network, "b", RGB, RGB, size_multiple(config))
+    return Direction(network, "b", RGB, RGB, config.size_multiple)
 
 
 def check_floats(way: Direction, run: Callable[[torch.Tensor], Any], tolerance: float) -> None:

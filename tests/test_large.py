@@ -21,7 +21,6 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
-from diptych.networks.generator import size_multiple
 from diptych.translation import shelf
 from diptych.translation.large import padded_picture
 from diptych.translation.strips import Keep, plan, translate_by_strips
@@ -33,6 +32,8 @@ KINDS: list[dict[str, Any]] = [
       for up, down, output in (("transpose", "stride", "picture"),
                                ("resize", "antialias", "retouch"),
                                ("antialias", "stride", "picture"))),
+    *({"norm": norm, "upsample": "resize", "halvings": halvings}
+      for norm in ("group", "pixel") for halvings in (1, 3)),
     *({"architecture": "unet", "norm": norm, "upsample": up, "levels": 4, "dropout": 0.5}
       for norm in ("instance", "group", "batch", "none") for up in ("transpose", "resize")),
     *({"architecture": "mobile", "norm": norm} for norm in ("instance", "group", "batch")),
@@ -83,7 +84,7 @@ def by_strips(G: nn.Module, x: Tensor, multiple: int, rows: int, keep: Keep) -> 
 def test_strips_give_what_the_whole_picture_gives(kind: dict[str, Any]) -> None:
     config = GeneratorConfig.model_validate({"width": 4, "blocks": 2, **kind})
     G = generator(config)
-    multiple = size_multiple(config)
+    multiple = config.size_multiple
     x = picture(6 * multiple, 5 * multiple)
     with torch.inference_mode():
         whole = G(x)

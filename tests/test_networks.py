@@ -9,8 +9,14 @@ from conftest import SHARED
 from torch import nn
 
 from diptych.config import Config, DiscriminatorConfig, GeneratorConfig
-from diptych.networks import initialise, make_discriminator, make_generator
+from diptych.networks import (
+    initialise,
+    make_discriminator,
+    make_generator,
+    make_resnet_generator,
+)
 from diptych.networks.blocks import BlurDown, count_parameters, norm_layer
+from diptych.networks.discriminator import texture
 
 
 def conv(before: int, after: int, kernel: int) -> int:
@@ -36,9 +42,12 @@ def test_discriminator_has_the_published_number_of_parameters() -> None:
     assert count_parameters(make_discriminator(DiscriminatorConfig(), 3)) == 2_764_737
 
 
-@pytest.mark.parametrize(("layers", "patch"), [(1, 16), (2, 34), (3, 70)])
-def test_one_verdict_sees_one_patch(layers: int, patch: int) -> None:
-    config = DiscriminatorConfig(width=2, layers=layers, norm="none")
+@pytest.mark.parametrize(
+    ("layers", "fine", "patch"),
+    [(1, False, 16), (2, False, 34), (3, False, 70), (1, True, 13), (2, True, 25), (3, True, 49)],
+)
+def test_one_verdict_sees_one_patch(layers: int, fine: bool, patch: int) -> None:
+    config = DiscriminatorConfig(width=2, layers=layers, norm="none", fine=fine)
     D = make_discriminator(config, 1).double()
     x = torch.randn(1, 1, 160, 160, dtype=torch.float64, requires_grad=True)
     verdicts = D(x)
@@ -48,18 +57,48 @@ def test_one_verdict_sees_one_patch(layers: int, patch: int) -> None:
     assert int(rows.max() - rows.min()) + 1 == patch
 
 
+@pytest.mark.parametrize("fine", [False, True])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_without_padding_a_discriminator_does_not_know_where_it_looks(layers: int) -> None:
-    discriminator = DiscriminatorConfig(width=2, layers=layers, norm="pixel", padding=False)
+def test_without_padding_a_discriminator_does_not_know_where_it_looks(
+    layers: int, fine: bool
+) -> None:
+    discriminator = DiscriminatorConfig(
+        width=2, layers=layers, norm="pixel", padding=False, fine=fine
+    )
     config = Config(discriminator=discriminator)
     D = make_discriminator(config.discriminator, 3).double()
     x = torch.randn(1, 3, 120, 120, dtype=torch.float64)
     step = 2**layers
     torch.testing.assert_close(D(x[..., step:, 2 * step :]), D(x)[..., 1:, 2:])
-    smallest = config.smallest_size()
-    assert D(x[..., :smallest, :smallest]).shape == (1, 1, 1, 1)
+    patch = 6 * step + 1 if fine else 9 * step - 2
+    assert config.smallest_size() == max(16, patch)
+    assert D(x[..., :patch, :patch]).shape == (1, 1, 1, 1)
     with pytest.raises(RuntimeError):
-        D(x[..., : smallest - 1, : smallest - 1])
+        D(x[..., : patch - 1, : patch - 1])
+
+
+def test_texture_is_what_a_mean_of_seven_by_seven_leaves() -> None:
+    x = torch.rand(2, 3, 12, 15, dtype=torch.float64) * 2 - 1
+    grey = x.numpy().mean(axis=1)
+    expected = np.empty_like(grey)
+    for y, row in np.ndindex(12, 15):
+        around = grey[:, max(0, y - 3) : y + 4, max(0, row - 3) : row + 4]
+        expected[:, y, row] = 2 * (grey[:, y, row] - around.mean(axis=(1, 2)))
+    np.testing.assert_allclose(texture(x)[:, 0].numpy(), expected, atol=1e-12)
+
+
+def test_verdicts_on_texture_mind_neither_colour_nor_shade() -> None:
+    config = DiscriminatorConfig(width=4, layers=2, norm="pixel", texture=True)
+    D = make_discriminator(config, 3).double()
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    tinted = x + torch.tensor([0.3, -0.2, 0.4], dtype=torch.float64).view(3, 1, 1)
+    with torch.no_grad():
+        (whole, fine), (other_whole, other_fine) = D(x)[0], D(tinted)[0]
+        _, of_stripes = D(x + torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(32))[0]
+    assert whole.shape == fine.shape == (14, 14)
+    torch.testing.assert_close(fine, other_fine)
+    assert float((whole - other_whole).abs().max()) > 1e-3
+    assert float((fine - of_stripes).abs().max()) > 1e-3
 
 
 def test_pixel_norm_against_its_formula() -> None:
@@ -137,6 +176,18 @@ def test_blurring_before_halving_takes_out_what_would_alias() -> None:
     stripes = torch.tensor([1.0, -1.0]).repeat(4).expand(1, 2, 8, 8)  # one pixel wide
     assert float(blur(stripes).abs().max()) < 1e-6
     assert float(stripes[..., ::2, ::2].abs().min()) == 1  # plain skipping sees a flat picture
+
+
+def test_as_many_halvings_as_said() -> None:
+    for halvings in (1, 2, 3):
+        config = GeneratorConfig(width=4, blocks=2, halvings=halvings)
+        G = make_resnet_generator(config, 3, 3)
+        x = torch.rand(1, 3, 24, 16)
+        assert G.encode(x).shape == (1, 4 * 2**halvings, 24 // 2**halvings, 16 // 2**halvings)
+        assert G(x).shape == x.shape
+        features = G.features(x)
+        assert [layer.shape[1] for layer in features] == G.feature_channels()
+        assert len(features) == 1 + halvings + 2
 
 
 def test_a_retouching_generator_without_a_correction_changes_nothing() -> None:

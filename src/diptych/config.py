@@ -37,6 +37,7 @@ class GeneratorConfig(Section):
 
     architecture: Literal["resnet", "unet", "mobile"] = "resnet"
     width: Annotated[int, Field(ge=1, le=4096)] = 64  # channels of the first layer
+    halvings: Annotated[int, Field(ge=1, le=3)] = 2  # of the picture, before the blocks (resnet)
     blocks: Annotated[int, Field(ge=0, le=256)] = 9  # residual blocks (resnet)
     levels: Annotated[int, Field(ge=2, le=10)] = 8  # halvings of the picture (unet)
     norm: Norm = "instance"
@@ -58,11 +59,19 @@ class GeneratorConfig(Section):
             ):
                 if value in ("retouch", "antialias"):
                     raise ValueError(f"generator.{name} {value} needs architecture resnet")
+        if self.architecture != "resnet" and self.halvings != 2:
+            raise ValueError("generator.halvings are for the architecture resnet")
         if self.architecture == "mobile" and self.dropout:
             raise ValueError("generator.dropout is not for the architecture mobile")
         if len(self.mobile_widths()) != self.blocks + 5:
             raise ValueError(f"generator.widths must be {self.blocks + 5} for {self.blocks} blocks")
         return self
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be a multiple of this many pixels."""
+        multiple: int = 2 ** (self.levels if self.architecture == "unet" else self.halvings)
+        return multiple
 
     def mobile_widths(self) -> tuple[int, ...]:
         """Channels of each layer of the mobile generator; by default as those of the resnet."""
@@ -80,6 +89,8 @@ class DiscriminatorConfig(Section):
     layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
     norm: Literal[Norm, "spectral"] = "instance"
     padding: bool = True  # without it D cannot see where a picture ends (patch)
+    fine: bool = False  # the first layer looks at every pixel, not at every second (patch)
+    texture: bool = False  # a second network judges fine structure in grey (patch)
     augment: bool = False  # shift and recolour what D sees, real and fake alike
 
 
@@ -234,7 +245,7 @@ class Config(Section):
             raise ValueError(
                 "training.untouched needs training.judged to be batch + untouched or more"
             )
-        multiple = 2**self.generator.levels if self.generator.architecture == "unet" else 4
+        multiple = self.generator.size_multiple
         size = self.data.size
         if size % multiple:
             below, above = size // multiple * multiple, -(-size // multiple) * multiple
@@ -262,4 +273,5 @@ class Config(Section):
         if D.architecture == "pixel":
             return 16
         step: int = 2**D.layers
-        return max(16, 3 * step if D.padding else 9 * step - 2)  # (one whole patch)
+        patch = 6 * step + 1 if D.fine else 9 * step - 2
+        return max(16, 3 * step if D.padding else patch)

@@ -15,7 +15,6 @@ from diptych.data.folder import find_pictures
 from diptych.data.geometry import fit_for_looking
 from diptych.data.pixels import DType, PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
-from diptych.networks.generator import size_multiple
 
 MOST_HELD_OUT = 200  # pictures of each domain
 
@@ -78,7 +77,7 @@ def open_domains(
             return None
         return lambda done, total: on_progress(name, done, total)
 
-    multiple = size_multiple(config.generator)
+    multiple = config.generator.size_multiple
 
     def opened(name: str, folder: Path, test: Path | None, reading: DomainConfig) -> Domain:
         files = find_pictures(folder)
@@ -217,7 +216,7 @@ def read_for_looking(
 
     Damaged ones, and those of other channels or depth than ``expected``, are passed over.
     """
-    fit = fit_for_looking(config.data, size_multiple(config.generator))
+    fit = fit_for_looking(config.data, config.generator.size_multiple)
     pictures: list[tuple[Path, Pixels]] = []
     for path in paths:
         if len(pictures) == most:

@@ -16,7 +16,6 @@ from diptych.data.eight_bit import open_image
 from diptych.data.geometry import kept_size, stored_size
 from diptych.data.opening import kind_of, no_warnings, opened
 from diptych.data.pixels import Pixels
-from diptych.networks.generator import size_multiple
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def scan_folder(
     progress: Callable[[int], None],
 ) -> Scan:
     """Decode every file as training would, on all cores. ``progress(done)`` counts them."""
-    data, multiple = config.data, size_multiple(config.generator)
+    data, multiple = config.data, config.generator.size_multiple
 
     def see(path: Path) -> Seen:
         picture = read_picture(path, reading, data.background)

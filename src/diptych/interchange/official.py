@@ -226,13 +226,15 @@ def official_tensors(network: nn.Module, config: GeneratorConfig) -> Tensors:
     if (
         config.norm in ("group", "pixel", "none")
         or config.output != "picture"
+        or config.halvings != 2
         or config.upsample == "resize"
         or (config.architecture == "unet" and config.upsample != "transpose")
     ):
         raise DiptychError(
             "the official code has no such generator: it knows instance and batch norm, "
-            "transposed convolutions or CUT's antialiasing, and pictures as output (this one: "
-            f"norm {config.norm}, upsample {config.upsample}, output {config.output})"
+            "transposed convolutions or CUT's antialiasing, two halvings, and pictures as output "
+            f"(this one: norm {config.norm}, upsample {config.upsample}, output {config.output}, "
+            f"halvings {config.halvings})"
         )
     mobile = config.architecture == "mobile"
     if config.architecture == "unet":

@@ -13,7 +13,6 @@ from torch.fx.experimental import _config as tracing
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, Side
-from diptych.networks.generator import size_multiple
 from diptych.translation.translator import SMALLEST
 
 
@@ -46,7 +45,7 @@ class Direction:
 def direction(pair: GeneratorPair, to: Side) -> Direction:
     """The one that translates to domain ``to``. Raises UsageError if there is none."""
     source, target = pair.info.formats(to)
-    return Direction(pair.towards(to), to, source, target, size_multiple(pair.info.generator))
+    return Direction(pair.towards(to), to, source, target, pair.info.generator.size_multiple)
 
 
 class AnySize(nn.Module):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -130,34 +131,31 @@ def upsample(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
 
 
 def encoder(
-    channels_in: int, widths: tuple[int, int, int], down: Downsample, norm: NormLayer
+    channels_in: int, widths: Sequence[int], down: Downsample, norm: NormLayer
 ) -> nn.Sequential:
-    """From a picture to features on a grid four times coarser; ``widths`` channels on the way."""
-    first, second, third = widths
+    """From a picture to features on a coarser grid: halved between each two of ``widths``."""
+    first = widths[0]
+    halving = (downsample(down, before, after, norm) for before, after in pairwise(widths))
     return nn.Sequential(
         nn.ReflectionPad2d(3),
         nn.Conv2d(channels_in, first, 7),
         norm(first),
         nn.ReLU(inplace=True),
-        *downsample(down, first, second, norm),
-        *downsample(down, second, third, norm),
+        *chain.from_iterable(halving),
     )
 
 
 def decoder(
-    widths: tuple[int, int, int], channels_out: int, up: Upsample, norm: NormLayer
+    widths: Sequence[int], channels_out: int, up: Upsample, norm: NormLayer
 ) -> nn.Sequential:
     """The encoder's way back; values are not limited yet."""
-    third, second, first = widths
+    doubling: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        doubling += [upsample(up, before, after), norm(after), nn.ReLU(inplace=True)]
     return nn.Sequential(
-        upsample(up, third, second),
-        norm(second),
-        nn.ReLU(inplace=True),
-        upsample(up, second, first),
-        norm(first),
-        nn.ReLU(inplace=True),
+        *doubling,
         nn.ReflectionPad2d(3),
-        nn.Conv2d(first, channels_out, 7),
+        nn.Conv2d(widths[-1], channels_out, 7),
     )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -13,26 +17,46 @@ from diptych.networks.blocks import NormLayer, channels_last, full_precision, no
 class Discriminator(nn.Module):
     """``layers``, whose last makes the verdicts. No sigmoid: the objectives take raw verdicts.
 
-    While training, ``augments`` lets it see pictures shifted and recoloured at random.
+    With ``texture_layers`` there are twice as many verdicts: theirs, on ``texture`` of the picture,
+    stand behind the others, as a second channel. While training, ``augments`` lets both see
+    pictures shifted and recoloured at random.
     """
 
-    def __init__(self, layers: list[nn.Module], augments: bool) -> None:
+    def __init__(
+        self, layers: list[nn.Module], texture_layers: list[nn.Module], augments: bool
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(*layers)
+        self.texture_body = nn.Sequential(*texture_layers) if texture_layers else None
         self.augments = augments
 
     def forward(self, x: Tensor) -> Tensor:
         if self.augments and self.training:
             x = augment(x)
-        return full_precision(self.body(channels_last(x)))
+        x = channels_last(x)
+        verdicts: Tensor = self.body(x)
+        if self.texture_body is not None:
+            verdicts = torch.cat([verdicts, self.texture_body(texture(x))], dim=1)
+        return full_precision(verdicts)
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer judges by: ``(N, channels, H', W')``, of the pictures as they are."""
         return full_precision(self.body[:-1](x))
 
 
+def texture(x: Tensor) -> Tensor:
+    """What is finer than 7 pixels, in grey: ``(N, C, H, W)`` in [-1, 1] to ``(N, 1, H, W)``.
+
+    A discriminator that sees colours judges by them, since they are learned first. One that sees
+    no colours (as in Ignatov et al., 2017, "DSLR-quality photos", section 3.1.2), nor light and
+    shade, has to ask for stripes. Doubled, it spreads about as widely as pictures do.
+    """
+    grey = x.mean(dim=1, keepdim=True)
+    return 2 * (grey - F.avg_pool2d(grey, 7, stride=1, padding=3, count_include_pad=False))
+
+
 def patch_layers(
-    channels: int, width: int, layers: int, norm: NormLayer, padding: bool
+    channels: int, width: int, layers: int, norm: NormLayer, padding: bool, fine: bool
 ) -> list[nn.Module]:
     """PatchGAN (Isola et al., 2017): one verdict per overlapping patch, not one per picture.
 
@@ -43,25 +67,27 @@ def patch_layers(
     With padding, patches reach over the edge, and D can tell the edge by its zeros; without, they
     lie within the picture.
 
-    Input ``(N, channels, H, W)``; output ``(N, 1, H', W')``, with padding ``H / 2**layers - 2``
-    high, without as many as patches fit in at steps of ``2**layers``.
+    A first layer of stride 2 sees stripes of three pixels as others of six, and its gradient is a
+    checkerboard (Odena et al., 2016). ``fine`` puts the layer of stride 1 first, at about twice
+    the cost; patches are then 49, 25 and 13 pixels wide.
+
+    Input ``(N, channels, H, W)``; output ``(N, 1, H', W')``, with padding about ``H / 2**layers -
+    2`` high, without as many as patches fit in at steps of ``2**layers``.
     """
     around = 1 if padding else 0
+    widths = [width * min(2**layer, 8) for layer in range(layers + 1)]
+    first, *halving, last = [1, *[2] * layers, 1] if fine else [*[2] * layers, 1, 1]
     body: list[nn.Module] = [
-        nn.Conv2d(channels, width, 4, stride=2, padding=around),
+        nn.Conv2d(channels, width, 4, stride=first, padding=around),
         nn.LeakyReLU(0.2, inplace=True),
     ]
-    before = width
-    for layer in range(1, layers + 1):
-        after = width * min(2**layer, 8)
-        stride = 2 if layer < layers else 1
+    for (before, after), stride in zip(pairwise(widths), halving, strict=True):
         body += [
             nn.Conv2d(before, after, 4, stride=stride, padding=around),
             norm(after),
             nn.LeakyReLU(0.2, inplace=True),
         ]
-        before = after
-    return [*body, nn.Conv2d(before, 1, 4, padding=around)]
+    return [*body, nn.Conv2d(widths[-1], 1, 4, stride=last, padding=around)]
 
 
 def pixel_layers(channels: int, width: int, norm: NormLayer) -> list[nn.Module]:
@@ -82,12 +108,17 @@ def pixel_layers(channels: int, width: int, norm: NormLayer) -> list[nn.Module]:
 def make_discriminator(config: DiscriminatorConfig, channels: int) -> Discriminator:
     """Build the discriminator that ``config`` describes, with PyTorch's default weights."""
     norm = norm_layer("none" if config.norm == "spectral" else config.norm)
-    if config.architecture == "pixel":
-        layers = pixel_layers(channels, config.width, norm)
-    else:
-        layers = patch_layers(channels, config.width, config.layers, norm, config.padding)
+
+    def patch(channels: int) -> list[nn.Module]:
+        return patch_layers(
+            channels, config.width, config.layers, norm, config.padding, config.fine
+        )
+
+    pixel = config.architecture == "pixel"
+    layers = pixel_layers(channels, config.width, norm) if pixel else patch(channels)
+    texture_layers = patch(1) if config.texture else []
     if config.norm == "spectral":  # bounds each layer's slope by 1 (Miyato et al., 2018)
-        for layer in layers:
+        for layer in (*layers, *texture_layers):
             if isinstance(layer, nn.Conv2d):
                 spectral_norm(layer)
-    return Discriminator(layers, config.augment)
+    return Discriminator(layers, texture_layers, config.augment)

@@ -25,13 +25,13 @@ RETOUCHABLE = 0.95
 class ResnetGenerator(nn.Module):
     """The CycleGAN generator (Zhu et al., 2017, section 7.1; after Johnson et al., 2016).
 
-    Read it as an auto-encoder: ``encode`` describes the picture on a grid four times coarser,
-    ``transform`` rewrites that description from one domain's terms into the other's, ``decode``
-    paints it again. Unlike an auto-encoder for compression, the middle keeps 4 x 4 pixels x 256
-    channels, enough to keep every detail in place.
+    Read it as an auto-encoder: ``encode`` describes the picture on a grid halved ``halvings``
+    times, ``transform`` rewrites that description from one domain's terms into the other's,
+    ``decode`` paints it again. Unlike an auto-encoder for compression, the middle can keep every
+    detail in place: with the paper's two halvings it holds 256 channels for each 4 x 4 pixels.
 
-    Input ``(N, channels_in, H, W)`` in [-1, 1], H and W multiples of 4 and at least 16; output
-    ``(N, channels_out, H, W)`` in [-1, 1].
+    Input ``(N, channels_in, H, W)`` in [-1, 1], H and W multiples of ``2 ** halvings`` and at least
+    16; output ``(N, channels_out, H, W)`` in [-1, 1].
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class ResnetGenerator(nn.Module):
         channels_in: int,
         channels_out: int,
         width: int,
+        halvings: int,
         blocks: int,
         norm: NormLayer,
         down: Downsample,
@@ -48,16 +49,18 @@ class ResnetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.output = output
-        self.encode = encoder(channels_in, (width, 2 * width, 4 * width), down, norm)
+        self.halvings = halvings
+        widths = [width * 2**halving for halving in range(halvings + 1)]
+        self.encode = encoder(channels_in, widths, down, norm)
         self.transform = nn.Sequential(
-            *(ResidualBlock(4 * width, norm, dropout) for _ in range(blocks))
+            *(ResidualBlock(widths[-1], norm, dropout) for _ in range(blocks))
         )
-        self.decode = decoder((4 * width, 2 * width, width), channels_out, up, norm)
+        self.decode = decoder(widths[::-1], channels_out, up, norm)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What CUT compares pictures by (Park et al., 2020, appendix B), each ``(N, C, H', W')``.
 
-        The pixels, both halving convolutions, the first and the fifth residual block (or the last,
+        The pixels, the halving convolutions, the first and the fifth residual block (or the last,
         if there are fewer).
         """
         layers = [x]
@@ -75,11 +78,9 @@ class ResnetGenerator(nn.Module):
 
     def feature_channels(self) -> list[int]:
         """How many channels each layer of ``features`` has."""
-        first = self.encode[1]
-        assert isinstance(first, nn.Conv2d)
-        blocks = min(2, len(self.transform))
-        width = first.out_channels
-        return [first.in_channels, 2 * width, 4 * width, *[4 * width] * blocks]
+        first, *halving = (layer for layer in self.encode if isinstance(layer, nn.Conv2d))
+        widths = [layer.out_channels for layer in halving]
+        return [first.in_channels, *widths, *widths[-1:] * min(2, len(self.transform))]
 
     def forward(self, x: Tensor) -> Tensor:
         painted = full_precision(self.decode(self.transform(self.encode(channels_last(x)))))
@@ -188,6 +189,7 @@ def make_resnet_generator(
         channels_in,
         channels_out,
         config.width,
+        config.halvings,
         config.blocks,
         norm_layer(config.norm),
         config.downsample,
@@ -195,8 +197,3 @@ def make_resnet_generator(
         config.output if same else "picture",
         config.dropout,
     )
-
-
-def size_multiple(config: GeneratorConfig) -> int:
-    """Height and width must be a multiple of this many pixels."""
-    return 2**config.levels if config.architecture == "unet" else 4

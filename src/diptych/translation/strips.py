@@ -6,7 +6,7 @@ the picture is swept from top to bottom once for each such layer, and once more 
 
 * A sweep computes the features strip by strip, each with the rows around it that its layers see.
 * Mean and variance are put together from those of the strips (Chan et al., 1979) in float64.
-* Features on a grid at least four times coarser than the picture, where the residual blocks work,
+* Features on the grid where the residual blocks work, or one four times coarser than the picture,
   are kept from one sweep to the next. Finer ones are many times larger and few, and computed again.
 """
 
@@ -29,7 +29,6 @@ from diptych.translation.shelf import Kept, nowhere
 
 Keep = Callable[[int, int, int], Kept]  # channels, height, width -> a place for such features
 NormLayer = nn.InstanceNorm2d | nn.GroupNorm
-COARSE = 4  # features on grids as coarse as this are kept
 
 
 @dataclass
@@ -94,6 +93,7 @@ class Walk:
         self.device = device
         self.keep = keep
         self.sweep = sweep
+        self.coarse = 4  # features on grids so many times coarser than the picture are kept
         self.place: Kept | None = None  # where the features lie that the walk goes on from
         self.latest: Rows | None = None  # what reads them
         self.needed: list[Kept] = []  # features that come in again later
@@ -132,6 +132,7 @@ class Walk:
             case MobileGenerator():
                 return layers.pointwise(self.in_order(layer, x), torch.tanh_)
             case ResnetGenerator():
+                self.coarse = 2**layer.halvings
                 painted = self.in_order(layer, x)
                 if layer.output == "picture":
                     return layers.pointwise(painted, torch.tanh_)
@@ -180,7 +181,7 @@ class Walk:
     def normalised(self, layer: NormLayer, x: Rows) -> Rows:
         """Behind a norm layer, after a sweep for its statistics."""
         seen = Statistics()
-        if COARSE * x.height <= self.height:
+        if self.coarse * x.height <= self.height:
             x = self.settled(x, seen.add)
         else:
             self.sweep(x, lambda top, rows: seen.add(rows))

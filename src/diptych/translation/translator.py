@@ -18,7 +18,6 @@ from diptych.data.pixels import PixelFormat, Pixels, resize, to_pil
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
-from diptych.networks.generator import size_multiple
 from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.strips import translate_by_strips
@@ -165,7 +164,7 @@ class Translator:
 
     def _rows(self, read: Callable[[Tensor], Tensor], to: Side, height: int, width: int) -> Rows:
         """A picture, padded by reflection to what the network needs."""
-        multiple = size_multiple(self.info.generator)
+        multiple = self.info.generator.size_multiple
         padded = [max(SMALLEST, -(-n // multiple) * multiple) for n in (height, width)]
         channels = self.formats(to)[0].channels
         return padded_picture(read, channels, (height, width), (padded[0], padded[1]), self.device)

@@ -1,7 +1,7 @@
 """Translating a folder from file to file: the plain loop against diptych.
 
     python benchmarks/translate.py                          # the laptop preset's network
-    python benchmarks/translate.py --networks 16/3 64/9     # the demo's, and the paper's
+    python benchmarks/translate.py --networks 16/3 64/9     # a tiny one, and the paper's
 
 Plain opens a picture, puts it through the network, saves it as PNG, and turns to the next.
 """

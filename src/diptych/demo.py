@@ -25,7 +25,7 @@ SIZE = 64  # pixels a side
 
 SETTINGS: Tree = {
     "data": {"size": SIZE, "preprocess": "resize"},
-    "generator": {"width": 16, "blocks": 3},
+    "generator": {"width": 16, "halvings": 1, "blocks": 3},  # (streets are a few pixels wide)
     "discriminator": {"width": 16, "layers": 2},
     "optimizer": {"rate": 1e-3},
     "training": {

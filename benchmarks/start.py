@@ -2,7 +2,7 @@
 
     python benchmarks/start.py
 
-The first step is that of the demo's network on a cached set, from the start of the process on.
+The first step is that of a small network on a cached set, from the start of the process on.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python benchmarks/step.py                               # a few cases, about two minutes
     python benchmarks/step.py --size 256 --width 64 --batch 1 2
-    python benchmarks/step.py --size 64 --width 16 --blocks 3 --layers 2 --upsample resize  # demo
+    python benchmarks/step.py --size 64 --width 16 --blocks 3 --layers 2 --upsample resize
     python benchmarks/step.py --device cuda --size 256 --width 64 --blocks 9 --batch 1 8
 
 All combinations of the sizes, widths and batches given are measured. Plain gets its batches ready

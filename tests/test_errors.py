@@ -66,6 +66,11 @@ CASES = [
     (train("a", "b", "--method", "fastcut", "--set", "contrast=5"), 2, ["contrast"]),
     ([*train("a", "b"), "--set", "generator.architecture=unet", "--set", "generator.levels=3",
       "--set", "generator.upsample=antialias"], 2, ["antialias needs architecture resnet"]),
+    ([*train("a", "b"), "--set", "generator.architecture=unet", "--set", "generator.levels=3",
+      "--set", "generator.halvings=1"], 2, ["halvings are for the architecture resnet"]),
+    *((train("a", "b", "--set", "discriminator.architecture=pixel",
+             "--set", f"discriminator.{setting}=true"), 2, [f"{setting} needs architecture patch"])
+      for setting in ("fine", "texture")),
     (train("a", "b", "--set", "loss.cycle=much"), 2, ["loss.cycle = 'much'", "number"]),
     (train("a", "b", "--set", "loss.cycle"), 2, ["section.key=value"]),
     (train("a", "b", "--set", "data.background=whit"), 2, ["'whit' is not a colour"]),

@@ -93,6 +93,13 @@ class DiscriminatorConfig(Section):
     texture: bool = False  # a second network judges fine structure in grey (patch)
     augment: bool = False  # shift and recolour what D sees, real and fake alike
 
+    @model_validator(mode="after")
+    def _check(self) -> DiscriminatorConfig:
+        for name, value in (("fine", self.fine), ("texture", self.texture)):
+            if value and self.architecture != "patch":
+                raise ValueError(f"discriminator.{name} needs architecture patch")
+        return self
+
 
 class LossConfig(Section):
     """What the networks minimise; weights are per side (A and B)."""

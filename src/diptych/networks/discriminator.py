@@ -71,8 +71,8 @@ def patch_layers(
     checkerboard (Odena et al., 2016). ``fine`` puts the layer of stride 1 first, at about twice
     the cost; patches are then 49, 25 and 13 pixels wide.
 
-    Input ``(N, channels, H, W)``; output ``(N, 1, H', W')``, with padding about ``H / 2**layers -
-    2`` high, without as many as patches fit in at steps of ``2**layers``.
+    Input ``(N, channels, H, W)``; output ``(N, 1, H', W')``, with padding ``H / 2**layers - 2``
+    high, without as many as patches fit in at steps of ``2**layers``.
     """
     around = 1 if padding else 0
     widths = [width * min(2**layer, 8) for layer in range(layers + 1)]

@@ -48,9 +48,7 @@ def moving(count: int, height: int = 48, width: int = 64) -> list[Picture]:
 
 def bluer(pictures: list[Picture]) -> list[Picture]:
     """What ``translator`` makes of them."""
-    logits = [np.arctanh(0.95 * (p / 127.5 - 1)) for p in pictures]
-    after = [np.tanh(np.add(x, (0, 0, 0.4))) / 0.95 for x in logits]
-    return [((x + 1) * 127.5).round().clip(0, 255).astype(np.uint8) for x in after]
+    return [np.add(p, (0, 0, 51), dtype=int).clip(0, 255).astype(np.uint8) for p in pictures]
 
 
 def difference(ones: list[Picture], others: list[Picture]) -> float:

@@ -200,11 +200,8 @@ def test_a_retouching_generator_without_a_correction_changes_nothing() -> None:
         last.bias.zero_()
         torch.testing.assert_close(G(x), x, rtol=0, atol=1e-6)
         last.bias.fill_(0.5)
-        expected = np.tanh(np.arctanh(0.95 * x.double().numpy()) + 0.5) / 0.95
-        torch.testing.assert_close(G(x), torch.tensor(expected).clamp(-1, 1).float())
-        last.bias.fill_(5)
-        assert float(G(x).max()) == 1  # pictures stay in range
-        assert 1 < float(G.train()(x).min()) < 1 / 0.95  # but no clamp stops the gradient
+        torch.testing.assert_close(G(x), (x + 0.5).clamp(-1, 1))
+        torch.testing.assert_close(G.train()(x), x + 0.5)  # (a clamp would stop the gradient)
 
 
 def test_initial_weights_have_the_published_spread() -> None:

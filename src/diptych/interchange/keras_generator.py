@@ -19,7 +19,7 @@ from keras import layers, ops
 from torch import Tensor, nn
 
 from diptych.networks.blocks import BlurDown, ResidualBlock
-from diptych.networks.generator import RETOUCHABLE, ResnetGenerator, UnetGenerator
+from diptych.networks.generator import ResnetGenerator, UnetGenerator
 from diptych.networks.mobile import MobileBlock, MobileGenerator
 from diptych.networks.norms import PixelNorm
 
@@ -34,7 +34,7 @@ def keras_generator(generator: nn.Module, channels: int, name: str) -> Any:
     if isinstance(generator, ResnetGenerator):
         painted = build(generator.decode, build(generator.transform, build(generator.encode, x)))
         if generator.output == "retouch":
-            y = ops.clip(_retouched(x, painted), -1, 1)
+            y = ops.clip(x + painted, -1, 1)
         else:
             y = layers.Activation("tanh", name="y")(painted)
     elif isinstance(generator, MobileGenerator):
@@ -44,13 +44,6 @@ def keras_generator(generator: nn.Module, channels: int, name: str) -> Any:
         assert isinstance(generator, UnetGenerator)
         y = _unet(build, generator, x)
     return keras.Model(x, y, name=name)
-
-
-def _retouched(x: Any, painted: Any) -> Any:
-    """As ``networks.generator.retouched``."""
-    x = RETOUCHABLE * ops.clip(x, -1, 1)
-    logits = 0.5 * (ops.log(1 + x) - ops.log(1 - x))  # (LiteRT has no atanh)
-    return ops.tanh(logits + painted) / RETOUCHABLE
 
 
 def _unet(build: _Builder, generator: UnetGenerator, x: Any) -> Any:

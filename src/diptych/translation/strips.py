@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.networks.blocks import BlurDown, ResidualBlock
-from diptych.networks.generator import ResnetGenerator, UnetGenerator, retouched
+from diptych.networks.generator import ResnetGenerator, UnetGenerator
 from diptych.networks.mobile import MobileBlock, MobileGenerator
 from diptych.networks.norms import PixelNorm
 from diptych.translation import rows as layers
@@ -136,9 +136,7 @@ class Walk:
                 painted = self.in_order(layer, x)
                 if layer.output == "picture":
                     return layers.pointwise(painted, torch.tanh_)
-                return layers.pointwise(
-                    layers.combined(x, painted, retouched), lambda y: y.clamp_(-1, 1)
-                )
+                return layers.pointwise(layers.added(painted, x), lambda y: y.clamp_(-1, 1))
             case UnetGenerator():
                 return self.there_and_back(layer, x)
         raise TypeError(f"no way to take {type(layer).__name__} by strips")

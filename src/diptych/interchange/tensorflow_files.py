@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Keras reads these when it is imported.
+# Keras and TensorFlow read these when they are imported.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no greetings
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # nor that of oneDNN, which heeds no level
 
 import keras
 import tensorflow as tf

@@ -202,6 +202,8 @@ def test_a_retouching_generator_without_a_correction_changes_nothing() -> None:
         last.bias.fill_(0.5)
         torch.testing.assert_close(G(x), (x + 0.5).clamp(-1, 1))
         torch.testing.assert_close(G.train()(x), x + 0.5)  # (a clamp would stop the gradient)
+        last.bias.fill_(5)
+        assert float(G.eval()(x).max()) == 1  # pictures stay in range
 
 
 def test_initial_weights_have_the_published_spread() -> None:

@@ -35,7 +35,7 @@ def test_operations_of_networks(
     upsample: str, halvings: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of the plain formulas: shortcuts are to show as speed."""
-    monkeypatch.setattr(resize, "being_traced", lambda: True)
+    monkeypatch.setattr(resize, "quick_on", lambda x: False)
     config = config_of(
         generator={"width": 8, "blocks": 2, "upsample": upsample, "halvings": halvings},
         discriminator={"width": 8, "layers": 3},

@@ -106,7 +106,7 @@ class CUT(nn.Module):
         """The chosen patches of each layer as unit vectors, ``(N, patches, width)``."""
         projected = []
         for layer, chosen, H in zip(layers, places, self.H, strict=True):
-            patches = layer.flatten(2)[:, :, chosen].transpose(1, 2)
+            patches = full_precision(layer.flatten(2)[:, :, chosen].transpose(1, 2))
             projected.append(F.normalize(full_precision(H(patches)), dim=2))
         return projected
 

@@ -177,12 +177,13 @@ def count_parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """The same values, on the CPU laid out pixel by pixel, as convolutions there like them best.
+def as_computed(x: Tensor, network: nn.Module) -> Tensor:
+    """``x`` in the precision of the network's weights.
 
-    (In bf16 and on other devices features stay as they come.)
+    On the CPU also laid out pixel by pixel, as convolutions there like it best.
     """
-    return x.contiguous(memory_format=torch.channels_last) if quick_on(x) else x
+    precision = next(network.parameters()).dtype
+    return x.to(precision, memory_format=torch.channels_last) if quick_on(x) else x.to(precision)
 
 
 def full_precision(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from diptych.config import DiscriminatorConfig
 from diptych.networks.augment import augment
-from diptych.networks.blocks import NormLayer, channels_last, full_precision, norm_layer
+from diptych.networks.blocks import NormLayer, as_computed, full_precision, norm_layer
 
 
 class Discriminator(nn.Module):
@@ -33,15 +33,15 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.augments and self.training:
             x = augment(x)
-        x = channels_last(x)
-        verdicts: Tensor = self.body(x)
+        verdicts: Tensor = self.body(as_computed(x, self))
         if self.texture_body is not None:
-            verdicts = torch.cat([verdicts, self.texture_body(texture(x))], dim=1)
+            fine: Tensor = self.texture_body(as_computed(texture(x), self))
+            verdicts = torch.cat([verdicts, fine], dim=1)
         return full_precision(verdicts)
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer judges by: ``(N, channels, H', W')``, of the pictures as they are."""
-        return full_precision(self.body[:-1](x))
+        return full_precision(self.body[:-1](as_computed(x, self)))
 
 
 def texture(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from diptych.config import Downsample, GeneratorConfig, Output, Upsample
 from diptych.networks.blocks import (
     NormLayer,
     ResidualBlock,
-    channels_last,
+    as_computed,
     decoder,
     encoder,
     full_precision,
@@ -59,6 +59,7 @@ class ResnetGenerator(nn.Module):
         The pixels, the halving convolutions, the first and the fifth residual block (or the last,
         if there are fewer).
         """
+        x = as_computed(x, self)
         layers = [x]
         for layer in self.encode:
             x = layer(x)
@@ -79,7 +80,7 @@ class ResnetGenerator(nn.Module):
         return [first.in_channels, *widths, *widths[-1:] * min(2, len(self.transform))]
 
     def forward(self, x: Tensor) -> Tensor:
-        painted = full_precision(self.decode(self.transform(self.encode(channels_last(x)))))
+        painted = full_precision(self.decode(self.transform(self.encode(as_computed(x, self)))))
         if self.output == "picture":
             return painted.tanh()
         # In training nothing is cut off: D has never seen a real picture beyond black and white, so
@@ -133,6 +134,7 @@ class UnetGenerator(nn.Module):
             self.up.append(nn.Sequential(*rise))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = as_computed(x, self)
         kept = []
         for down in self.down:
             x = down(x)

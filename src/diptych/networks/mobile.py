@@ -5,7 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from diptych.config import GeneratorConfig
-from diptych.networks.blocks import NormLayer, decoder, encoder, full_precision, norm_layer
+from diptych.networks.blocks import (
+    NormLayer,
+    as_computed,
+    decoder,
+    encoder,
+    full_precision,
+    norm_layer,
+)
 
 
 def separable(channels_in: int, channels_out: int, norm: NormLayer) -> nn.Sequential:
@@ -54,4 +61,5 @@ class MobileGenerator(nn.Module):
         self.decode = decoder((outside, up, last), channels_out, config.upsample, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        return full_precision(self.decode(self.transform(self.encode(x)))).tanh()
+        painted = self.decode(self.transform(self.encode(as_computed(x, self))))
+        return full_precision(painted).tanh()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.networks.tracing import quick_on
@@ -20,6 +21,11 @@ class InstanceNorm(nn.InstanceNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not _pays(x):
             return super().forward(x)
+        if x.dtype != torch.float32:  # (PyTorch's sums of them are exact enough)
+            pictures = torch.split(x, 1)
+            return torch.cat(
+                [F.batch_norm(one, None, None, training=True, eps=self.eps) for one in pictures]
+            )
         y: Tensor = Normalise.apply(x, x.shape[1], self.eps)  # type: ignore[no-untyped-call]
         return y
 
@@ -30,6 +36,8 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not _pays(x):
             return super().forward(x)
+        if x.dtype != torch.float32:
+            return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
         y: Tensor = Normalise.apply(x, self.num_groups, self.eps)  # type: ignore[no-untyped-call]
         return torch.addcmul(self.bias[:, None, None], y, self.weight[:, None, None])
 

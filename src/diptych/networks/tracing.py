@@ -13,7 +13,10 @@ def being_traced() -> bool:
 
 
 def quick_on(x: Tensor) -> bool:
-    """Whether ``x`` is what the quick forms are for: float32 on the CPU, computed in float32."""
-    if being_traced() or torch.is_autocast_enabled("cpu"):
-        return False
-    return x.device.type == "cpu" and x.dtype == torch.float32
+    """Whether ``x`` is on the CPU, where features are kept channels last."""
+    return x.device.type == "cpu" and not being_traced()
+
+
+def quick_in_float32(x: Tensor) -> bool:
+    """Whether ``x`` is on the CPU, in float32, and computed with in float32."""
+    return quick_on(x) and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diptych.networks.tracing import quick_on
+from diptych.networks.tracing import quick_in_float32
 
 FEWEST_CHANNELS = 64  # below, moving tiles takes longer than the multiplications they save
 FEWEST_TILES = 16  # in a batch: below, transforming the kernels takes longer
@@ -74,7 +74,8 @@ class Conv3x3(nn.Conv2d):
         self._kept: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not quick_on(x):  # (before a look at sizes, which would become constants for a tracer)
+        # (before a look at sizes, which would become constants for a tracer)
+        if not quick_in_float32(x):
             return super().forward(x)
         height, width = x.shape[2] - 2, x.shape[3] - 2
         below, right = -height % 4, -width % 4  # what the last tiles lack

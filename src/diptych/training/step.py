@@ -13,6 +13,7 @@ from diptych.device import choose_precision
 from diptych.training import distributed
 from diptych.training.guard import any_not_finite
 from diptych.training.state import TrainingState
+from diptych.training.working_copy import WorkingCopy
 
 
 class Stepper:
@@ -23,6 +24,8 @@ class Stepper:
     ) -> None:
         self.config, self.state, self.device = config, state, device
         self.precision = choose_precision(config.training.precision, device)
+        twin = self.precision == torch.bfloat16 and device.type == "cpu"
+        self.working_copy = WorkingCopy(state.model) if twin else None
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
         self.batches_b = Batches(b, config.data, seed, 1, device)
@@ -32,7 +35,7 @@ class Stepper:
     def step(self, rate: float, weights: LossConfig) -> None:
         """Both losses, then both updates; neither if a number in them is NaN or infinite."""
         state, training = self.state, self.config.training
-        model = state.model
+        model = self.working_copy.refresh() if self.working_copy else state.model
         self._set_rates(rate)
         statistics = [value.clone() for value in model.buffers()]  # (of batch norm)
         batches = [self._batch(i) for i in range(training.accumulate)]
@@ -108,12 +111,14 @@ class Stepper:
         return a, b, past
 
     def _autocast(self) -> torch.autocast:
-        on = self.precision != torch.float32
+        on = self.precision != torch.float32 and not self.working_copy
         return torch.autocast(self.device.type, dtype=self.precision, enabled=on)
 
     def _backward(self, loss: Tensor, losses: list[Tensor]) -> None:
         share = loss / self.config.training.accumulate
         self.state.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+        if self.working_copy:
+            self.working_copy.hand_over_gradients()
         losses.append(share)
 
     def _update(self, losses: list[Tensor]) -> Tensor:

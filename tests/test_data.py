@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,37 @@ def test_a_picture_that_can_be_read_again_comes_back(tmp_path: Path) -> None:
     (tmp_path / "a" / "1.png").write_bytes(good)
     os.utime(tmp_path / "a" / "1.png", ns=(stamp, stamp))
     assert not open_domains(folders, config())[0].skipped
+
+
+def test_a_cache_that_another_process_has_made_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be reading the index that we would delete: two trainings started at once."""
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "pictures"
+    write_pictures(folder, 3)
+    other_process = f"""
+from pathlib import Path
+from diptych.data.cache import open_cache
+from diptych.data.folder import find_pictures
+from diptych.settings import build_config
+folder, D = Path({str(folder)!r}), {{"layers": 1}}
+settings = build_config({{"data": {{"size": 16}}, "training": {{"steps": 1}}, "discriminator": D}})
+open_cache(folder, find_pictures(folder), settings.a, settings.data, 4)
+"""
+    made: list[int] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if done == total and not made:
+            subprocess.run([sys.executable, "-c", other_process], check=True, timeout=120)
+            made.extend(path.stat().st_ino for path in (tmp_path / "cache").glob("*[!l]"))
+
+    settings = config()
+    cache = open_cache(
+        folder, find_pictures(folder), settings.a, settings.data, 4, on_progress=meanwhile
+    )
+    assert len(cache) == 3
+    assert [path.stat().st_ino for path in (tmp_path / "cache").iterdir()] == made
 
 
 def test_folders_alike_in_all_but_content_have_their_own_caches(tmp_path: Path) -> None:

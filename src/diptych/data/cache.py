@@ -128,7 +128,8 @@ def open_cache(
     root = cache_root()
     place = place_of(folder, files, domain, data, multiple)
     with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
-        if place.exists():
+        outdated = place.exists()
+        if outdated:
             cache = _read(place)
             if not _some_read_now(cache, folder, domain, data):
                 return cache
@@ -137,8 +138,9 @@ def open_cache(
         shutil.rmtree(aside, ignore_errors=True)
         try:
             _build(aside, folder, files, domain, data, multiple, on_progress)
-            shutil.rmtree(place, ignore_errors=True)
-            with suppress(OSError):  # another process was faster
+            if outdated:
+                shutil.rmtree(place, ignore_errors=True)
+            with suppress(OSError):  # another process was faster, and reads what it made
                 aside.rename(place)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

@@ -2,6 +2,7 @@
 
     python benchmarks/translate.py                          # the laptop preset's network
     python benchmarks/translate.py --networks 16/3 64/9     # a tiny one, and the paper's
+    python benchmarks/translate.py --precision bf16        # with matrix units
 
 Plain opens a picture, puts it through the network, saves it as PNG, and turns to the next.
 """
@@ -63,7 +64,8 @@ def measure(
     initialise(ours)
     copy_weights(ours, theirs)
     info = ModelInfo(config, RGB, RGB, 256, "resize", "white", 0)
-    translator = Translator(GeneratorPair(ours.to(device).eval(), None, info), device)
+    pair = GeneratorPair(ours.to(device).eval(), None, info)
+    translator = Translator(pair, device, precision=given.precision)
     theirs.to(device).eval()
     by_plain, by_diptych = place / f"plain-{channels}-{blocks}", place / f"own-{channels}-{blocks}"
 
@@ -95,9 +97,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="of the pictures that are made")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     given = parser.parse_args()
     start(given)
-    limit = best_rate(torch.float32, torch.device(given.device))
+    dtype = torch.float32 if given.precision == "float32" else torch.bfloat16
+    limit = best_rate(dtype, torch.device(given.device))
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         folder = place / "in"
@@ -111,8 +115,8 @@ def main() -> None:
     columns = ["network", "plain, pictures/s", "diptych, pictures/s", "times as fast", "GFLOP/s",
                "of limit", "largest difference"]  # fmt: skip
     text = (
-        f"{given.pictures} JPEGs to PNG, on {given.device}, batch {given.batch}. Limit: float32 "
-        f"{limit.operations / 1e9:.0f} GFLOP/s ({limit.what}).\n\n"
+        f"{given.pictures} JPEGs to PNG, on {given.device}, batch {given.batch}. Limit: "
+        f"{given.precision} {limit.operations / 1e9:.0f} GFLOP/s ({limit.what}).\n\n"
     )
     report("Translating a folder", text + table(columns, rows), given)
 

@@ -17,7 +17,9 @@ from PIL import Image
 import diptych as package
 from diptych.errors import DiptychError, UsageError
 from diptych.translation.files import plan, translate_files
-from diptych.translation.translator import Translator, load
+from diptych.translation.translator import Translator, load, parse_precision
+
+REFERENCE = SHARED / "reference" / "gan_compression_horse2zebra"
 
 
 @pytest.fixture(scope="session")
@@ -249,3 +251,27 @@ def test_real_photographs_are_translated(trained: Path, tmp_path: Path, diptych:
     done = diptych("translate", trained, *horses, "-o", tmp_path, "--size", "64")
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_bf16_is_a_little_off_and_strips_are_not(trained: Path) -> None:
+    exact, quick = load(trained, "cpu"), load(trained, "cpu", precision="bf16")
+    strips = load(trained, "cpu", tile=16, precision="bf16")
+    pixels = np.asarray(noise(120, 90))
+    expected, found, cut = (one.to_b(pixels).astype(int) for one in (exact, quick, strips))
+    assert 0 < np.abs(found - expected).mean() < 1  # levels of 255
+    assert np.abs(cut - expected).max() <= 1
+    with pytest.raises(UsageError, match="give float32, bf16 or auto"):
+        parse_precision("fp16")
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs the shared reference generator")
+def test_bf16_on_photographs(tmp_path: Path, diptych: Command) -> None:
+    """A real generator: on the average less than a level of 255 away from float32."""
+    weights, model = next(REFERENCE.glob("*.pth")), tmp_path / "h2z.safetensors"
+    assert diptych("import", weights, "-o", model).returncode == 0
+    photograph, out = REFERENCE / "horse.png", tmp_path / "out"
+    done = diptych("translate", model, photograph, "-o", out, "--precision", "bf16")
+    assert done.returncode == 0, done.stderr
+    found = np.asarray(Image.open(out / "horse.png")).astype(int)
+    expected = np.asarray(load(model, "cpu").to_b(photograph))
+    assert 0 < np.abs(found - expected).mean() < 1

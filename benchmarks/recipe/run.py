@@ -38,24 +38,28 @@ HERE = Path(__file__).parent
 NEVER = 10**9  # checkpoints and sample sheets on the way are not part of the comparison
 
 
-def variant_config(task: Task, variant: dict[str, Any], seed: int, steps: int) -> Config:
+def variant_config(
+    task: Task, variant: dict[str, Any], seed: int, steps: int, precision: str
+) -> Config:
     """The ``paper`` preset on the task's networks, with the variant's settings on top."""
-    training = {"steps": steps, "seed": seed, "device": "cpu", "precision": "float32",
+    training = {"steps": steps, "seed": seed, "device": "cpu", "precision": precision,
                 "sample_every": NEVER, "checkpoint_every": NEVER}  # fmt: skip
     settings = merge(task.networks, {"training": training})
     return make_config("paper", settings=merge(settings, variant))
 
 
-def measure_costs(task: Task, variants: dict[str, Any], place: Path) -> dict[str, float]:
+def measure_costs(
+    task: Task, variants: dict[str, Any], place: Path, precision: str
+) -> dict[str, float]:
     """The time of a step of each variant, in steps of the baseline; measured in turns."""
-    path = place / "costs.json"
+    path = place / f"costs-{precision}.json"
     known: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
     missing = [name for name in variants if name not in known]
     if not missing:
         return known
     trainers = {}
     for name in {"baseline", *missing}:
-        config = variant_config(task, variants[name], 0, 1000)
+        config = variant_config(task, variants[name], 0, 1000, precision)
         a, b = open_domains(folders(task, place), config)
         trainers[name] = Trainer(config, RunFolder(place), a, b, torch.device("cpu"))
         trainers[name].step()
@@ -70,12 +74,15 @@ def measure_costs(task: Task, variants: dict[str, Any], place: Path) -> dict[str
     return known
 
 
-def train_and_score(task: Task, name: str, seed: int, steps: int, place: Path) -> None:
+def train_and_score(
+    task: Task, name: str, seed: int, steps: int, place: Path, precision: str
+) -> None:
     """One training, in this process; its result is a file in ``place``."""
     variant = yaml.safe_load((HERE / "variants.yaml").read_text())[name]
     run = RunFolder(place / "runs" / f"{name}-{seed}")
     started = time.perf_counter()
-    start_run(folders(task, place), run, variant_config(task, variant, seed, steps))
+    config = variant_config(task, variant, seed, steps, precision)
+    start_run(folders(task, place), run, config)
     seconds = time.perf_counter() - started
     result = {"variant": name, "seed": seed, "steps": steps, "seconds": round(seconds)}
     result_path(place, name, seed).write_text(json.dumps({**result, **score(task, run.path)}))
@@ -93,19 +100,22 @@ def main() -> None:
     parser.add_argument("--variants", nargs="*", help="default: all of variants.yaml")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of the baseline; default: the task's")
+    parser.add_argument("--precision", default="float32", help="of the trainings; or bf16")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at once")
     parser.add_argument("--one", nargs=3, metavar=("NAME", "SEED", "STEPS"), help="(for itself)")
     given = parser.parse_args()
-    task, place = TASKS[given.task], given.place
+    task, place, precision = TASKS[given.task], given.place, given.precision
     if given.one:
-        train_and_score(task, given.one[0], int(given.one[1]), int(given.one[2]), place)
+        name, seed, steps = given.one
+        train_and_score(task, name, int(seed), int(steps), place, precision)
         return
 
     variants = yaml.safe_load((HERE / "variants.yaml").read_text())
     names = given.variants or list(variants)
     place.mkdir(parents=True, exist_ok=True)
     folders(task, place)
-    costs = measure_costs(task, {name: variants[name] for name in {"baseline", *names}}, place)
+    wanted = {name: variants[name] for name in {"baseline", *names}}
+    costs = measure_costs(task, wanted, place, precision)
     steps = given.steps or task.steps
     waiting = [
         (name, seed) for seed in range(given.seeds) for name in names
@@ -117,8 +127,8 @@ def main() -> None:
             name, seed = waiting.pop(0)
             shutil.rmtree(place / "runs" / f"{name}-{seed}", ignore_errors=True)  # half done
             one = ["--one", name, str(seed), str(round(steps / costs[name]))]
-            command = [sys.executable, __file__, given.task, str(place), *one]
-            running.append((f"{name}, seed {seed}", subprocess.Popen(command)))
+            command = [sys.executable, __file__, given.task, str(place), "--precision", precision]
+            running.append((f"{name}, seed {seed}", subprocess.Popen(command + one)))
         time.sleep(0.5)
         for what, process in [job for job in running if job[1].poll() is not None]:
             running.remove((what, process))

@@ -1,0 +1,39 @@
+"""Convolutions in bf16, everything else in float32: what matrix units are made for."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def with_bf16_convolutions(model: Model) -> Model:
+    """A twin of ``model``, whose convolutions have weights of their own, in bf16 and channels last.
+
+    All that is no convolution belongs to both; so does a convolution whose weight is computed anew
+    in each pass, as under spectral norm.
+    """
+    own = {id(p) for layer in model.modules() if _is_cast(layer) for p in layer.parameters()}
+    shared = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in own}
+    twin = copy.deepcopy(model, shared)  # (what is in its memo is not copied)
+    for layer in twin.modules():
+        if _is_cast(layer):
+            for weight in layer.parameters():
+                weight.data = _cast(weight.data)
+    return twin
+
+
+def _is_cast(layer: nn.Module) -> bool:
+    convolves = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+    return convolves and not parametrize.is_parametrized(layer)
+
+
+def _cast(weight: Tensor) -> Tensor:
+    if weight.ndim != 4:
+        return weight.to(torch.bfloat16)
+    return weight.to(torch.bfloat16, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Load on ``diptych ui``: many clients at once, on loopback, with the laptop preset's generator.
+"""Load on ``diptych ui``: many clients at once, on loopback, with the `repaint` preset's generator.
 
     python benchmarks/load.py --clients 16 --seconds 60
 
@@ -34,10 +34,10 @@ from diptych.settings import build_config, read_preset
 SIZES = (64, 256)
 
 
-def save_laptop_model(path: Path) -> None:
-    """A model with the networks of the laptop preset."""
+def save_repaint_model(path: Path) -> None:
+    """A model with the networks of the repaint preset."""
     torch.manual_seed(0)
-    generator = build_config(read_preset("laptop")).generator
+    generator = build_config(read_preset("repaint")).generator
     pair = GeneratorPair(
         make_generator(generator, 3, 3),
         make_generator(generator, 3, 3),
@@ -125,8 +125,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "laptop.safetensors"
-        save_laptop_model(model)
+        model = Path(folder) / "repaint.safetensors"
+        save_repaint_model(model)
         server, address = start_server(model)
         try:
             load = Load(address, options.clients)

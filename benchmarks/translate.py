@@ -1,6 +1,6 @@
 """Translating a folder from file to file: the plain loop against diptych.
 
-    python benchmarks/translate.py                          # the laptop preset's network
+    python benchmarks/translate.py                          # the repaint preset's network
     python benchmarks/translate.py --networks 16/3 64/9     # a tiny one, and the paper's
     python benchmarks/translate.py --precision bf16        # with matrix units
 

@@ -87,7 +87,8 @@ def diptych() -> Command:
 def trained(towns: Path, diptych: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run."""
     run = tmp_path_factory.mktemp("runs") / "tiny"
-    done = diptych("train", "--data", towns, "--run", run, "--steps", "12", *TINY_OPTIONS)
+    options = ["--preset", "repaint", "--steps", "12", *TINY_OPTIONS]
+    done = diptych("train", "--data", towns, "--run", run, *options)
     assert done.returncode == 0, done.stderr
     return run
 

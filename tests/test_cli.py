@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 from conftest import TINY_OPTIONS, Command
 
-from diptych.settings import build_config, preset_names, read_preset
+from diptych.settings import build_config, merge, preset_names, read_preset
+from diptych.training.start import make_config
 
 
 def test_help_names_every_command(diptych: Command) -> None:
@@ -32,7 +35,7 @@ def test_help_and_import_do_not_load_torch() -> None:
 
 
 def test_presets_are_whole_and_as_the_design_says() -> None:
-    assert preset_names() == ["classic", "laptop", "paper"]
+    assert preset_names() == ["classic", "laptop", "paper", "repaint"]
     classic, paper = (build_config(read_preset(name)) for name in ("classic", "paper"))
     assert (classic.generator.blocks, paper.generator.blocks) == (6, 9)
     assert (classic.training.history, paper.training.history) == (0, 50)
@@ -80,3 +83,22 @@ def test_the_demo_from_start_to_end(tmp_path: Path, diptych: Command) -> None:
     again = diptych("demo", "--minutes", "0.02", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "runs" / "demo-2" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "preset"),
+    [
+        ({}, "laptop"),
+        ({"training": {"batch": 8}, "generator": None}, "laptop"),
+        ({"method": "cut"}, "repaint"),
+        ({"generator": {"architecture": "unet"}, "data": {"size": 256}}, "repaint"),
+        ({"generator": {"output": "picture"}}, "repaint"),
+        ({"discriminator": {"architecture": "pixel"}}, "repaint"),
+        ({"data": {"preprocess": "none"}}, "repaint"),
+    ],
+)
+def test_the_usual_preset_fits_what_is_given(given: dict[str, Any], preset: str) -> None:
+    """Where there is no GPU: what retouches pictures, if they can be retouched that way."""
+    config = make_config(settings=merge(given, {"training": {"device": "cpu"}}))
+    assert config.preset == preset
+    assert make_config("paper", settings={"training": {"device": "cpu"}}).preset == "paper"

@@ -192,6 +192,7 @@ def test_d_may_judge_more_pictures_than_g_translates(towns: Path) -> None:
     # Each step D judges one fake for G, then real and fake in one batch: three real ones, the
     # newest fake, and as many past ones as there are, up to two.
     assert seen == [1, 3 + 1, 1, 3 + 2, 1, 3 + 3, 1, 3 + 3]
+    assert config(training={"batch": 4, "judged": 3, "untouched": 1}).training.more_judged == 1
     with pytest.raises(DiptychError, match="one size"):
         config(training={"judged": 3}, data={"preprocess": "none"})
 

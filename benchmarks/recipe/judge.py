@@ -56,7 +56,7 @@ def auc(real: Tensor, fake: Tensor) -> float:
 
 
 def main() -> None:
-    config = make_config("laptop", settings=TASKS["horse2zebra"].networks)
+    config = make_config("repaint", settings=TASKS["horse2zebra"].networks)
     a, b = open_domains(folders(TASKS["horse2zebra"]), config)
     held_a, held_b = (
         torch.cat([domain.pixel_format.to_tensor(picture[None].copy()) for _, picture in

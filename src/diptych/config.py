@@ -187,7 +187,7 @@ class TrainingConfig(Section):
     start_from: str | None = None  # a model file, whose weights are the first; None: random ones
     device: str = "auto"
     precision: Precision = "auto"
-    judged: Count | None = None  # real and fake pictures that D sees in a step; None: batch
+    judged: Count | None = None  # real and fake pictures that D sees in a step, if batch is less
     untouched: Annotated[int, Field(ge=0)] = 0  # so many of the fakes are untranslated pictures
     history: Annotated[int, Field(ge=0)] = 50  # past fakes shown to D; 0: only the newest
     ema_half_life: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0  # in steps; 0: no average
@@ -201,7 +201,7 @@ class TrainingConfig(Section):
     @property
     def more_judged(self) -> int:
         """How many more pictures D sees in a step than G translates."""
-        return 0 if self.judged is None else self.judged - self.batch
+        return max(self.untouched, (self.judged or 0) - self.batch)
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:
@@ -244,13 +244,10 @@ class Config(Section):
     def _size_fits(self) -> Config:
         if self.loss.adversarial == "wgangp" and self.data.preprocess == "none":
             raise ValueError("loss.adversarial wgangp needs pictures of one size: use a crop")
-        if self.training.judged is not None and self.data.preprocess == "none":
-            raise ValueError("training.judged needs pictures of one size: use a crop")
-        if self.training.judged is not None and self.training.judged < self.training.batch:
-            raise ValueError("training.judged cannot be below training.batch")
-        if self.training.untouched > self.training.more_judged:
+        if self.training.more_judged and self.data.preprocess == "none":
             raise ValueError(
-                "training.untouched needs training.judged to be batch + untouched or more"
+                "training.judged and untouched need pictures of one size: use a crop, or another "
+                "preset"
             )
         multiple = self.generator.size_multiple
         size = self.data.size

@@ -53,9 +53,9 @@ class Scores:
 
 
 def demo_config(minutes: float, seed: int, device: str) -> Config:
-    """The ``laptop`` preset, smaller: 64 px towns need no more."""
+    """The ``repaint`` preset, smaller: 64 px towns need no more."""
     training = {**SETTINGS["training"], "minutes": minutes, "seed": seed, "device": device}
-    return make_config("laptop", settings={**SETTINGS, "training": training})
+    return make_config("repaint", settings={**SETTINGS, "training": training})
 
 
 def run_demo(run: RunFolder, minutes: float, seed: int, device: str, listener: Listener) -> Scores:

@@ -19,7 +19,8 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
     preset: Annotated[
-        Optional[str], typer.Option(help="classic, paper or laptop (the default without a GPU).")
+        Optional[str],
+        typer.Option(help="laptop (the default without a GPU), repaint, paper or classic."),
     ] = None,
     from_: Annotated[
         Optional[Path],

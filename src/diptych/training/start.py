@@ -51,15 +51,33 @@ class Listener:
 def make_config(
     preset: str | None = None, config_file: Path | None = None, settings: Tree | None = None
 ) -> Config:
-    """A preset (by default ``laptop``, or ``paper`` with a GPU), a file on top, then settings."""
+    """A preset, a file on top, then settings.
+
+    By default the preset is ``paper`` with a GPU. Without one it is ``laptop``, or ``repaint`` for
+    what cannot be retouched that way.
+    """
     settings = settings or {}
     from_file = read_config_file(config_file) if config_file is not None else {}
-    name = str(preset or from_file.get("preset") or "laptop")
+    usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
+    name = str(preset or from_file.get("preset") or usual)
     config = build_config({**merge(merge(read_preset(name), from_file), settings), "preset": name})
     chosen = preset or from_file.get("preset")
     if chosen is None and choose_device(config.training.device).type == "cuda":
         return make_config("paper", config_file, settings)
     return config
+
+
+def _can_retouch(given: Tree) -> bool:
+    """Whether settings leave method, networks and pictures as ``laptop`` needs them."""
+    needed: Tree = {
+        "method": "cyclegan",
+        "data": {},
+        "generator": {"architecture": "resnet", "output": "retouch"},
+        "discriminator": {"architecture": "patch"},
+    }
+    used = merge(needed, given)
+    agreed = used == merge(given, needed)  # nothing that is given says otherwise
+    return agreed and used["data"].get("preprocess") != "none"  # (D sees pictures of one size)
 
 
 def settings_of(model: Path) -> Tree:

@@ -205,7 +205,9 @@ class Trainer:
             )
 
     def _warn(self, log: Log, line: str) -> None:
-        log.write_warning(self.state.step, line)
+        """Say it, in a resumed run again; the run folder keeps it once."""
+        if all(line != warning["text"] for warning in self.run.read_warnings()):
+            log.write_warning(self.state.step, line)
         if self.warn is not None:
             self.warn(line)
 

@@ -405,9 +405,10 @@ def test_every_kind_of_generator_in_onnx(kind: str, tmp_path: Path) -> None:
     check_bytes(way, lambda pictures: session.run(None, {"pictures": pictures.numpy()})[0])
 
 
-def test_a_traced_program_takes_any_size() -> None:
-    """Also where the innermost map of a U-Net is one pixel."""
-    way = way_of("unet, dropout")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_traced_program_takes_any_size(kind: str) -> None:
+    """And one picture or several; also where the innermost map of a U-Net is one pixel."""
+    way = way_of(kind)
     check_floats(way, trace(way, uint8=False).module(), 1e-5)
 
 

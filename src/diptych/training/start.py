@@ -58,10 +58,10 @@ def make_config(
     """
     settings = settings or {}
     from_file = read_config_file(config_file) if config_file is not None else {}
-    usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
-    name = str(preset or from_file.get("preset") or usual)
-    config = build_config({**merge(merge(read_preset(name), from_file), settings), "preset": name})
     chosen = preset or from_file.get("preset")
+    usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
+    name = str(chosen or usual)
+    config = build_config({**merge(merge(read_preset(name), from_file), settings), "preset": name})
     if chosen is None and choose_device(config.training.device).type == "cuda":
         return make_config("paper", config_file, settings)
     return config

@@ -15,7 +15,7 @@ from diptych.networks import make_discriminator, make_generator
 from diptych.settings import build_config, merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
-from diptych.training.working_copy import WorkingCopy
+from diptych.training.working_copy import copy_in_bf16
 
 
 def a_model() -> nn.Sequential:
@@ -27,7 +27,7 @@ def a_model() -> nn.Sequential:
 
 def test_only_convolutions_have_weights_of_their_own() -> None:
     model = a_model()
-    twin = WorkingCopy(model).refresh()
+    twin = copy_in_bf16(model).refresh()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         theirs = twin.state_dict(keep_vars=True)[name]
         if name.startswith("1."):
@@ -40,7 +40,7 @@ def test_only_convolutions_have_weights_of_their_own() -> None:
 
 def test_the_twin_follows_the_model() -> None:
     model = a_model()
-    copy = WorkingCopy(model)
+    copy = copy_in_bf16(model)
     with torch.no_grad():
         model[1].weight.fill_(0.5)
         model[4].bias.fill_(2)
@@ -51,7 +51,7 @@ def test_the_twin_follows_the_model() -> None:
 def test_gradients_of_several_passes_add_up_in_float32() -> None:
     """In bf16, 1 + 2^-10 would be 1."""
     model = a_model()
-    copy = WorkingCopy(model)
+    copy = copy_in_bf16(model)
     for size in (1.0, 2.0**-10):
         twin = copy.refresh()
         (size * (twin[1].bias.sum() + twin[4].bias.sum())).backward()
@@ -66,7 +66,7 @@ def test_under_spectral_norm_a_layer_stays_as_it_is() -> None:
     """Its weight is computed anew in each pass, from estimates that go on from pass to pass."""
     config = build_config(merge(TINY, {"discriminator": {"norm": "spectral"}}))
     D = make_discriminator(config.discriminator, 3)
-    twin = WorkingCopy(nn.Sequential(D, nn.Conv2d(1, 1, 1))).refresh()[0]
+    twin = copy_in_bf16(nn.Sequential(D, nn.Conv2d(1, 1, 1))).refresh()[0]
     x = torch.rand(1, 3, 32, 32)
     before = {name: value.clone() for name, value in D.named_buffers()}
     twin(x)
@@ -123,6 +123,6 @@ def test_a_large_picture_is_resized_the_same_way_in_bf16() -> None:
     G = make_generator(config.generator, 3, 3)
     x = torch.rand(1, 3, 128, 128) * 2 - 1
     with torch.no_grad():
-        away = WorkingCopy(G).refresh()(x) - G(x)
+        away = copy_in_bf16(G).refresh()(x) - G(x)
         scale = G(x).std()
     assert away.square().mean().sqrt() < 5e-2 * scale

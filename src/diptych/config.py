@@ -116,6 +116,11 @@ class LossConfig(Section):
     noise_end: Weight | None = None  # it moves linearly to this; None: it stays
     discriminator: Weight = 0.5  # the paper halves D's loss, so that D learns more slowly than G
 
+    @property
+    def bounds_slope(self) -> bool:
+        """Whether D's loss has a penalty on its slope."""
+        return self.r1 > 0 or self.adversarial == "wgangp"
+
 
 class ContrastConfig(Section):
     """The comparison of patches in cut.py; the defaults are CUT's (Park et al., 2020)."""

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
-from diptych.cyclegan import Fakes, Terms, judging_loss
+from diptych.cyclegan import Fakes, Terms, slope_bound, twice
 from diptych.losses import OBJECTIVES, noisy
 from diptych.networks import initialise, make_discriminator, make_resnet_generator
 from diptych.networks.blocks import full_precision
@@ -77,8 +77,16 @@ class CUT(nn.Module):
         self, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig
     ) -> tuple[Tensor, Terms]:
         """What ``D_b`` minimises: real pictures pass, fakes do not. ``a`` is not looked at."""
-        join = self.joins_discriminator_batches
-        terms = {"D_b": judging_loss(self.D_b, b, fakes["b"], weights, join)}
+        fake_b = fakes["b"]
+        (real,), (fake,) = twice(
+            lambda x: (self.D_b(x),),
+            (noisy(b, weights.noise),),
+            (noisy(fake_b, weights.noise),),
+            self.joins_discriminator_batches,
+        )
+        terms = {"D_b": OBJECTIVES[weights.adversarial].discriminator(real, fake)}
+        if weights.bounds_slope:
+            terms["D_b"] = terms["D_b"] + slope_bound(self.D_b, b, fake_b, weights)
         return weights.discriminator * terms["D_b"], terms
 
     def patch_nce(self, fake: Tensor, source: Tensor, flip: bool) -> Tensor:

@@ -11,6 +11,8 @@ B. One step is: lower ``generator_loss`` by one Adam step on both generators, th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from diptych.losses import OBJECTIVES, gradient_penalty, l1, noisy, slope_penalt
 from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
+Both = tuple[Tensor, Tensor]  # the same of both ways
 Fakes = dict[str, Tensor]  # translations by the domain that they claim to be in: "a" or "b"
 
 
@@ -45,6 +48,14 @@ class CycleGAN(nn.Module):
     def discriminators(self) -> nn.ModuleList:
         return nn.ModuleList([self.D_a, self.D_b])
 
+    def translate(self, a: Tensor, b: Tensor) -> Both:
+        """``G_ab(a), G_ba(b)``."""
+        return self.G_ab(a), self.G_ba(b)
+
+    def judge(self, a: Tensor, b: Tensor) -> Both:
+        """``D_a(a), D_b(b)``."""
+        return self.D_a(a), self.D_b(b)
+
     def generator_loss(
         self, a: Tensor, b: Tensor, weights: LossConfig
     ) -> tuple[Tensor, Terms, Fakes]:
@@ -54,26 +65,31 @@ class CycleGAN(nn.Module):
         Returns the loss, its terms, and the fakes for D to judge. Terms of weight 0 are left out,
         those of identity also where A and B differ in their number of channels.
         """
-        G_ab, G_ba, D_a, D_b = self.G_ab, self.G_ba, self.D_a, self.D_b
         adversarial = OBJECTIVES[weights.adversarial].generator
         identity = weights.identity > 0 and a.shape[1] == b.shape[1]
-        join = self.joins_generator_batches
 
         if identity:
-            fake_b, idt_b = both(G_ab, a, b, join)
-            fake_a, idt_a = both(G_ba, b, a, join)
+            (fake_b, fake_a), (idt_b, idt_a) = twice(
+                self.translate, (a, b), (b, a), self.joins_generator_batches
+            )
         else:
-            fake_b, fake_a = G_ab(a), G_ba(b)
+            fake_b, fake_a = self.translate(a, b)
 
-        terms = {
-            # eq. 1: fakes should pass as real
-            "G_ab/adversarial": adversarial(D_b(noisy(fake_b, weights.noise))),
-            "G_ba/adversarial": adversarial(D_a(noisy(fake_a, weights.noise))),
+        judged_a, judged_b = self.judge(noisy(fake_a, weights.noise), noisy(fake_b, weights.noise))
+        terms = {  # eq. 1: fakes should pass as real
+            "G_ab/adversarial": adversarial(judged_b),
+            "G_ba/adversarial": adversarial(judged_a),
         }
         loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
         if weights.cycle > 0:  # eq. 2
-            terms["cycle_a"] = cycle_loss(D_a, G_ba(fake_b), a, weights.cycle_features)
-            terms["cycle_b"] = cycle_loss(D_b, G_ab(fake_a), b, weights.cycle_features)
+            rec_b, rec_a = self.translate(fake_a, fake_b)
+            terms["cycle_a"], terms["cycle_b"] = l1(rec_a, a), l1(rec_b, b)
+            if weights.cycle_features > 0:
+                for name, D, rec, x in (("a", self.D_a, rec_a, a), ("b", self.D_b, rec_b, b)):
+                    in_features = feature_l1(D, rec, x)
+                    terms[f"cycle_{name}"] = torch.lerp(
+                        terms[f"cycle_{name}"], in_features, weights.cycle_features
+                    )
             loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
         if identity:  # section 5.2: what is in the target domain already should stay as it is
             terms["identity_a"] = l1(idt_a, a)
@@ -89,43 +105,51 @@ class CycleGAN(nn.Module):
         The fakes come from the history of past ones and carry no gradient. Returns the loss (the
         sum of both sides times ``weights.discriminator``) and its terms.
         """
-        join = self.joins_discriminator_batches
-        terms = {
-            "D_a": judging_loss(self.D_a, a, fakes["a"], weights, join),
-            "D_b": judging_loss(self.D_b, b, fakes["b"], weights, join),
-        }
+        noise = weights.noise
+        (real_a, real_b), (fake_a, fake_b) = twice(
+            self.judge,
+            (noisy(a, noise), noisy(b, noise)),
+            (noisy(fakes["a"], noise), noisy(fakes["b"], noise)),
+            self.joins_discriminator_batches,
+        )
+        objective = OBJECTIVES[weights.adversarial].discriminator
+        terms = {"D_a": objective(real_a, fake_a), "D_b": objective(real_b, fake_b)}
+        if weights.bounds_slope:
+            terms["D_a"] = terms["D_a"] + slope_bound(self.D_a, a, fakes["a"], weights)
+            terms["D_b"] = terms["D_b"] + slope_bound(self.D_b, b, fakes["b"], weights)
         return weights.discriminator * (terms["D_a"] + terms["D_b"]), terms
 
 
-def cycle_loss(D: Discriminator, rec: Tensor, x: Tensor, in_features: float) -> Tensor:
-    """There and back again (eq. 2): mean|rec - x|.
+def feature_l1(D: Discriminator, rec: Tensor, x: Tensor) -> Tensor:
+    """The cycle loss on what D sees in the two, not on their pixels.
 
-    A share ``in_features`` of it compares what D sees in the two instead of their pixels, so that
-    texture need not return pixel by pixel (Wang & Lin, 2018, "CycleGAN with better cycles").
+    Texture need not return pixel by pixel (Wang & Lin, 2018, "CycleGAN with better cycles").
     """
-    if in_features == 0:
-        return l1(rec, x)
     with torch.no_grad():
         seen = D.features(x)
-    return torch.lerp(l1(rec, x), l1(D.features(rec), seen), in_features)
+    return l1(D.features(rec), seen)
 
 
-def judging_loss(
-    D: Discriminator, real: Tensor, fake: Tensor, weights: LossConfig, join: bool
-) -> Tensor:
-    """The loss of one discriminator, with the penalties on its slope that ``weights`` ask for."""
-    verdicts = both(D, noisy(real, weights.noise), noisy(fake, weights.noise), join)
-    loss = OBJECTIVES[weights.adversarial].discriminator(*verdicts)
+def slope_bound(D: Discriminator, real: Tensor, fake: Tensor, weights: LossConfig) -> Tensor:
+    """The penalties on the slope of one discriminator that ``weights`` ask for."""
+    bound = torch.zeros((), device=real.device)
     if weights.adversarial == "wgangp":
-        loss = loss + gradient_penalty(D, real, fake)
+        bound = bound + gradient_penalty(D, real, fake)
     if weights.r1 > 0:
-        loss = loss + weights.r1 * slope_penalty(D, real)
-    return loss
+        bound = bound + weights.r1 * slope_penalty(D, real)
+    return bound
 
 
-def both(net: nn.Module, x: Tensor, y: Tensor, join: bool) -> tuple[Tensor, Tensor]:
-    """``net(x), net(y)``, in one pass where ``join`` allows it and the shapes agree."""
-    if join and x.shape[1:] == y.shape[1:]:
-        first, second = net(torch.cat([x, y])).split([len(x), len(y)])
+Batches = tuple[Tensor, ...]
+
+
+def twice(
+    networks: Callable[..., Batches], x: Batches, y: Batches, join: bool
+) -> tuple[Batches, Batches]:
+    """``networks(*x), networks(*y)``, in one pass where ``join`` and the shapes allow it."""
+    if join and all(p.shape[1:] == q.shape[1:] for p, q in zip(x, y, strict=True)):
+        joined = networks(*(torch.cat([p, q]) for p, q in zip(x, y, strict=True)))
+        parts = [torch.split(z, [len(p), len(q)]) for z, p, q in zip(joined, x, y, strict=True)]
+        first, second = zip(*parts, strict=True)
         return first, second
-    return net(x), net(y)
+    return networks(*x), networks(*y)

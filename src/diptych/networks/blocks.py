@@ -53,6 +53,11 @@ def group_norm(channels: int) -> GroupNorm:
     return GroupNorm(groups, channels)
 
 
+def relu_after(norm: NormLayer) -> nn.ReLU:
+    """In place, but for a norm that returns a view: its gradient would be copied twice."""
+    return nn.ReLU(inplace=norm is not PixelNorm)
+
+
 class ResidualBlock(nn.Module):
     """``x + [conv3 - norm - relu - conv3 - norm](x)`` (He et al., 2016; no ReLU after the sum).
 
@@ -66,7 +71,7 @@ class ResidualBlock(nn.Module):
             nn.ReflectionPad2d(1),
             Conv3x3(channels, channels),
             norm(channels),
-            nn.ReLU(inplace=True),
+            relu_after(norm),
             *([nn.Dropout(dropout)] if dropout else []),
             nn.ReflectionPad2d(1),
             Conv3x3(channels, channels),
@@ -105,7 +110,7 @@ def downsample(
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1),
         norm(channels_out),
-        nn.ReLU(inplace=True),
+        relu_after(norm),
         *([BlurDown()] if kind == "antialias" else []),
     )
 
@@ -140,7 +145,7 @@ def encoder(
         nn.ReflectionPad2d(3),
         nn.Conv2d(channels_in, first, 7),
         norm(first),
-        nn.ReLU(inplace=True),
+        relu_after(norm),
         *chain.from_iterable(halving),
     )
 
@@ -151,7 +156,7 @@ def decoder(
     """The encoder's way back; values are not limited yet."""
     doubling: list[nn.Module] = []
     for before, after in pairwise(widths):
-        doubling += [upsample(up, before, after), norm(after), nn.ReLU(inplace=True)]
+        doubling += [upsample(up, before, after), norm(after), relu_after(norm)]
     return nn.Sequential(
         *doubling,
         nn.ReflectionPad2d(3),

@@ -21,11 +21,16 @@ def with_bf16_convolutions(model: Model) -> Model:
     own = {id(p) for layer in model.modules() if _is_cast(layer) for p in layer.parameters()}
     shared = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in own}
     twin = copy.deepcopy(model, shared)  # (what is in its memo is not copied)
-    for layer in twin.modules():
+    cast_convolutions(twin)
+    return twin
+
+
+def cast_convolutions(model: nn.Module) -> None:
+    """Turn the weights of the model's convolutions into bf16, channels last."""
+    for layer in model.modules():
         if _is_cast(layer):
             for weight in layer.parameters():
                 weight.data = _cast(weight.data)
-    return twin
 
 
 def _is_cast(layer: nn.Module) -> bool:

@@ -22,12 +22,14 @@ class InstanceNorm(nn.InstanceNorm2d):
         if not _pays(x):
             return super().forward(x)
         if x.dtype != torch.float32:  # (PyTorch's sums of them are exact enough)
-            pictures = torch.split(x, 1)
-            return torch.cat(
-                [F.batch_norm(one, None, None, training=True, eps=self.eps) for one in pictures]
-            )
+            if len(x) == 1:
+                return self._alone(x)
+            return torch.cat([self._alone(picture) for picture in torch.split(x, 1)])
         y: Tensor = Normalise.apply(x, x.shape[1], self.eps)  # type: ignore[no-untyped-call]
         return y
+
+    def _alone(self, picture: Tensor) -> Tensor:
+        return F.batch_norm(picture, None, None, training=True, eps=self.eps)
 
 
 class GroupNorm(nn.GroupNorm):

@@ -38,10 +38,11 @@ class ResizeConv(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if not quick_on(x) or x[0].numel() < FEWEST.get(x.dtype, 0):
-            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         convolution = self[2]
         assert isinstance(convolution, nn.Conv2d)
+        few = x[0].numel() < FEWEST.get(x.dtype, 0)
+        if not quick_on(x) or few or convolution.groups > 1:
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         assert convolution.bias is not None
         # Mirroring at the edge of the doubled picture repeats the edge of the small one.
         small = F.pad(x, (1, 1, 1, 1), "replicate")

@@ -75,7 +75,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         # (before a look at sizes, which would become constants for a tracer)
-        if not quick_in_float32(x):
+        if not quick_in_float32(x) or self.groups > 1:
             return super().forward(x)
         height, width = x.shape[2] - 2, x.shape[3] - 2
         below, right = -height % 4, -width % 4  # what the last tiles lack

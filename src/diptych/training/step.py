@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 
 from diptych.config import Config, LossConfig
-from diptych.cyclegan import Fakes, Terms
+from diptych.cut import CUT
+from diptych.cyclegan import CycleGAN, Fakes, Terms
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.device import choose_precision
 from diptych.training import distributed
 from diptych.training.guard import any_not_finite
+from diptych.training.side_by_side import pays
 from diptych.training.state import TrainingState
-from diptych.training.working_copy import WorkingCopy
+from diptych.training.working_copy import WorkingCopy, copy_in_bf16, pair_in_bf16
 
 
 class Stepper:
@@ -24,8 +26,13 @@ class Stepper:
     ) -> None:
         self.config, self.state, self.device = config, state, device
         self.precision = choose_precision(config.training.precision, device)
-        twin = self.precision == torch.bfloat16 and device.type == "cpu"
-        self.working_copy = WorkingCopy(state.model) if twin else None
+        self.working_copy: WorkingCopy[CycleGAN] | WorkingCopy[CycleGAN | CUT] | None = None
+        if self.precision == torch.bfloat16 and device.type == "cpu":
+            model, channels = state.model, (a.pixel_format.channels, b.pixel_format.channels)
+            if isinstance(model, CycleGAN) and pays(config, *channels):
+                self.working_copy = pair_in_bf16(model)
+            else:
+                self.working_copy = copy_in_bf16(model)
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
         self.batches_b = Batches(b, config.data, seed, 1, device)

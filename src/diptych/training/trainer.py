@@ -28,6 +28,7 @@ from diptych.training.interrupt import (
     stop_on_signals,
 )
 from diptych.training.log import Log
+from diptych.training.memory import keep_freed_memory
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import sample_sheet, translate_samples
 from diptych.training.schedule import at_step, rate_share, weights_at
@@ -63,6 +64,8 @@ class Trainer:
         yardstick: Yardstick | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()
         training = config.training
         self.yardstick = yardstick  # to score by, every training.evaluate_every steps
         self.warn = warn  # what to tell whoever watches

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from diptych.networks.casting import with_bf16_convolutions
+from diptych.cyclegan import CycleGAN
+from diptych.networks.casting import cast_convolutions, with_bf16_convolutions
+from diptych.training.side_by_side import SideBySide
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -16,30 +19,47 @@ class WorkingCopy(Generic[Model]):
     """A model's twin for the passes of a step, with its convolutions in bf16.
 
     The model keeps the float32 weights that the optimizers change (the "master copy" of
-    Micikevicius et al., 2018, section 3.1).
+    Micikevicius et al., 2018, section 3.1). ``masters`` are those of each of the twin's weights:
+    itself where both have the same, one, or two that lie in it one behind the other.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = with_bf16_convolutions(model)
-        self._masters: list[Tensor] = []
-        self._weights: list[Tensor] = []
-        for master, weight in zip(model.parameters(), self.model.parameters(), strict=True):
-            if weight is not master:
-                self._masters.append(master)
-                self._weights.append(weight)
+    def __init__(self, twin: Model, masters: Iterable[tuple[Tensor, ...]]) -> None:
+        self.model = twin
+        self._own = [
+            (weight, of)
+            for weight, of in zip(twin.parameters(), masters, strict=True)
+            if weight is not of[0]
+        ]
+        self._masters = [master for _, of in self._own for master in of]
+        self._parts = [part for weight, of in self._own for part in weight.detach().chunk(len(of))]
 
     @torch.no_grad()
     def refresh(self) -> Model:
         """The twin, with the model's weights of now."""
-        torch._foreach_copy_(self._weights, self._masters)
+        torch._foreach_copy_(self._parts, self._masters)
         return self.model
 
     @torch.no_grad()
     def hand_over_gradients(self) -> None:
         """Add the twin's gradients to those of the model, and forget them."""
-        for master, weight in zip(self._masters, self._weights, strict=True):
+        for weight, masters in self._own:
             if weight.grad is None:
                 continue
-            gradient = weight.grad.to(master.dtype, memory_format=torch.contiguous_format)
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+            for master, part in zip(masters, weight.grad.chunk(len(masters)), strict=True):
+                gradient = part.to(master.dtype, memory_format=torch.contiguous_format)
+                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
             weight.grad = None
+
+
+def copy_in_bf16(model: Model) -> WorkingCopy[Model]:
+    """``model`` with its convolutions in bf16; all else belongs to both."""
+    return WorkingCopy(with_bf16_convolutions(model), [(weight,) for weight in model.parameters()])
+
+
+def pair_in_bf16(model: CycleGAN) -> WorkingCopy[CycleGAN]:
+    """The same, with both ways of ``model`` side by side."""
+    pair = SideBySide(model)
+    cast_convolutions(pair)
+    makers = zip(model.G_ab.parameters(), model.G_ba.parameters(), strict=True)
+    judges = zip(model.D_a.parameters(), model.D_b.parameters(), strict=True)
+    return WorkingCopy[CycleGAN](pair, [*makers, *judges])

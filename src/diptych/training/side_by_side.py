@@ -1,0 +1,76 @@
+"""CycleGAN whose two ways go through their layers together: for small networks on the CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from diptych.config import Config
+from diptych.cyclegan import Both, CycleGAN
+from diptych.networks import Discriminator
+from diptych.networks.blocks import full_precision
+from diptych.networks.discriminator import texture
+from diptych.networks.pairing import Pair
+
+# Numbers in a batch of the widest features: above, layers keep a processor busy by themselves.
+MOST = 2**19
+
+PAIRED_NORMS = ("instance", "group", "none")  # (in pairs, pixel norm costs what the rest saves)
+
+
+class SideBySide(CycleGAN):
+    """A ``CycleGAN`` with its generators in one network, ``G``, and its discriminators in ``D``.
+
+    The weights are its own, those of ``model`` at first.
+    """
+
+    def __init__(self, model: CycleGAN) -> None:
+        nn.Module.__init__(self)
+        self.G = Pair(model.G_ab, model.G_ba)
+        self.D = DiscriminatorPair(model.D_a, model.D_b)
+        self.joins_generator_batches = model.joins_generator_batches
+        self.joins_discriminator_batches = model.joins_discriminator_batches
+
+    @property
+    def generators(self) -> nn.ModuleList:
+        return nn.ModuleList([self.G])
+
+    @property
+    def discriminators(self) -> nn.ModuleList:
+        return nn.ModuleList([self.D])
+
+    def translate(self, a: Tensor, b: Tensor) -> Both:
+        fakes: Both = self.G(a, b)
+        return fakes
+
+    def judge(self, a: Tensor, b: Tensor) -> Both:
+        verdicts: Both = self.D(a, b)
+        return verdicts
+
+
+class DiscriminatorPair(nn.Module):
+    """``D_a(x), D_b(y)``."""
+
+    def __init__(self, D_a: Discriminator, D_b: Discriminator) -> None:
+        super().__init__()
+        self.body = Pair(D_a.body, D_b.body)
+        self.texture_body = None
+        if D_a.texture_body is not None and D_b.texture_body is not None:
+            self.texture_body = Pair(D_a.texture_body, D_b.texture_body)
+
+    def forward(self, x: Tensor, y: Tensor) -> Both:
+        of_x, of_y = self.body(x, y)
+        if self.texture_body is not None:
+            fine_x, fine_y = self.texture_body(texture(x), texture(y))
+            of_x, of_y = torch.cat([of_x, fine_x], dim=1), torch.cat([of_y, fine_y], dim=1)
+        return full_precision(of_x), full_precision(of_y)
+
+
+def pays(config: Config, channels_a: int, channels_b: int) -> bool:
+    """Whether a CycleGAN of these settings can and should go side by side."""
+    G, D, data, loss = config.generator, config.discriminator, config.data, config.loss
+    alike = channels_a == channels_b and data.preprocess != "none"
+    layers = G.architecture == "resnet" and {G.norm, D.norm} <= set(PAIRED_NORMS)
+    apart = D.augment or loss.bounds_slope or loss.cycle_features > 0
+    numbers = config.training.batch * G.width * data.size**2
+    return config.method == "cyclegan" and alike and layers and not apart and numbers <= MOST

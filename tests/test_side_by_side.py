@@ -16,7 +16,7 @@ from diptych.settings import build_config, merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.side_by_side import MOST, SideBySide, pays
 from diptych.training.trainer import Trainer
-from diptych.training.working_copy import pair_in_bf16
+from diptych.training.working_copy import paired_copy
 
 KINDS: dict[str, dict[str, Any]] = {
     "paper": {"loss": {"cycle": 7, "identity": 3}},
@@ -69,7 +69,7 @@ def test_losses_and_gradients_are_those_of_the_two_ways(kind: str) -> None:
 def test_the_pair_follows_the_model_and_hands_each_way_its_gradient() -> None:
     config = config_of("paper")
     model = CycleGAN(config, 3, 3)
-    copy = pair_in_bf16(model)
+    copy = paired_copy(model, torch.bfloat16)
     layer = copy.model.get_submodule("G.both.encode.1")
     assert layer.weight.dtype == torch.bfloat16
     with torch.no_grad():
@@ -87,9 +87,10 @@ def test_the_pair_follows_the_model_and_hands_each_way_its_gradient() -> None:
     assert model.D_a.body[0].weight.grad is None
 
 
-def test_small_networks_train_side_by_side() -> None:
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_small_networks_train_side_by_side(precision: str) -> None:
     pictures = [domain_in_memory(6, 36, seed) for seed in (0, 100)]
-    config = build_config(merge(TINY, {"training": {"precision": "bf16"}}))
+    config = build_config(merge(TINY, {"training": {"precision": precision}}))
     training = Trainer(config, RunFolder(Path("nowhere")), *pictures, torch.device("cpu"))
     assert isinstance(training.stepper.working_copy.model, SideBySide)  # type: ignore[union-attr]
     before = {name: p.clone() for name, p in training.state.model.named_parameters()}
@@ -113,14 +114,18 @@ def test_small_networks_train_side_by_side() -> None:
         {"loss": {"adversarial": "wgangp"}},
         {"loss": {"cycle_features": 0.5}},
         {"data": {"preprocess": "none"}},
-        {"training": {"batch": MOST}},
+        {"training": {"batch": MOST[torch.float32]}},
     ],
     ids=str,
 )
 def test_what_cannot_be_paired_is_not(sections: dict[str, Any]) -> None:
-    assert pays(build_config(TINY), 3, 3)
-    assert not pays(build_config(merge(TINY, sections)), 3, 3)
+    assert pays(build_config(TINY), 3, 3, torch.float32)
+    assert not pays(build_config(merge(TINY, sections)), 3, 3, torch.float32)
+
+
+def test_in_fp16_nothing_is_paired() -> None:
+    assert not pays(build_config(TINY), 3, 3, torch.float16)
 
 
 def test_domains_of_different_channels_are_not_paired() -> None:
-    assert not pays(build_config(TINY), 1, 3)
+    assert not pays(build_config(TINY), 1, 3, torch.float32)

@@ -186,7 +186,8 @@ def test_accumulating_two_batches_is_a_batch_of_two(towns: Path) -> None:
 def test_d_may_judge_more_pictures_than_g_translates(towns: Path) -> None:
     one = trainer(towns, training={"judged": 3, "history": 2})
     seen: list[int] = []
-    one.state.model.D_b.register_forward_pre_hook(lambda _D, x: seen.append(len(x[0])))
+    judges = one.stepper.working_copy.model.D  # (both in one)
+    judges.register_forward_pre_hook(lambda _D, x: seen.append(len(x[0])))
     for _ in range(4):
         one.step()
     # Each step D judges one fake for G, then real and fake in one batch: three real ones, the

@@ -21,7 +21,8 @@ from diptych.losses import OBJECTIVES, gradient_penalty, l1, noisy, slope_penalt
 from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
-Both = tuple[Tensor, Tensor]  # the same of both ways
+Both = tuple[Tensor, Tensor]  # the same of both ways, or of both domains
+Batches = tuple[Tensor, ...]
 Fakes = dict[str, Tensor]  # translations by the domain that they claim to be in: "a" or "b"
 
 
@@ -81,15 +82,13 @@ class CycleGAN(nn.Module):
             "G_ba/adversarial": adversarial(judged_a),
         }
         loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
-        if weights.cycle > 0:  # eq. 2
+        if weights.cycle > 0:  # eq. 2: there and back again
             rec_b, rec_a = self.translate(fake_a, fake_b)
             terms["cycle_a"], terms["cycle_b"] = l1(rec_a, a), l1(rec_b, b)
             if weights.cycle_features > 0:
-                for name, D, rec, x in (("a", self.D_a, rec_a, a), ("b", self.D_b, rec_b, b)):
-                    in_features = feature_l1(D, rec, x)
-                    terms[f"cycle_{name}"] = torch.lerp(
-                        terms[f"cycle_{name}"], in_features, weights.cycle_features
-                    )
+                share, l1_a, l1_b = weights.cycle_features, terms["cycle_a"], terms["cycle_b"]
+                terms["cycle_a"] = torch.lerp(l1_a, feature_l1(self.D_a, rec_a, a), share)
+                terms["cycle_b"] = torch.lerp(l1_b, feature_l1(self.D_b, rec_b, b), share)
             loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
         if identity:  # section 5.2: what is in the target domain already should stay as it is
             terms["identity_a"] = l1(idt_a, a)
@@ -138,9 +137,6 @@ def slope_bound(D: Discriminator, real: Tensor, fake: Tensor, weights: LossConfi
     if weights.r1 > 0:
         bound = bound + weights.r1 * slope_penalty(D, real)
     return bound
-
-
-Batches = tuple[Tensor, ...]
 
 
 def twice(

@@ -13,7 +13,7 @@ from diptych.networks.discriminator import texture
 from diptych.networks.pairing import Pair
 
 # Numbers in a batch of the widest features: above, layers keep a processor busy by themselves.
-MOST = 2**19
+MOST = {torch.float32: 2**18, torch.bfloat16: 2**19}
 
 PAIRED_NORMS = ("instance", "group", "none")  # (in pairs, pixel norm costs what the rest saves)
 
@@ -66,11 +66,12 @@ class DiscriminatorPair(nn.Module):
         return full_precision(of_x), full_precision(of_y)
 
 
-def pays(config: Config, channels_a: int, channels_b: int) -> bool:
-    """Whether a CycleGAN of these settings can and should go side by side."""
+def pays(config: Config, channels_a: int, channels_b: int, precision: torch.dtype) -> bool:
+    """Whether a CycleGAN of these settings can and should go side by side on the CPU."""
     G, D, data, loss = config.generator, config.discriminator, config.data, config.loss
     alike = channels_a == channels_b and data.preprocess != "none"
     layers = G.architecture == "resnet" and {G.norm, D.norm} <= set(PAIRED_NORMS)
     apart = D.augment or loss.bounds_slope or loss.cycle_features > 0
     numbers = config.training.batch * G.width * data.size**2
-    return config.method == "cyclegan" and alike and layers and not apart and numbers <= MOST
+    small = numbers <= MOST.get(precision, 0)
+    return config.method == "cyclegan" and alike and layers and not apart and small

@@ -15,7 +15,7 @@ from diptych.training import distributed
 from diptych.training.guard import any_not_finite
 from diptych.training.side_by_side import pays
 from diptych.training.state import TrainingState
-from diptych.training.working_copy import WorkingCopy, copy_in_bf16, pair_in_bf16
+from diptych.training.working_copy import WorkingCopy, copy_in_bf16, paired_copy
 
 
 class Stepper:
@@ -26,18 +26,23 @@ class Stepper:
     ) -> None:
         self.config, self.state, self.device = config, state, device
         self.precision = choose_precision(config.training.precision, device)
-        self.working_copy: WorkingCopy[CycleGAN] | WorkingCopy[CycleGAN | CUT] | None = None
-        if self.precision == torch.bfloat16 and device.type == "cpu":
-            model, channels = state.model, (a.pixel_format.channels, b.pixel_format.channels)
-            if isinstance(model, CycleGAN) and pays(config, *channels):
-                self.working_copy = pair_in_bf16(model)
-            else:
-                self.working_copy = copy_in_bf16(model)
+        channels = (a.pixel_format.channels, b.pixel_format.channels)
+        self.working_copy = self._working_copy(*channels) if device.type == "cpu" else None
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
         self.batches_b = Batches(b, config.data, seed, 1, device)
         self.judged_a = Batches(a, config.data, seed, 2, device)
         self.judged_b = Batches(b, config.data, seed, 3, device)
+
+    def _working_copy(
+        self, channels_a: int, channels_b: int
+    ) -> WorkingCopy[CycleGAN] | WorkingCopy[CycleGAN | CUT] | None:
+        model = self.state.model
+        if isinstance(model, CycleGAN) and pays(
+            self.config, channels_a, channels_b, self.precision
+        ):
+            return paired_copy(model, self.precision)
+        return copy_in_bf16(model) if self.precision == torch.bfloat16 else None
 
     def step(self, rate: float, weights: LossConfig) -> None:
         """Both losses, then both updates; neither if a number in them is NaN or infinite."""

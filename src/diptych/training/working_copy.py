@@ -1,4 +1,4 @@
-"""Training in bf16 on the CPU: weights are cast once a step, not in each pass."""
+"""Training on the CPU: weights are put into the form that passes like best, once a step."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class WorkingCopy(Generic[Model]):
-    """A model's twin for the passes of a step, with its convolutions in bf16.
+    """A model's twin for the passes of a step; the optimizers change the model itself.
 
-    The model keeps the float32 weights that the optimizers change (the "master copy" of
-    Micikevicius et al., 2018, section 3.1). ``masters`` are those of each of the twin's weights:
-    itself where both have the same, one, or two that lie in it one behind the other.
+    In bf16 this is the "master copy" of Micikevicius et al., 2018, section 3.1. ``masters`` are the
+    model's weights that each of the twin's holds: itself where both have the same, one, or two
+    that lie in it one behind the other.
     """
 
     def __init__(self, twin: Model, masters: Iterable[tuple[Tensor, ...]]) -> None:
@@ -56,10 +56,11 @@ def copy_in_bf16(model: Model) -> WorkingCopy[Model]:
     return WorkingCopy(with_bf16_convolutions(model), [(weight,) for weight in model.parameters()])
 
 
-def pair_in_bf16(model: CycleGAN) -> WorkingCopy[CycleGAN]:
-    """The same, with both ways of ``model`` side by side."""
+def paired_copy(model: CycleGAN, precision: torch.dtype) -> WorkingCopy[CycleGAN]:
+    """``model`` with its two ways side by side; in bf16 with its convolutions in that."""
     pair = SideBySide(model)
-    cast_convolutions(pair)
+    if precision == torch.bfloat16:
+        cast_convolutions(pair)
     makers = zip(model.G_ab.parameters(), model.G_ba.parameters(), strict=True)
     judges = zip(model.D_a.parameters(), model.D_b.parameters(), strict=True)
     return WorkingCopy[CycleGAN](pair, [*makers, *judges])

@@ -66,12 +66,15 @@ class DiscriminatorPair(nn.Module):
         return full_precision(of_x), full_precision(of_y)
 
 
-def pays(config: Config, channels_a: int, channels_b: int, precision: torch.dtype) -> bool:
-    """Whether a CycleGAN of these settings can and should go side by side on the CPU."""
+def pays(config: Config, model: CycleGAN, precision: torch.dtype) -> bool:
+    """Whether ``model``, made from ``config``, can and should go side by side on the CPU."""
     G, D, data, loss = config.generator, config.discriminator, config.data, config.loss
-    alike = channels_a == channels_b and data.preprocess != "none"
+    alike = _shapes(model.G_ab) == _shapes(model.G_ba) and data.preprocess != "none"
     layers = G.architecture == "resnet" and {G.norm, D.norm} <= set(PAIRED_NORMS)
     apart = D.augment or loss.bounds_slope or loss.cycle_features > 0
     numbers = config.training.batch * G.width * data.size**2
-    small = numbers <= MOST.get(precision, 0)
-    return config.method == "cyclegan" and alike and layers and not apart and small
+    return alike and layers and not apart and numbers <= MOST.get(precision, 0)
+
+
+def _shapes(network: nn.Module) -> list[torch.Size]:
+    return [weight.shape for weight in network.parameters()]

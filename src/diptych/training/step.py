@@ -6,16 +6,14 @@ import torch
 from torch import Tensor
 
 from diptych.config import Config, LossConfig
-from diptych.cut import CUT
-from diptych.cyclegan import CycleGAN, Fakes, Terms
+from diptych.cyclegan import Fakes, Terms
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.device import choose_precision
 from diptych.training import distributed
 from diptych.training.guard import any_not_finite
-from diptych.training.side_by_side import pays
 from diptych.training.state import TrainingState
-from diptych.training.working_copy import WorkingCopy, copy_in_bf16, paired_copy
+from diptych.training.working_copy import make_working_copy
 
 
 class Stepper:
@@ -26,23 +24,14 @@ class Stepper:
     ) -> None:
         self.config, self.state, self.device = config, state, device
         self.precision = choose_precision(config.training.precision, device)
-        channels = (a.pixel_format.channels, b.pixel_format.channels)
-        self.working_copy = self._working_copy(*channels) if device.type == "cpu" else None
+        self.working_copy = None
+        if device.type == "cpu":
+            self.working_copy = make_working_copy(config, state.model, self.precision)
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
         self.batches_b = Batches(b, config.data, seed, 1, device)
         self.judged_a = Batches(a, config.data, seed, 2, device)
         self.judged_b = Batches(b, config.data, seed, 3, device)
-
-    def _working_copy(
-        self, channels_a: int, channels_b: int
-    ) -> WorkingCopy[CycleGAN] | WorkingCopy[CycleGAN | CUT] | None:
-        model = self.state.model
-        if isinstance(model, CycleGAN) and pays(
-            self.config, channels_a, channels_b, self.precision
-        ):
-            return paired_copy(model, self.precision)
-        return copy_in_bf16(model) if self.precision == torch.bfloat16 else None
 
     def step(self, rate: float, weights: LossConfig) -> None:
         """Both losses, then both updates; neither if a number in them is NaN or infinite."""

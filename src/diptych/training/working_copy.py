@@ -8,9 +8,11 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from diptych.config import Config
+from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.networks.casting import cast_convolutions, with_bf16_convolutions
-from diptych.training.side_by_side import SideBySide
+from diptych.training.side_by_side import SideBySide, pays
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -49,6 +51,15 @@ class WorkingCopy(Generic[Model]):
                 gradient = part.to(master.dtype, memory_format=torch.contiguous_format)
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
             weight.grad = None
+
+
+def make_working_copy(
+    config: Config, model: CycleGAN | CUT, precision: torch.dtype
+) -> WorkingCopy[CycleGAN] | WorkingCopy[CycleGAN | CUT] | None:
+    """The twin that suits ``model`` on the CPU, or None where the model itself does."""
+    if isinstance(model, CycleGAN) and pays(config, model, precision):
+        return paired_copy(model, precision)
+    return copy_in_bf16(model) if precision == torch.bfloat16 else None
 
 
 def copy_in_bf16(model: Model) -> WorkingCopy[Model]:

@@ -77,13 +77,9 @@ class CUT(nn.Module):
         self, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig
     ) -> tuple[Tensor, Terms]:
         """What ``D_b`` minimises: real pictures pass, fakes do not. ``a`` is not looked at."""
-        fake_b = fakes["b"]
-        (real,), (fake,) = twice(
-            lambda x: (self.D_b(x),),
-            (noisy(b, weights.noise),),
-            (noisy(fake_b, weights.noise),),
-            self.joins_discriminator_batches,
-        )
+        join, fake_b = self.joins_discriminator_batches, fakes["b"]
+        seen_b, seen_fake = noisy(b, weights.noise), noisy(fake_b, weights.noise)
+        (real,), (fake,) = twice(lambda x: (self.D_b(x),), (seen_b,), (seen_fake,), join)
         terms = {"D_b": OBJECTIVES[weights.adversarial].discriminator(real, fake)}
         if weights.bounds_slope:
             terms["D_b"] = terms["D_b"] + slope_bound(self.D_b, b, fake_b, weights)

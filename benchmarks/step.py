@@ -7,7 +7,7 @@
 
 All combinations of the sizes, widths and batches given are measured. Plain gets its batches ready
 made; diptych cuts its own, keeps its history and guards against NaN, as in a real training. On the
-CPU plain too keeps the memory that it frees, being in the same process: alone it is a little slower.
+CPU plain too keeps the memory that it frees, being in the same process: alone it is a bit slower.
 """
 
 from __future__ import annotations

@@ -40,8 +40,9 @@ class ResizeConv(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         convolution = self[2]
         assert isinstance(convolution, nn.Conv2d)
-        few = x[0].numel() < FEWEST.get(x.dtype, 0)
-        if not quick_on(x) or few or convolution.groups > 1:
+        # (sizes last: a look at them would make constants of them for a tracer)
+        plain = not quick_on(x) or convolution.groups > 1
+        if plain or x[0].numel() < FEWEST.get(x.dtype, 0):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         assert convolution.bias is not None
         # Mirroring at the edge of the doubled picture repeats the edge of the small one.

@@ -3,7 +3,7 @@
     python benchmarks/step.py                               # a few cases, about two minutes
     python benchmarks/step.py --size 256 --width 64 --batch 1 2
     python benchmarks/step.py --size 64 --width 16 --blocks 3 --layers 2 --upsample resize
-    python benchmarks/step.py --device cuda --size 256 --width 64 --blocks 9 --batch 1 8
+    python benchmarks/step.py --device cuda --size 256 --width 64 --blocks 9 --batch 1 8 --compile
 
 All combinations of the sizes, widths and batches given are measured. Plain gets its batches ready
 made; diptych cuts its own, keeps its history and guards against NaN, as in a real training. On the
@@ -50,7 +50,7 @@ def case_config(given: argparse.Namespace, size: int, width: int, batch: int) ->
             "discriminator": {"width": width, "layers": given.layers},
             "training": {
                 "steps": 10**6, "batch": batch, "device": given.device,
-                "precision": given.precision,
+                "precision": given.precision, "compile": given.compile,
             },
         }
     )  # fmt: skip
@@ -104,6 +104,8 @@ def memory(name: str, given: argparse.Namespace, shape: tuple[int, int, int]) ->
                "--size", size, "--width", width, "--batch", batch, "--blocks", str(given.blocks),
                "--layers", str(given.layers), "--upsample", given.upsample,
                "--precision", given.precision]  # fmt: skip
+    if given.compile:
+        command += ["--compile"]
     if given.threads:
         command += ["--threads", str(given.threads)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -161,6 +163,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--layers", type=int, default=3, help="of the discriminators")
     parser.add_argument("--upsample", default="transpose", choices=["transpose", "resize"])
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bf16", "fp16"])
+    parser.add_argument("--compile", action="store_true", help="diptych with training.compile")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--memory", choices=["plain", "diptych"], help=argparse.SUPPRESS)
     return parser
@@ -184,7 +187,8 @@ def main() -> None:
     rows = [measure(given, shape, limits) for shape in shapes]
     text = (
         f"{given.blocks} blocks, {given.upsample} upsampling, {given.layers} layers in D, on "
-        f"{given.device}. Limit: {'; '.join(lines)}.\n\n{table(COLUMNS, rows)}"
+        f"{given.device}{', diptych compiled' if given.compile else ''}. "
+        f"Limit: {'; '.join(lines)}.\n\n{table(COLUMNS, rows)}"
     )
     report("A training step", text, given)
 

@@ -192,6 +192,7 @@ class TrainingConfig(Section):
     start_from: str | None = None  # a model file, whose weights are the first; None: random ones
     device: str = "auto"
     precision: Precision = "auto"
+    compile: bool = False  # by PyTorch, for a GPU: minutes of waiting first (on a CPU also slower)
     judged: Count | None = None  # real and fake pictures that D sees in a step, if batch is less
     untouched: Annotated[int, Field(ge=0)] = 0  # so many of the fakes are untranslated pictures
     history: Annotated[int, Field(ge=0)] = 50  # past fakes shown to D; 0: only the newest
@@ -254,6 +255,8 @@ class Config(Section):
                 "training.judged and untouched need pictures of one size: use a crop, or another "
                 "preset"
             )
+        if self.training.compile and self.data.preprocess == "none":
+            raise ValueError("training.compile needs pictures of one size: use a crop")
         multiple = self.generator.size_multiple
         size = self.data.size
         if size % multiple:

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from diptych.config import Config, LossConfig
-from diptych.cyclegan import Fakes, Terms
+from diptych.cut import CUT
+from diptych.cyclegan import CycleGAN, Fakes, Terms
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.device import choose_precision
 from diptych.training import distributed
+from diptych.training.compiled import begin_step, compiled_twin, explain_compiler_errors
 from diptych.training.guard import any_not_finite
 from diptych.training.state import TrainingState
 from diptych.training.working_copy import make_working_copy
@@ -25,7 +27,8 @@ class Stepper:
         self.config, self.state, self.device = config, state, device
         self.precision = choose_precision(config.training.precision, device)
         self.working_copy = None
-        if device.type == "cpu":
+        self.compiled = compiled_twin(state.model, device) if config.training.compile else None
+        if device.type == "cpu" and self.compiled is None:
             self.working_copy = make_working_copy(config, state.model, self.precision)
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
@@ -35,8 +38,17 @@ class Stepper:
 
     def step(self, rate: float, weights: LossConfig) -> None:
         """Both losses, then both updates; neither if a number in them is NaN or infinite."""
+        if self.compiled is not None:
+            with explain_compiler_errors():
+                begin_step()
+                self._step(self.compiled, rate, weights)
+        elif self.working_copy is not None:
+            self._step(self.working_copy.refresh(), rate, weights)
+        else:
+            self._step(self.state.model, rate, weights)
+
+    def _step(self, model: CycleGAN | CUT, rate: float, weights: LossConfig) -> None:
         state, training = self.state, self.config.training
-        model = self.working_copy.refresh() if self.working_copy else state.model
         self._set_rates(rate)
         statistics = [value.clone() for value in model.buffers()]  # (of batch norm)
         batches = [self._batch(i) for i in range(training.accumulate)]

@@ -1,0 +1,49 @@
+"""Networks that PyTorch compiles for the GPU at hand (Inductor): ``training.compile``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from diptych.errors import DiptychError
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def compiled_twin(model: Model, device: torch.device) -> Model:
+    """A twin of ``model`` that has the same weights, and networks that are compiled when they run.
+
+    Each shape and mode that a network meets takes one to several minutes, so the model itself stays
+    as it is for sample sheets and scores. On CUDA kernels are chosen by trying them out, and what a
+    network does is recorded and played back as a CUDA graph.
+    """
+    tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    twin = copy.deepcopy(model, tensors)  # (what is in its memo is not copied)
+    mode = "max-autotune" if device.type == "cuda" else "default"
+    for network in twin.children():
+        network.compile(mode=mode, dynamic=False)
+    return twin
+
+
+def begin_step() -> None:
+    """Say that what compiled networks returned before may be overwritten from here on."""
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def explain_compiler_errors() -> Iterator[None]:
+    """Turn what the compiler raises into one line."""
+    from torch._dynamo.exc import TorchDynamoException  # slow to import
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DiptychError(
+            f"the networks cannot be compiled here: {reason} (leave training.compile out)"
+        ) from error

@@ -1,0 +1,100 @@
+"""Training for the GPU: networks compiled by PyTorch, and no step that waits for a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, TINY_OPTIONS, Command
+from pictures import domain_in_memory
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from diptych.settings import Tree, build_config, merge, read_preset
+from diptych.training.run_folder import RunFolder
+from diptych.training.trainer import Trainer
+
+
+def training(settings: Tree, device: str = "cpu") -> Trainer:
+    """A real one, whose pictures are in memory."""
+    config = build_config(settings)
+    a, b = domain_in_memory(4, 72, 0), domain_in_memory(4, 72, 1000)
+    return Trainer(config, RunFolder(Path("nowhere")), a, b, torch.device(device))
+
+
+def test_compiled_networks_train_as_the_plain_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without a cycle loss, of which every second step is."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    small = merge(TINY, {"generator": {"blocks": 0}, "loss": {"cycle_every": 2}})
+    plain, compiled = (
+        training(merge(small, {"training": {"compile": on}})) for on in (False, True)
+    )
+    for trainer in (plain, compiled):
+        for _ in range(3):
+            trainer.step()
+    assert {len(plain.state.sums), len(compiled.state.sums)} == {8}
+    for name, loss in plain.state.sums.items():
+        torch.testing.assert_close(compiled.state.sums[name], loss, rtol=1e-4, atol=0)
+    weights = dict(compiled.state.model.named_parameters())
+    for name, weight in plain.state.model.named_parameters():
+        if weight.ndim > 1:  # (biases before a norm have no gradient but rounding)
+            torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=1e-4)
+    assert not any(hasattr(network, "_orig_mod") for network in compiled.state.model.modules())
+
+
+class NothingRead(TorchDispatchMode):
+    """Refuses operations that read a value: a processor would have to wait for the GPU."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        reading = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.default", "masked_select")
+        assert not any(name in str(function) for name in reading), function
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("preset", ["paper", "laptop", "repaint"])
+def test_between_log_steps_nothing_is_read_back(preset: str) -> None:
+    small = {"data": {"size": 64}, "generator": {"width": 4, "blocks": 1}}
+    length = {"steps": 10, "device": "cpu", "minutes": None}
+    trainer = training(merge(read_preset(preset), {**small, "training": length}))
+    with NothingRead():
+        for _ in range(5):
+            trainer.step()
+    with pytest.raises(AssertionError), NothingRead():
+        float(trainer.state.bad_in_row)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("compile_networks", [False, True])
+def test_a_gpu_computes_the_same_and_waits_for_nothing(compile_networks: bool) -> None:
+    small = merge(TINY, {"training": {"compile": compile_networks}})
+    here, there = training(TINY), training(small, "cuda")
+    for _ in range(4):
+        here.step()
+        there.step()
+    for name, loss in here.state.sums.items():
+        torch.testing.assert_close(there.state.sums[name].cpu(), loss, rtol=1e-2, atol=0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            there.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_without_a_compiler_there_is_one_line(
+    diptych: Command, towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    options = ["--preset", "repaint", "--steps", "2", *TINY_OPTIONS]
+    options += ["--set", "training.compile=true"]
+    done = diptych("train", "--data", towns, "--run", tmp_path / "run", *options)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "compile" in line]
+    assert "the networks cannot be compiled here" in line
+    assert "leave training.compile out" in line

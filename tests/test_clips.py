@@ -319,6 +319,20 @@ def test_smoothing_with_no_past_is_no_smoothing(trained: Path) -> None:
         assert np.abs(one.astype(int) - other).max() <= 1
 
 
+def test_smoothed_frames_are_computed_in_bf16_where_asked(trained: Path) -> None:
+    from diptych.translation.clip_files import Frame
+
+    pictures = moving(4)
+    frames = [Frame(picture, n, n / 25) for n, picture in enumerate(pictures)]
+    exact, quick = (
+        np.stack(
+            Steady(load(trained, "cpu", precision=precision), "b", 0.1).arrays(pictures, frames)
+        )
+        for precision in ("float32", "bf16")
+    )
+    assert 0 < np.abs(exact.astype(int) - quick).mean() < 1  # levels of 255
+
+
 def test_smoothing_follows_the_formula() -> None:
     """m(t) = s m(t-1) + (1 - s) m, s = 2 ** (-dt / half life), over batches and uneven times."""
     from diptych.translation.smooth import Past, SmoothedNorm

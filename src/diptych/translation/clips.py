@@ -141,11 +141,9 @@ class Steady:
         self.half_life = half_life
         self.to = to
         self.plain = translator
+        steady = smoothed(translator.quick[to], self.past)
         pair = translator.pair
-        if to == "b":
-            pair = replace(pair, G_ab=smoothed(pair.towards(to), self.past))
-        else:
-            pair = replace(pair, G_ba=smoothed(pair.towards(to), self.past))
+        pair = replace(pair, G_ab=steady) if to == "b" else replace(pair, G_ba=steady)
         self.translator = Translator(pair, translator.device, tile="off")
         self.last: tuple[float, Pixels] | None = None  # the last frame's time, and it from afar
 

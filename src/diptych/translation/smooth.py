@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from diptych.data.pixels import Pixels
+from diptych.networks.blocks import full_precision
 
 CUT = 25.0  # of 255: mean difference of two neighbouring frames, seen from afar, that is a cut
 
@@ -39,7 +40,7 @@ class SmoothedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         groups = self.norm.num_groups if isinstance(self.norm, nn.GroupNorm) else x.shape[1]
-        flat = x.reshape(len(x), groups, -1)
+        flat = full_precision(x).reshape(len(x), groups, -1)
         variances, means = torch.var_mean(flat, dim=2, correction=0)
         frames = []
         for one, mean, variance, share in zip(
@@ -53,7 +54,9 @@ class SmoothedNorm(nn.Module):
         y = torch.stack(frames).view_as(x)
         if self.norm.weight is not None:
             y = y * self.norm.weight[:, None, None]
-        return y if self.norm.bias is None else y + self.norm.bias[:, None, None]
+        if self.norm.bias is not None:
+            y = y + self.norm.bias[:, None, None]
+        return y.to(x.dtype)
 
 
 def smoothed(generator: nn.Module, past: Past) -> nn.Module:

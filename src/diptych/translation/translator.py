@@ -49,9 +49,9 @@ class Translator:
         self.pair = pair
         self.device = device
         self.tile = tile
-        self._whole = {to: pair.towards(to) for to in pair.ways}  # what takes pictures whole
+        self.quick = {to: pair.towards(to) for to in pair.ways}  # what takes whole pictures
         if choose_precision(precision, device) == torch.bfloat16:
-            self._whole = {to: with_bf16_convolutions(G) for to, G in self._whole.items()}
+            self.quick = {to: with_bf16_convolutions(G) for to, G in self.quick.items()}
 
     @property
     def info(self) -> ModelInfo:
@@ -124,7 +124,7 @@ class Translator:
         if cut is None:
             below, right = picture.height - height, picture.width - width
             padded = x.to(self.device)[..., _reflect(height, below), :][..., _reflect(width, right)]
-            fake: Tensor = self._whole[to](padded)
+            fake: Tensor = self.quick[to](padded)
             return fake[..., :height, :width].to(x.device)
         if count > 1:
             return torch.cat([self.tensor(one[None], to) for one in x])

@@ -14,6 +14,7 @@ from torch import Tensor
 import diptych as package
 from diptych.cut import CUT, nce
 from diptych.errors import UsageError
+from diptych.losses import plain_l1
 from diptych.settings import build_config, merge
 from diptych.training.run_folder import RunFolder
 
@@ -86,18 +87,19 @@ def test_generator_loss_is_the_papers() -> None:
 
 def test_fastcut_weighs_and_mirrors() -> None:
     config, model, a, b = cut("fastcut")
+    a, weights = 0.02 * a, config.loss.model_copy(update={"plain": 2.0})
     seen = set()
     with torch.no_grad():
         for _ in range(12):
-            loss, terms, fakes = model.generator_loss(a, b, config.loss)
+            loss, terms, fakes = model.generator_loss(a, b, weights)
             mirrored = torch.equal(fakes["b"], model.G_ab(a.flip(3)))
             fake = fakes["b"].flip(3) if mirrored else fakes["b"]
             assert mirrored or torch.equal(fake, model.G_ab(a))
             seen.add(mirrored)
-            assert set(terms) == {"G_ab/adversarial", "contrast_a"}
-            torch.testing.assert_close(
-                loss, terms["G_ab/adversarial"] + 10 * terms["contrast_a"], rtol=1e-12, atol=0
-            )
+            assert set(terms) == {"G_ab/adversarial", "contrast_a", "plain_a"}
+            torch.testing.assert_close(terms["plain_a"], plain_l1(fake, a), rtol=1e-9, atol=0)
+            expected = terms["G_ab/adversarial"] + 10 * terms["contrast_a"] + 2 * terms["plain_a"]
+            torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     assert seen == {True, False}
 
 

@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 from diptych.config import LossConfig
 from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
+from diptych.losses import plain_l1
 from diptych.settings import build_config
 
 SMALL: dict[str, Any] = {
@@ -65,6 +66,19 @@ def test_part_of_the_cycle_loss_may_compare_features() -> None:
     expected = 0.75 * (rec - a).abs().mean() + 0.25 * seen
     torch.testing.assert_close(terms["cycle_a"], expected, rtol=1e-9, atol=0)
     assert not torch.equal(terms["cycle_b"], terms["cycle_a"])
+
+
+def test_what_is_plain_weighs_in_where_it_can() -> None:
+    config, m, a, b = model_and_batches(loss={"plain": 4.0})
+    a, b = 0.02 * a + 0.5, 0.01 * b
+    loss, terms, fakes = m.generator_loss(a, b, config.loss)
+    without, _, _ = m.generator_loss(a, b, LossConfig())
+    changes = (plain_l1(fakes["b"], a), plain_l1(fakes["a"], b))
+    torch.testing.assert_close((terms["plain_a"], terms["plain_b"]), changes)
+    torch.testing.assert_close(loss, without + 4 * sum(changes))
+    assert min(changes) > 0.01
+    config, m, a, b = model_and_batches(channels_b=1, loss={"plain": 4.0})
+    assert "plain_a" not in m.generator_loss(a, b, config.loss)[1]
 
 
 def test_terms_without_weight_are_not_computed() -> None:

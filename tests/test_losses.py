@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.losses import OBJECTIVES, gradient_penalty, l1, slope_penalty
+from diptych.losses import OBJECTIVES, gradient_penalty, l1, plain_l1, plainness, slope_penalty
 
 
 @pytest.fixture
@@ -85,3 +86,30 @@ def test_slope_penalty_of_a_linear_critic_is_known() -> None:
 def test_l1_is_the_mean_absolute_difference() -> None:
     x, y = torch.randn(2, 2, 3, 4, 5, dtype=torch.float64)
     torch.testing.assert_close(l1(x, y), F.l1_loss(x, y))
+
+
+def test_plainness_is_its_formula() -> None:
+    """Here with the mirrored square of each pixel cut out by hand: of 7 pixels where sides are 54
+    to 71 long, of 3 in the smallest pictures."""
+    for side, reach in ((20, 1), (64, 3)):
+        x = 0.02 * torch.randn(2, 3, side, side + 5, dtype=torch.float64) + 0.9
+        found = plainness(x)
+        assert found.shape == (2, 1, side, side + 5)
+        mirrored = np.pad(x.numpy(), [(0, 0), (0, 0), (reach, reach), (reach, reach)], "reflect")
+        for row, column in ((0, 0), (7, side + 4), (side // 2, 9)):
+            square = mirrored[:, :, row : row + 2 * reach + 1, column : column + 2 * reach + 1]
+            variance = square.var(axis=(2, 3)).mean(axis=1)
+            expected = torch.from_numpy(np.exp(-variance / 0.03**2))
+            torch.testing.assert_close(found[:, 0, row, column], expected)
+
+
+def test_what_is_plain_should_stay_and_texture_may_change() -> None:
+    """A sky as blue as can be over a checkerboard."""
+    source = torch.stack([torch.tensor([-1.0, 0.0, 1.0])] * 32)[:, :, None].expand(32, 3, 32)
+    source = source.permute(1, 0, 2)[None].clone()
+    source[:, :, 16:] = (torch.arange(16)[:, None] + torch.arange(32)) % 2
+    repainted = source.clone()
+    repainted[:, :, 18:] = -1
+    assert float(plain_l1(repainted, source)) == 0
+    repainted[:, :, :14] += 0.5
+    assert float(plain_l1(repainted, source)) == pytest.approx(0.5 * 14 / 32, rel=1e-3)

@@ -111,6 +111,7 @@ class LossConfig(Section):
     cycle_features: Share = 0.0  # share of the cycle loss that compares D's features, not pixels
     identity: Weight = 5.0
     identity_end: Weight | None = None
+    plain: Weight = 0.0  # what has no texture, like a clear sky, is to stay as it is
     r1: Weight = 0.0  # weight of the squared slope of D at real pictures
     noise: Weight = 0.0  # standard deviation of the noise on what D judges; pictures are [-1, 1]
     noise_end: Weight | None = None  # it moves linearly to this; None: it stays

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
 from diptych.cyclegan import Fakes, Terms, slope_bound, twice
-from diptych.losses import OBJECTIVES, noisy
+from diptych.losses import OBJECTIVES, noisy, plain_l1
 from diptych.networks import initialise, make_discriminator, make_resnet_generator
 from diptych.networks.blocks import full_precision
 
@@ -59,10 +59,12 @@ class CUT(nn.Module):
         loss, its terms, and the fakes for D to judge.
         """
         flip = self.contrast.flip and bool(torch.rand(()) < 0.5)
-        identity = self.contrast.target > 0 and a.shape[1] == b.shape[1]
+        alike = a.shape[1] == b.shape[1]
+        identity = self.contrast.target > 0 and alike
         adversarial = OBJECTIVES[weights.adversarial].generator
 
-        fake_b = self.G_ab(a.flip(3) if flip else a)
+        source = a.flip(3) if flip else a
+        fake_b = self.G_ab(source)
         terms = {
             "G_ab/adversarial": adversarial(self.D_b(noisy(fake_b, weights.noise))),
             "contrast_a": self.patch_nce(fake_b, a, flip),
@@ -71,6 +73,9 @@ class CUT(nn.Module):
         if identity:
             terms["contrast_b"] = self.patch_nce(self.G_ab(b), b, flip=False)
             loss = loss + self.contrast.target * terms["contrast_b"]
+        if weights.plain > 0 and alike:
+            terms["plain_a"] = plain_l1(fake_b, source)
+            loss = loss + weights.plain * terms["plain_a"]
         return loss, terms, {"b": fake_b}
 
     def discriminator_loss(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
-from diptych.losses import OBJECTIVES, gradient_penalty, l1, noisy, slope_penalty
+from diptych.losses import OBJECTIVES, gradient_penalty, l1, noisy, plain_l1, slope_penalty
 from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
@@ -64,10 +64,11 @@ class CycleGAN(nn.Module):
 
         Per side: ``adversarial + cycle * L1 + identity * L1``; the loss is the sum of both sides.
         Returns the loss, its terms, and the fakes for D to judge. Terms of weight 0 are left out,
-        those of identity also where A and B differ in their number of channels.
+        those of identity and of plain places also where A and B differ in their number of channels.
         """
         adversarial = OBJECTIVES[weights.adversarial].generator
-        identity = weights.identity > 0 and a.shape[1] == b.shape[1]
+        alike = a.shape[1] == b.shape[1]
+        identity = weights.identity > 0 and alike
 
         if identity:
             (fake_b, fake_a), (idt_b, idt_a) = twice(
@@ -94,6 +95,9 @@ class CycleGAN(nn.Module):
             terms["identity_a"] = l1(idt_a, a)
             terms["identity_b"] = l1(idt_b, b)
             loss = loss + weights.identity * (terms["identity_a"] + terms["identity_b"])
+        if weights.plain > 0 and alike:
+            terms["plain_a"], terms["plain_b"] = plain_l1(fake_b, a), plain_l1(fake_a, b)
+            loss = loss + weights.plain * (terms["plain_a"] + terms["plain_b"])
         return loss, terms, {"a": fake_a, "b": fake_b}
 
     def discriminator_loss(

@@ -99,3 +99,30 @@ def slope_penalty(D: nn.Module, real: Tensor) -> Tensor:
 def l1(x: Tensor, y: Tensor) -> Tensor:
     """mean|x - y|, over everything."""
     return (x - y).abs().mean()
+
+
+PLAIN = 0.03  # a standard deviation that is texture already: four levels of 255
+
+
+def plainness(x: Tensor) -> Tensor:
+    """1 where one colour is all around, toward 0 where there is texture: ``(N, 1, H, W)``.
+
+    ``exp(-variance / PLAIN^2)``, with the variance of the square around a pixel whose side is about
+    a ninth of the picture's. Beyond the border the picture is mirrored. ``x`` is ``(N, C, H, W)``.
+    """
+    reach = max(1, min(x.shape[2:]) // 18)
+    side = 2 * reach + 1
+    mirrored = F.pad(x, [reach] * 4, "reflect")
+    mean = F.avg_pool2d(mirrored, side, stride=1)
+    variance = F.avg_pool2d(mirrored.square(), side, stride=1) - mean.square()
+    return (-variance.mean(1, keepdim=True).clamp(min=0) / PLAIN**2).exp()
+
+
+def plain_l1(fake: Tensor, source: Tensor) -> Tensor:
+    """mean(plainness(source) * |fake - source|): skies and walls should stay as they are.
+
+    Where a picture shows nothing, there is nothing to translate; yet D may have seen no such sky in
+    its domain. The context loss of InstaGAN (Mo et al., 2019, section 2.2) holds all that its masks
+    leave out; here nobody draws masks.
+    """
+    return (plainness(source) * (fake - source).abs()).mean()

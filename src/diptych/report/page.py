@@ -124,6 +124,7 @@ def _charts(metrics: list[dict[str, float]]) -> list[str]:
         ),
         *chart("loss of the discriminators", D_a="D_a", D_b="D_b"),
         *chart("identity loss (L1)", A="identity_a", B="identity_b"),
+        *chart("change of what is plain (L1)", A="plain_a", B="plain_b"),
         *chart("learning rate", rate="rate"),
     ]
 

@@ -18,9 +18,9 @@ Model = TypeVar("Model", bound=nn.Module)
 def compiled_twin(model: Model, device: torch.device) -> Model:
     """A twin of ``model`` that has the same weights, and networks that are compiled when they run.
 
-    Each shape and mode that a network meets takes one to several minutes, so the model itself stays
-    as it is for sample sheets and scores. On CUDA kernels are chosen by trying them out, and what a
-    network does is recorded and played back as a CUDA graph.
+    Compiling takes a while for each shape and mode that a network meets, so the model itself stays
+    as it is for sample sheets and scores. On CUDA kernels are chosen by trying them out, and what
+    a network does is recorded and played back as a CUDA graph.
     """
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
     twin = copy.deepcopy(model, tensors)  # (what is in its memo is not copied)

@@ -50,6 +50,8 @@ class Stepper:
     def _step(self, model: CycleGAN | CUT, rate: float, weights: LossConfig) -> None:
         state, training = self.state, self.config.training
         self._set_rates(rate)
+        state.optimizer_G.zero_grad(set_to_none=True)
+        state.optimizer_D.zero_grad(set_to_none=True)
         statistics = [value.clone() for value in model.buffers()]  # (of batch norm)
         batches = [self._batch(i) for i in range(training.accumulate)]
         losses: list[Tensor] = []
@@ -57,7 +59,6 @@ class Stepper:
 
         made: list[Fakes] = []
         model.discriminators.requires_grad_(False)  # G's loss needs no gradient of D's weights
-        state.optimizer_G.zero_grad(set_to_none=True)
         for a, b in batches:
             with self._autocast():
                 loss, terms, fakes = model.generator_loss(a, b, weights)
@@ -66,7 +67,6 @@ class Stepper:
             parts.append(terms)
 
         model.discriminators.requires_grad_(True)
-        state.optimizer_D.zero_grad(set_to_none=True)
         for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
             a, b, past = self._judged(i, a, b, fakes)
             with self._autocast():

@@ -99,7 +99,7 @@ def test_plainness_is_its_formula() -> None:
         for row, column in ((0, 0), (7, side + 4), (side // 2, 9)):
             square = mirrored[:, :, row : row + 2 * reach + 1, column : column + 2 * reach + 1]
             variance = square.var(axis=(2, 3)).mean(axis=1)
-            expected = torch.from_numpy(np.exp(-variance / 0.03**2))
+            expected = torch.from_numpy(np.exp(-variance / 0.02**2))
             torch.testing.assert_close(found[:, 0, row, column], expected)
 
 

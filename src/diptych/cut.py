@@ -55,8 +55,9 @@ class CUT(nn.Module):
         """The full objective of the generator (Park et al., 2020, eq. 5).
 
         ``adversarial + source * PatchNCE(fake_b, a) + target * PatchNCE(idt_b, b)``. The last term
-        is the identity loss in other words: pictures of B should keep their patches. Returns the
-        loss, its terms, and the fakes for D to judge.
+        is the identity loss in other words: pictures of B should keep their patches. Where
+        ``weights`` ask for it, ``plain * plain_l1`` comes on top. Returns the loss, its terms, and
+        the fakes for D to judge.
         """
         flip = self.contrast.flip and bool(torch.rand(()) < 0.5)
         alike = a.shape[1] == b.shape[1]

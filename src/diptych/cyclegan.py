@@ -62,7 +62,8 @@ class CycleGAN(nn.Module):
     ) -> tuple[Tensor, Terms, Fakes]:
         """The full objective of the generators (Zhu et al., 2017, eq. 3, and section 5.2).
 
-        Per side: ``adversarial + cycle * L1 + identity * L1``; the loss is the sum of both sides.
+        Per side: ``adversarial + cycle * L1 + identity * L1``, and where ``weights`` ask for it
+        ``plain * plain_l1``; the loss is the sum of both sides.
         Returns the loss, its terms, and the fakes for D to judge. Terms of weight 0 are left out,
         those of identity and of plain places also where A and B differ in their number of channels.
         """

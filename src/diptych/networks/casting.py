@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import TypeVar
 
 import torch
@@ -18,11 +19,17 @@ def with_bf16_convolutions(model: Model) -> Model:
     All that is no convolution belongs to both; so does a convolution whose weight is computed anew
     in each pass, as under spectral norm.
     """
-    own = {id(p) for layer in model.modules() if _is_cast(layer) for p in layer.parameters()}
-    shared = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in own}
-    twin = copy.deepcopy(model, shared)  # (what is in its memo is not copied)
+    layers = [layer for layer in model.modules() if _is_cast(layer)]
+    twin = twin_of(model, apart=[weight for layer in layers for weight in layer.parameters()])
     cast_convolutions(twin)
     return twin
+
+
+def twin_of(model: Model, apart: Iterable[Tensor] = ()) -> Model:
+    """A copy of ``model`` that has the same weights and buffers, but for those ``apart``."""
+    own = {id(tensor) for tensor in apart}
+    shared = {id(t): t for t in (*model.parameters(), *model.buffers()) if id(t) not in own}
+    return copy.deepcopy(model, shared)  # (what is in its memo is not copied)
 
 
 def cast_convolutions(model: nn.Module) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from diptych.errors import DiptychError
+from diptych.networks.casting import twin_of
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -22,24 +22,22 @@ def compiled_twin(model: Model, device: torch.device) -> Model:
     as it is for sample sheets and scores. On CUDA kernels are chosen by trying them out, and what
     a network does is recorded and played back as a CUDA graph.
     """
-    tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, tensors)  # (what is in its memo is not copied)
+    twin = twin_of(model)
     mode = "max-autotune" if device.type == "cuda" else "default"
     for network in twin.children():
         network.compile(mode=mode, dynamic=False)
     return twin
 
 
-def begin_step() -> None:
-    """Say that what compiled networks returned before may be overwritten from here on."""
-    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-
-
 @contextmanager
-def explain_compiler_errors() -> Iterator[None]:
-    """Turn what the compiler raises into one line."""
+def compiled_step() -> Iterator[None]:
+    """A step with compiled networks: what they returned in the one before may be overwritten.
+
+    Turns what the compiler raises into DiptychError.
+    """
     from torch._dynamo.exc import TorchDynamoException  # slow to import
 
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
     try:
         yield
     except TorchDynamoException as error:

@@ -12,7 +12,7 @@ from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.device import choose_precision
 from diptych.training import distributed
-from diptych.training.compiled import begin_step, compiled_twin, explain_compiler_errors
+from diptych.training.compiled import compiled_step, compiled_twin
 from diptych.training.guard import any_not_finite
 from diptych.training.state import TrainingState
 from diptych.training.working_copy import make_working_copy
@@ -39,8 +39,7 @@ class Stepper:
     def step(self, rate: float, weights: LossConfig) -> None:
         """Both losses, then both updates; neither if a number in them is NaN or infinite."""
         if self.compiled is not None:
-            with explain_compiler_errors():
-                begin_step()
+            with compiled_step():
                 self._step(self.compiled, rate, weights)
         elif self.working_copy is not None:
             self._step(self.working_copy.refresh(), rate, weights)

@@ -140,10 +140,11 @@ def test_norms_of_channels_last_features(
         assert_close(one, other, tolerance)
 
 
-def test_norms_can_be_differentiated_twice() -> None:
+@pytest.mark.parametrize("groups", [2, 4])
+def test_norms_can_be_differentiated_twice(groups: int) -> None:
     """As the penalties on the slope of D do."""
     x = pictures(2, 4, 3, 3, dtype=torch.float64)
-    normalise = lambda x: Normalise.apply(x, 2, 1e-5)  # noqa: E731
+    normalise = lambda x: Normalise.apply(x, groups, 1e-5)  # noqa: E731
     assert torch.autograd.gradcheck(normalise, x)
     assert torch.autograd.gradgradcheck(normalise, x)
 

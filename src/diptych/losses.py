@@ -107,15 +107,25 @@ PLAIN = 0.02  # a standard deviation that counts as texture: 2.5 levels of 255
 def plainness(x: Tensor) -> Tensor:
     """1 where one colour is all around, toward 0 where there is texture: ``(N, 1, H, W)``.
 
-    ``exp(-variance / PLAIN^2)``, with the variance of the square around a pixel whose side is about
-    a ninth of the picture's. Beyond the border the picture is mirrored. ``x`` is ``(N, C, H, W)``.
+    Squares whose side is about a sixth of the picture's are judged by ``exp(-variance / PLAIN^2)``,
+    and a pixel is as plain as the plainest of those that it lies in: so a sky ends where the horse
+    begins, and not half a square before. Beyond the border the picture is mirrored. ``x`` is
+    ``(N, C, H, W)``.
     """
-    reach = max(1, min(x.shape[2:]) // 18)
+    reach = max(1, min(x.shape[2:]) // 12)
     side = 2 * reach + 1
-    mirrored = F.pad(x, [reach] * 4, "reflect")
-    mean = F.avg_pool2d(mirrored, side, stride=1)
-    variance = F.avg_pool2d(mirrored.square(), side, stride=1) - mean.square()
-    return (-variance.mean(1, keepdim=True).clamp(min=0) / PLAIN**2).exp()
+    mirrored = F.pad(x.contiguous(), [reach] * 4, "reflect")
+    power = mirrored.square().mean(1, keepdim=True)
+    mean = _box(mirrored, side)
+    variance = _box(power, side) - mean.square().mean(1, keepdim=True)
+    of_squares = (-variance.clamp(min=0) / PLAIN**2).exp()
+    of_columns = F.max_pool2d(of_squares, (side, 1), stride=1, padding=(reach, 0))
+    return F.max_pool2d(of_columns, (1, side), stride=1, padding=(0, reach))
+
+
+def _box(x: Tensor, side: int) -> Tensor:
+    """The mean of each square of ``side`` pixels: of columns first, which is less to add up."""
+    return F.avg_pool2d(F.avg_pool2d(x, (side, 1), stride=1), (1, side), stride=1)
 
 
 def plain_l1(fake: Tensor, source: Tensor) -> Tensor:

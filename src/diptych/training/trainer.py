@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from diptych.config import Config
-from diptych.data.domain import Domain, read_for_looking
+from diptych.data.domain import Domain
 from diptych.errors import DiptychError
 from diptych.evaluation.scores import Yardstick
 from diptych.files import explain_os_errors
@@ -28,9 +27,9 @@ from diptych.training.interrupt import (
     stop_on_signals,
 )
 from diptych.training.log import Log
+from diptych.training.looks import write_samples, write_scores
 from diptych.training.memory import keep_freed_memory
 from diptych.training.run_folder import RunFolder
-from diptych.training.samples import sample_sheet, translate_samples
 from diptych.training.schedule import at_step, rate_share, weights_at
 from diptych.training.state import KEEP_LAST, TrainingState
 from diptych.training.step import Stepper
@@ -261,8 +260,9 @@ class Trainer:
             return 0
         if self._scores_missing(log):
             assert log is not None
+            assert self.yardstick is not None
             with suppress(StopNowError), stop.at_once():
-                self._score(log)
+                write_scores(log, self._pair(), self.yardstick, self.state.seconds, self.device)
         return int(distributed.agree([float(stop.signal_number)], self.device)[0])
 
     def _scores_missing(self, log: Log | None) -> bool:
@@ -272,36 +272,10 @@ class Trainer:
         )
 
     def _sample(self, log: Log) -> None:
-        config = self.config
-        pictures_a, pictures_b = (
-            read_for_looking(
-                domain.heldout, reading, domain.pixel_format, config, config.training.samples
-            )
-            for domain, reading in ((self.a, config.a), (self.b, config.b))
-        )
         pair = self._pair()
-        made = translate_samples(
-            pair, [p for _, p in pictures_a], [p for _, p in pictures_b], self.device
-        )
-        sheet = sample_sheet(made, pair.info)
-        if sheet is not None:
-            log.write_samples(self.state.step, sheet)
+        made = write_samples(log, pair, self.a, self.b, self.config, self.device)
         for line in self.health.look_at_pictures(self.progress(), made, pair.info):
             self._warn(log, line)
-
-    def _score(self, log: Log) -> None:
-        """KID of held-out pictures; the best model so far (by the mean of its ways) is kept."""
-        assert self.yardstick is not None
-        pair = self._pair()
-        found = self.yardstick.kid(pair, self.device)
-        mean = statistics.mean(kid.value for kid in found.values())
-        if all(mean < line["kid/mean"] for line in self.run.read_evaluations()):
-            save_model(self.run.best_model, pair)
-        scores = {"seconds": round(self.state.seconds, 3), "kid/mean": mean}
-        for to, kid in found.items():
-            scores |= {f"kid/to_{to}": kid.value}
-            scores |= {f"kid/to_{to}/low": kid.low, f"kid/to_{to}/high": kid.high}
-        log.write_scores(self.state.step, scores)
 
     def _pair(self) -> GeneratorPair:
         """The generators to use and share, and what the model file says about them."""

@@ -12,13 +12,12 @@ import json
 import math
 import os
 import shutil
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from torch import Tensor
 from diptych.config import DataConfig, DomainConfig
 from diptych.data.decode import DamagedPictureError, read_picture
 from diptych.data.geometry import fit_for_training
+from diptych.data.many import content_of, in_order, or_reason
 from diptych.data.opening import no_warnings
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
@@ -37,7 +37,6 @@ VERSION = 4  # of the cache's layout; part of the key, so old caches are simply 
 ALIGNED = 8  # bytes: where a picture starts is a multiple of this, so that any dtype can be viewed
 ON_GPU = 1 / 8  # of its free memory may be taken by one folder's pictures
 OnProgress = Callable[[int, int], None]  # done, total
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -231,15 +230,6 @@ def columns(entries: Sequence[Entry]) -> list[list[Any]]:
     return [list(column) for column in zip(*(vars(e).values() for e in entries), strict=True)]
 
 
-def content_of(path: Path) -> str:
-    """The sha256 of a file, read piece by piece."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def of_one_kind(
     folder: Path, entries: Sequence[tuple[str, Entry]], skipped: list[Skipped]
 ) -> tuple[list[Entry], str]:
@@ -264,38 +254,6 @@ def of_one_kind(
             reason = f"{own_dtype} with {entry.shape[2]} channels among {dtype} with {channels}"
             skipped.append(Skipped(entry.name, reason, readable=True))
     return kept, dtype
-
-
-def or_reason(work: Callable[[Path], Result]) -> Callable[[Path], Result | str]:
-    """``work`` on a picture file that, where it cannot be done, gives the reason instead."""
-
-    def attempt(path: Path) -> Result | str:
-        try:
-            return work(path)
-        except DamagedPictureError as error:
-            return str(error)
-        except OSError as error:  # gone since it was decoded
-            return error.strerror or "it cannot be read"
-        except MemoryError:
-            return "too large for this machine's memory"
-
-    return attempt
-
-
-def in_order(
-    work: Callable[[Path], Result], files: Sequence[Path]
-) -> Iterator[tuple[Path, Result]]:
-    """``work`` on threads (decoders release the interpreter), results in the order of files."""
-    ahead = 2 * (os.cpu_count() or 1)  # bounds how many decoded pictures wait in memory
-    waiting: deque[tuple[Path, Future[Result]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path in files:
-            waiting.append((path, pool.submit(work, path)))
-            if len(waiting) >= ahead:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
 
 
 def _read(place: Path) -> PictureCache:

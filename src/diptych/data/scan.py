@@ -10,10 +10,11 @@ import numpy as np
 
 from diptych.config import Config, DataConfig, DomainConfig
 from diptych.data.alike import Look, look_of
-from diptych.data.cache import Entry, Skipped, content_of, in_order, or_reason
+from diptych.data.cache import Entry, Skipped
 from diptych.data.decode import read_picture
 from diptych.data.eight_bit import open_image
 from diptych.data.geometry import kept_size, stored_size
+from diptych.data.many import content_of, in_order, or_reason
 from diptych.data.opening import kind_of, no_warnings, opened
 from diptych.data.pixels import Pixels
 

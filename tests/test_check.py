@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -71,8 +72,28 @@ def test_nothing_is_said_against_good_folders(clean: Path, diptych: Command) -> 
     assert f"A: 24 pictures in {clean}/trainA: PNG; RGB; 64 x 64" in done.stdout
     assert f"test B: 4 pictures in {clean}/testB: PNG; RGB; 64 x 64" in done.stdout
     assert "A: 24 to learn from, 4 held out, 0 left out" in done.stdout
-    assert f"usable; next: diptych train --data {clean} --run" in done.stdout
+    assert f"usable; next: diptych train --data {clean} --size 32 --run" in done.stdout
     assert len(done.stdout.splitlines()) < 15
+
+
+def test_the_training_it_suggests_is_the_one_it_checked(clean: Path, diptych: Command) -> None:
+    (clean / "trainA").rename(clean / "my horses")
+    (clean / "config.yaml").write_text("data: {strict: true}")
+    given = ["my horses", "trainB", "--preset", "repaint", "--config", "config.yaml",
+             "--size", "64", "--depth", "native", "--channels", "1",
+             "--set", "data.background='#fff'"]  # fmt: skip
+    done = diptych("data", "check", *given, cwd=clean)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "next: diptych train " in line]
+    words = shlex.split(line.split("next: diptych train ")[1])
+    assert words == [*given, "--run", "runs/NAME"]
+
+
+@pytest.mark.parametrize("option", ["--size", "--channels"])
+def test_nothing_is_no_size(clean: Path, diptych: Command, option: str) -> None:
+    done = diptych("data", "check", "--data", clean, option, "0")
+    assert done.returncode == 2
+    assert "0" in done.stderr
 
 
 def plant(root: Path) -> dict[str, list[list[str]]]:

@@ -208,7 +208,7 @@ def test_ctrl_c_leaves_a_film_that_plays(trained: Path, tmp_path: Path) -> None:
     process = start(
         "translate", trained, tmp_path / "in.mp4", "-o", out / "film.mp4", "--batch", "2"
     )
-    while not any(path.stat().st_size > 5_000 for path in out.glob(".film*")):
+    while not any(path.stat().st_size > 5_000 for path in out.glob(".*")):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -267,6 +267,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
         ("in.mp4", "there.mp4", 2, "exists: choose"),
         ("in.mp4", "in.mp4", 2, "is one of the inputs"),
         ("in.mp4", "text.mp4/out.mp4", 1, "cannot write"),
+        ("in.mp4", f"{'n' * 300}.mp4", 1, "n.mp4: File name too long"),
         ("text.mp4", "out.mp4", 1, "cannot read"),
         ("nowhere.mp4", "out.mp4", 1, "there is no video"),
         ("sound.mp4", "out.mp4", 1, "holds no video"),
@@ -281,6 +282,35 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert done.stderr.startswith(f"diptych: cannot read {tmp_path / 'text.mp4'}: invalid data")
     assert len(done.stderr.splitlines()) == 1
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_the_sound_is_not_blamed_for_the_disk(translator: Translator, tmp_path: Path) -> None:
+    from diptych.translation.clip_files import Clip, ClipFile
+
+    write_clip(tmp_path / "in.mp4", moving(2))
+    (tmp_path / "full.mp4").symlink_to("/dev/full")
+    clip = Clip(tmp_path / "in.mp4")
+    with pytest.raises(DiptychError, match=r"cannot write out\.mp4: no space left on device"):
+        ClipFile(tmp_path / "full.mp4", Path("out.mp4"), clip, 64, 48)
+    clip.close()
+    with pytest.raises(DiptychError, match=r"cannot write /proc/out\.mp4: No such file"):
+        translate_clip(translator, Job(tmp_path / "in.mp4", Path("/proc/out.mp4")), "b")
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (["--size", "14000"], "size 14000 makes it 18667 x 14000 pixels, too many"),
+    (["--smooth", "1", "--tile", "16"], "--smooth takes frames whole: go without --tile"),
+])  # fmt: skip
+def test_options_that_frames_do_not_bear(
+    trained: Path, tmp_path: Path, diptych: Command, options: list[str], words: str
+) -> None:
+    write_clip(tmp_path / "in.mp4", moving(2))
+    done = diptych("translate", trained, tmp_path / "in.mp4", "-o", tmp_path / "x.mp4", *options)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_models_for_other_than_8_bits(tmp_path: Path) -> None:

@@ -56,12 +56,16 @@ def test_folders_are_scanned_deep_and_in_one_order(tmp_path: Path) -> None:
     assert found == ["a/5.png", "a/6.png", "b/deep/0.png"]
 
 
-@pytest.mark.parametrize(("count", "held"), [(2, 1), (40, 2), (5000, 200)])
-def test_five_percent_are_held_out_at_least_1_at_most_200(count: int, held: int) -> None:
+@pytest.mark.parametrize(("share", "count", "held"), [
+    (0.05, 2, 1), (0.05, 40, 2), (0.05, 5000, 200), (0.99, 40, 39), (0.99, 2, 1),
+])  # fmt: skip
+def test_a_share_is_held_out_at_least_1_at_most_200_and_not_all(
+    share: float, count: int, held: int
+) -> None:
     from types import SimpleNamespace
 
     cache: Any = SimpleNamespace(entries=[SimpleNamespace(content=f"{i:05}") for i in range(count)])
-    train, heldout = split(cache, 0.05)
+    train, heldout = split(cache, share)
     assert len(heldout) == held
     assert sorted(train + heldout) == list(range(count))
 

@@ -30,11 +30,13 @@ class Server:
         self.ranges = True  # whether Range requests are understood
         self.cuts: list[int] = []  # after how many bytes each coming transfer breaks off
         self.asked: list[str | None] = []  # the Range header of each request
+        self.paths: list[str] = []
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 server.asked.append(self.headers.get("Range"))
+                server.paths.append(self.path)
                 if self.path == "/missing":
                     self.send_error(404)
                     return
@@ -80,9 +82,12 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_download_is_whole_and_checked(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shouted", [False, True])
+def test_a_download_is_whole_and_checked(server: Server, tmp_path: Path, shouted: bool) -> None:
     seen: list[tuple[int, int | None]] = []
     sha256 = hashlib.sha256(CONTENT).hexdigest()
+    if shouted:  # as PowerShell prints it
+        sha256 = f" {sha256.upper()}\r\n"
     fetch(f"{server.address}/x", tmp_path / "x", sha256, lambda *both: seen.append(both))
     assert (tmp_path / "x").read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
@@ -134,11 +139,21 @@ def test_what_cannot_be_had_is_said(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DiptychError, match="not the file it should be"):
         fetch(f"{server.address}/x", tmp_path / "x", "0" * 64)
     assert not (tmp_path / "x.part").exists()
-    with pytest.raises(UsageError, match="http"):
-        fetch("file:///etc/hostname", tmp_path / "x")
+    for wrong in ("file:///etc/hostname", "http://[", "http://", "https://gö..öd/x.zip"):
+        with pytest.raises(UsageError, match="is not an address"):
+            fetch(wrong, tmp_path / "x")
+    before = len(server.asked)
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
+        fetch(f"{server.address}/x", tmp_path / "x", "0" * 63)
+    assert len(server.asked) == before
     server.http.server_close()
     with pytest.raises(DiptychError, match="refused"):
         fetch(f"{server.address}/x", tmp_path / "x")
+
+
+def test_addresses_as_people_write_them(server: Server, tmp_path: Path) -> None:
+    fetch(f"{server.address}/gööd one%20.zip?a=ü&b=%C3", tmp_path / "x")
+    assert server.paths == ["/g%C3%B6%C3%B6d%20one%20.zip?a=%C3%BC&b=%C3"]
 
 
 @pytest.mark.parametrize("top", ["", "horses/"])
@@ -148,6 +163,9 @@ def test_unpacking(tmp_path: Path, top: str) -> None:
     assert unpack(tmp_path / "x.zip", tmp_path / "new" / "out") == 2
     assert (tmp_path / "new" / "out" / "trainB" / "2.png").read_bytes() == b"two"
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["out"]
+
+
+PACKED = zipped({"x": CONTENT})
 
 
 def link(name: str) -> bytes:
@@ -169,6 +187,7 @@ def link(name: str) -> bytes:
         link("trainA"),
         b"PK\x03\x04 no zip at all",
         zipped({"x": CONTENT})[:-40],
+        PACKED[:31] + b"\x07" + PACKED[32:],
     ],
 )
 def test_bad_archives_write_nothing(tmp_path: Path, archive: bytes) -> None:
@@ -196,6 +215,13 @@ def test_get_from_the_command_line(server: Server, tmp_path: Path, diptych: Comm
     wrong = diptych("data", "get", "horse2zebra", "--mirror", server.address, cwd=tmp_path)
     assert wrong.returncode == 1
     assert "not the file it should be" in wrong.stderr
+    whole = server.content
+    server.content = whole[:60] + bytes(20) + whole[80:]
+    broken = diptych("data", "get", "mine", "--url", f"{server.address}/any.zip", cwd=tmp_path)
+    assert broken.returncode == 1
+    assert "(it was removed: this command brings it anew)" in broken.stderr
+    assert not list((tmp_path / "data").iterdir())
+    server.content = whole
     done = diptych("data", "get", "mine", "--url", f"{server.address}/any.zip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "diptych train --data data/mine" in done.stdout

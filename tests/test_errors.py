@@ -34,6 +34,7 @@ def here(tmp_path: Path, towns: Path) -> Path:
     (tmp_path / "bad.yaml").write_text("training: [")
     (tmp_path / "odd.yaml").write_text("preset: 5\ntraining:\n")
     (tmp_path / "list.yaml").write_text("- training")
+    (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "wrong.safetensors").write_bytes(b"not a model")
     save_file({"x": np.zeros(3)}, tmp_path / "other.safetensors")
     for i, values in enumerate((0, 0, 0)):
@@ -42,6 +43,8 @@ def here(tmp_path: Path, towns: Path) -> Path:
         Image.fromarray(flat).save(tmp_path / "flat" / f"{i}.png")
     return tmp_path
 
+
+LONG = "n" * 300  # no disk takes such a name
 
 CASES = [
     # arguments, exit code, what the line must say
@@ -106,6 +109,15 @@ CASES = [
     (["report", "none"], 1, ["there is no run in none"]),
     (["report", "RUN", "-o", "bad.yaml/x.html"], 1, ["cannot write the report"]),
     (["data", "get", "horse2zebr"], 2, ["'horse2zebra'"]),
+    *((arguments, 1, [LONG]) for arguments in (
+        ["translate", LONG, "a", "-o", "out"], ["translate", "MODEL", LONG, "-o", "out"],
+        ["translate", "MODEL", "a", "-o", LONG], ["import", LONG, "-o", "x"],
+        ["export", "MODEL", "--format", "torch", "-o", LONG],
+        ["import", "a/town-0000.png", "-o", LONG], ["ui", LONG], ["demo", "--run", LONG],
+        ["data", "get", "x", "--url", "http://127.0.0.1:1/x", "-o", LONG],
+        ["data", "check", "--data", LONG],
+    )),
+    (["data", "check", "loop", "a"], 1, ["there is no folder loop"]),
     (["trian", "a", "b"], 2, ["trian"]),
     (["train", "a", "b", "--stepps", "2"], 2, ["--stepps"]),
     (["train", "a", "b", "--steps", "two"], 2, ["--steps"]),
@@ -164,6 +176,27 @@ def test_a_folder_that_may_not_be_written(here: Path, diptych: Command) -> None:
     done = diptych(*train("a", "b", "--run", "empty/run"), cwd=here)
     assert done.returncode == 1
     assert "cannot write the run folder" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may go everywhere")
+@pytest.mark.parametrize("arguments", [
+    ["translate", "MODEL", "empty/in/x.png", "-o", "out"],
+    ["translate", "empty/in/m", "a", "-o", "out"], ["translate", "MODEL", "a", "-o", "empty/in/x"],
+    ["export", "MODEL", "--format", "torch", "-o", "empty/in/x"],
+    ["import", "empty/in/x.pth", "-o", "x"], ["data", "get", "horse2zebra", "-o", "empty/in/x"],
+    ["data", "check", "--data", "empty/in"], ["demo", "--run", "empty/in/run"],
+    ["ui", "empty/in/run"],
+], ids=lambda x: str(x)[:60])  # fmt: skip
+def test_a_folder_that_may_not_be_entered(
+    here: Path, trained: Path, diptych: Command, arguments: list[str]
+) -> None:
+    (here / "empty").chmod(0o000)
+    model = str(trained / "model.safetensors")
+    done = diptych(*[model if one == "MODEL" else one for one in arguments], cwd=here)
+    (here / "empty").chmod(0o700)
+    assert done.returncode == 1
+    assert "ermission denied" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_debug_shows_the_traceback(here: Path, diptych: Command) -> None:

@@ -129,6 +129,9 @@ def test_the_compressed_generator_makes_its_zebra(tmp_path: Path, diptych: Comma
     done = diptych("import", folder / "latest_net_G.pth", "-o", model)
     assert done.returncode == 0, done.stderr
     assert "356,867 parameters, from A to B only" in " ".join(done.stdout.split())
+    back = diptych("translate", model, folder / "horse.png", "-o", tmp_path / "out", "--to", "a")
+    assert back.returncode == 2
+    assert "give both generators, G_A and G_B, to diptych import" in back.stderr
     shown = diptych("translate", model, folder / "horse.png", "-o", tmp_path / "out")
     assert shown.returncode == 0, shown.stderr
     ours, theirs = (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +106,11 @@ def test_inputs_are_never_overwritten(
     (tmp_path / "link").symlink_to(pictures)
     done = diptych("translate", trained, pictures / "odd.png", "-o", tmp_path / "link")
     assert done.returncode == 2
+    (tmp_path / "hard").mkdir()
+    os.link(pictures / "odd.png", tmp_path / "hard" / "odd.png")
+    done = diptych("translate", trained, pictures, "-o", tmp_path / "hard", "--overwrite")
+    assert done.returncode == 2
+    assert "is one of the inputs" in done.stderr
     assert {path: path.read_bytes() for path in pictures.rglob("*.*")} == before
 
 
@@ -118,6 +126,65 @@ def test_other_files_are_replaced_only_when_asked(
     assert (tmp_path / "horse.png").read_bytes() == b"something else of mine"
     assert diptych(*command, "--overwrite").returncode == 0
     assert Image.open(tmp_path / "horse.png").size == (20, 20)
+
+
+@pytest.mark.parametrize(("name", "most"), [("jpg", 65_500), ("webp", 16_383)])
+def test_a_picture_too_long_for_its_format_is_left_out(
+    trained: Path, tmp_path: Path, diptych: Command, name: str, most: int
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (most + 1, 1)).save(tmp_path / "in" / "long.png")
+    for good in ("a.png", "z.png"):
+        noise(20, 20).save(tmp_path / "in" / good)
+    done = diptych(
+        "translate", trained, tmp_path / "in", "-o", tmp_path / "out", "--format", name
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"long.png: {name} holds at most {most} pixels a side" in done.stdout
+    assert "2 pictures written" in done.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"a.{name}", f"z.{name}"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits no files")
+@pytest.mark.parametrize("name", ["png", "jpg", "bmp", "tif", "npy"])
+def test_a_full_disk_leaves_what_was_there(trained: Path, tmp_path: Path, name: str) -> None:
+    import resource
+
+    noise(200, 200).save(tmp_path / "horse.gif")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / f"horse.{name}").write_bytes(b"something else of mine")
+    limit = 1_000  # bytes a file, as a disk that is full
+    done = subprocess.run(
+        [sys.executable, "-m", "diptych", "translate", trained, tmp_path / "horse.gif", "-o", out,
+         "--format", name, "--overwrite"], capture_output=True, text=True, timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.startswith(f"diptych: cannot write {out / f'horse.{name}'}: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in out.iterdir()] == [f"horse.{name}"]
+    assert (out / f"horse.{name}").read_bytes() == b"something else of mine"
+
+
+def test_a_size_beyond_reason_is_refused(
+    trained: Path, pictures: Path, tmp_path: Path, diptych: Command
+) -> None:
+    done = diptych(
+        "translate", trained, pictures / "odd.png", "-o", tmp_path / "out", "--size", "14000"
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "size 14000 makes it 18919 x 14000 pixels, too many" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_values_that_a_model_does_not_take(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:  # fmt: skip
+    np.save(tmp_path / "deep.npy", np.zeros((20, 20, 3), np.float32))
+    done = diptych("translate", trained, tmp_path / "deep.npy", "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.endswith("deep.npy: it holds float32 values, the model takes uint8\n")
 
 
 def test_pil_images_are_read_as_files_are(translator: Translator, tmp_path: Path) -> None:
@@ -216,12 +283,36 @@ def test_python_gives_back_the_kind_it_was_given(translator: Translator, tmp_pat
         (torch.zeros(1, 8, 8), "not (N, 3, H, W)"),
         ("nowhere.png", "no such file"),
         (7, "cannot translate a int"),
+        (np.zeros((0, 8, 3), np.uint8), "without pixels"),
+        (Image.new("RGB", (8, 0)), "without pixels"),
+        (torch.zeros(3, 8, 0), "without pixels"),
+        (Image.new("La", (8, 8)), "conversion from La"),
+        (Image.new("F", (8, 8)), "values of 32 bits, the model takes uint8"),
     ],
 )
 def test_python_says_what_it_cannot_take(translator: Translator, picture: Any, reason: str) -> None:
     with pytest.raises(DiptychError) as error:
         translator.to_b(picture)
     assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("picture", [np.zeros((8, 8, 3), np.uint8), torch.zeros(3, 8, 8)])
+@pytest.mark.parametrize(("size", "reason"), [
+    (0, "size 0: give a number of pixels"), (-3, "size -3: give"), (14_000, "pixels, too many"),
+])  # fmt: skip
+def test_python_refuses_sizes_beyond_reason(
+    translator: Translator, picture: Any, size: int, reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        translator.to_b(picture, size=size)
+
+
+def test_options_in_python_are_checked(trained: Path) -> None:
+    assert load(trained, "cpu", tile="128").tile == 128  # type: ignore[arg-type]
+    for wrong, reason in [({"tile": 0}, "tile '0': give auto, off"), ({"tile": "x"}, "tile 'x'"),
+                          ({"precision": "bfloat16"}, "precision 'bfloat16': give")]:  # fmt: skip
+        with pytest.raises(UsageError, match=reason):
+            load(trained, "cpu", **wrong)  # type: ignore[arg-type]
 
 
 def test_train_and_load_from_python(towns: Path, tmp_path: Path) -> None:

@@ -140,6 +140,8 @@ def test_what_is_refused(served: Server, town: Path) -> None:
     npy = io.BytesIO()
     np.save(npy, np.array([{}]), allow_pickle=True)
     wide = as_png(Image.new("L", (3000, 2000)))
+    thin, thinnest = (as_png(Image.new("L", (130_000, height))) for height in (16, 1))
+    long = as_png(Image.new("L", (65_501, 1)))
     for body, query, status, words in [
         (b"", {}, 422, "it is empty"),
         (b"hello", {}, 422, "not a picture"),
@@ -150,8 +152,11 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         (jpeg[: len(jpeg) // 2], {}, 422, "cut short"),
         (bomb(100_000, 100_000), {}, 413, "pixels are too many"),
         (bomb(9_000, 9_000), {}, 413, "9000 x 9000 pixels are too many"),
-        (wide, {}, 413, "give size=1154 or less"),
-        (good, {"size": 5000}, 413, "give size=1414 or less"),
+        (wide, {}, 413, "3000 x 2000 pixels are too many for the network: give size=1152 or less"),
+        (good, {"size": 5000}, 413, "give size=1412 or less"),
+        (thin, {}, 413, "give size=15 or less"),  # (the network takes no fewer rows than 16)
+        (thinnest, {}, 413, "130000 x 16 pixels are too many for the network: cut it into parts"),
+        (long, {"format": "jpg"}, 422, "jpg holds at most 65500 pixels a side"),
         (bytes(21_000_000), {}, 413, "too many"),
         (good, {"to": "c"}, 422, "to: input should be 'a' or 'b'"),
         (good, {"model": "tinny"}, 422, "did you mean 'tiny'?"),
@@ -167,7 +172,7 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         assert words in detail
         assert len(detail) < 250
         assert "\n" not in detail
-    assert opened(served.translate(wide, size=1154)).size == (1731, 1154)
+    assert opened(served.translate(wide, size=1152)).size == (1728, 1152)
 
 
 def test_broken_forms(served: Server, town: Path) -> None:

@@ -109,7 +109,8 @@ def test_other_sites_may_not_use_a_browser_for_it(served: Server, public: Server
     """Neither by a form on a page of theirs, nor by a name of theirs that leads here."""
     picture = as_png(Image.new("RGB", (32, 32)))
     for headers in [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://["},
-                    {"host": "evil.example"}, {"host": "["}]:  # fmt: skip
+                    {"host": "evil.example"}, {"host": "127.0.0.2.evil.example"},
+                    {"host": "["}]:  # fmt: skip
         refused = translate(served, picture, headers)
         assert refused.status_code == 403, headers
     own = {"origin": served.address}
@@ -119,6 +120,14 @@ def test_other_sites_may_not_use_a_browser_for_it(served: Server, public: Server
     assert translate(served, picture, {"host": f"localhost:{served.port}"}).status_code == 200
     named = {"host": "diptych.example", "authorization": f"Bearer {KEY}"}
     assert translate(public, picture, named).status_code == 200  # (as a proxy would ask)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only 127.0.0.1 is there")
+def test_every_loopback_address_is_this_machine(trained: Path, tmp_path: Path) -> None:
+    with running(tmp_path / "notes", [trained], "--host", "127.0.0.2") as server:
+        assert server.address.startswith("http://127.0.0.2:")
+        assert server.ask("/v1/models").status_code == 200
+        assert server.ask("/v1/models", headers={"host": "evil.example"}).status_code == 403
 
 
 def raw(server: Server, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:

@@ -76,8 +76,8 @@ class GeneratorPair:
             return self.G_ab
         if self.G_ba is None:
             raise UsageError(
-                "this model translates from A to B only (it was trained with the method cut or "
-                "fastcut): for the other way train one with the folders exchanged"
+                "this model translates from A to B only: for the other way train one with the "
+                "folders exchanged, or give both generators, G_A and G_B, to diptych import"
             )
         return self.G_ba
 

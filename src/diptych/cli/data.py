@@ -45,24 +45,24 @@ def get(
         Optional[str],
         typer.Option(help="Address of any other zip file; NAME may then be a new one."),
     ] = None,
-    sha256: Annotated[
-        Optional[str], typer.Option(help="With --url: the checksum the file must have.")
-    ] = None,
+    sha256: Annotated[Optional[str], typer.Option(help="The checksum the file must have.")] = None,
 ) -> None:
     """Download a data set and unpack it."""
+    from shlex import quote
+
     from rich.filesize import decimal
 
     from diptych.cli.console import progress_bar, say
     from diptych.data.catalog import AUTHORS, find
     from diptych.data.download import fetch, unpack
-    from diptych.errors import UsageError
+    from diptych.errors import DiptychError, UsageError
 
     folder = out if out is not None else Path("data") / name
     if folder.exists():
         raise UsageError(f"{folder} exists already: use it, remove it, or choose another -o")
     if url is None:
         data_set = find(name)
-        url, sha256 = data_set.address(mirror or AUTHORS), data_set.sha256
+        url, sha256 = data_set.address(mirror or AUTHORS), sha256 or data_set.sha256
     archive = folder.with_name(f".{folder.name}.zip")
     with progress_bar() as progress:
         bar = progress.add_task(f"getting {name}", total=None, info="")
@@ -73,11 +73,15 @@ def get(
 
         fetch(url, archive, sha256, show)
         progress.update(bar, info="unpacking")
-        files = unpack(archive, folder)
+        try:
+            files = unpack(archive, folder)
+        except DiptychError as error:
+            archive.unlink()
+            raise DiptychError(f"{error} (it was removed: this command brings it anew)") from error
+        archive.unlink()
         progress.update(bar, info="")
-    archive.unlink()
     say(f"{files} files in {folder}")
-    say(f"next: diptych train --data {folder} --run runs/{name}")
+    say(f"next: diptych train --data {quote(str(folder))} --run runs/{quote(name)}")
 
 
 @app.command()
@@ -102,6 +106,7 @@ def check(
     Exit code 1 if training would refuse them.
     """
     import json
+    import shlex
     from dataclasses import asdict
 
     from diptych.cli.console import progress_bar
@@ -109,8 +114,8 @@ def check(
     from diptych.settings import merge, parse_assignment
     from diptych.training.start import make_config, pick_folders
 
-    domain = {name: value for name, value in (("depth", depth), ("channels", channels)) if value}
-    settings: dict[str, Any] = {"a": domain, "b": domain, "data": {"size": size} if size else {}}
+    domain = _given(depth=depth, channels=channels)
+    settings: dict[str, Any] = {"a": domain, "b": domain, "data": _given(size=size)}
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
     folders = pick_folders(a, b, data)
@@ -126,11 +131,20 @@ def check(
                 progress.update(bar, completed=done, total=total, info=f"{total} pictures")
 
             found = check(folders, used, show)
-        _print(found, f"--data {data}" if data is not None else f"{a} {b}")
+        same = _given(data=data, preset=preset, config=config, size=size, depth=depth,
+                      channels=channels)  # fmt: skip
+        words = [str(folder) for folder in (a, b) if folder is not None]
+        words += [word for name, value in same.items() for word in (f"--{name}", str(value))]
+        words += [word for assignment in set_ or [] for word in ("--set", assignment)]
+        _print(found, shlex.join(words))
     raise typer.Exit(0 if found.usable else 1)
 
 
-def _print(found: Check, folders: str) -> None:
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _print(found: Check, request: str) -> None:
     from diptych.cli.console import say
     from diptych.errors import printable
 
@@ -152,7 +166,7 @@ def _print(found: Check, folders: str) -> None:
             f"{plan.left_out} left out ({plan.values})"
         )
     if found.refused is None:
-        say(f"\nusable; next: diptych train {printable(folders)} --run runs/NAME")
+        say(f"\nusable; next: diptych train {printable(request)} --run runs/NAME")
     else:
         say(f"\ntraining would refuse this: {found.refused}", style="red")
 

@@ -24,6 +24,8 @@ def import_(
     ] = False,
 ) -> None:
     """Make a model of weights from the CycleGAN, CUT and GAN Compression repositories."""
+    from shlex import quote
+
     from diptych.cli.console import say
     from diptych.errors import UsageError
     from diptych.files import explain_os_errors
@@ -44,5 +46,5 @@ def import_(
         f"{config.architecture} generator, norm {config.norm}, "
         f"{count_parameters(pair.G_ab):,} parameters, {both}{judges}: {out}"
     )
-    say(f"next: diptych translate {out} PICTURE -o out/")
-    say(f"      diptych train A/ B/ --from {out} --run runs/mine")
+    say(f"next: diptych translate {quote(str(out))} PICTURE -o out/")
+    say(f"      diptych train A/ B/ --from {quote(str(out))} --run runs/mine")

@@ -20,7 +20,7 @@ from diptych.cli import (
     translate,
     ui,
 )
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +63,15 @@ def main() -> None:
     except KeyboardInterrupt:
         print("diptych: interrupted", file=sys.stderr)
         os._exit(130)  # worker threads may be busy with a picture
-    except RuntimeError as error:
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if debug:
+            raise
+        what = f"cannot use {error.filename}: " if error.filename is not None else ""
+        print(printable(f"diptych: {what}{error.strerror or error}"), file=sys.stderr)
+        sys.exit(1)
+    except (RuntimeError, MemoryError) as error:
         if debug or not _out_of_memory(error):
             raise
         print(
@@ -73,9 +81,10 @@ def main() -> None:
         sys.exit(1)
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def _out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text
+    told = "out of memory" in text or "can't allocate memory" in text
+    return told or isinstance(error, MemoryError)
 
 
 if __name__ == "__main__":

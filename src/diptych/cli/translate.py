@@ -61,9 +61,10 @@ def translate(
     from diptych.errors import DiptychError, UsageError, nearest
     from diptych.translation.clip_files import is_clip, load_av
     from diptych.translation.clips import check_clip_model
-    from diptych.translation.files import check_format, default_format, plan, plan_clip
+    from diptych.translation.files import plan, plan_clip
     from diptych.translation.large import parse_tile
     from diptych.translation.translator import load, parse_precision
+    from diptych.translation.writing import check_format, default_format
 
     if to not in ("a", "b"):
         raise UsageError(f"--to {to!r}: {nearest(to, ['a', 'b'])}")
@@ -89,14 +90,14 @@ def translate(
         pictures = [job for job in jobs if job not in clips]
     if clips:
         load_av()
-        check_clip_model(translator, side)
+        check_clip_model(translator, side, smooth)
     bad_pictures = _translate_pictures(translator, pictures, side, size, batch)
     bad_clips = _translate_clips(translator, clips, side, size, batch, smooth)
     counts = [("pictures", pictures, bad_pictures), ("videos", clips, bad_clips)]
     skipped = [*bad_pictures, *bad_clips]
     if len(skipped) == len(jobs):
         what = " and ".join(f"{len(those)} {name}" for name, those, _ in counts if those)
-        raise DiptychError(f"none of the {what} could be read; the first: {skipped[0]}")
+        raise DiptychError(f"none of the {what} could be translated; the first: {skipped[0]}")
     written = " and ".join(
         f"{len(those) - len(bad)} {name}" for name, those, bad in counts if those
     )

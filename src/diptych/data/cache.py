@@ -169,7 +169,7 @@ def place_of(
         "multiple": multiple,
     }
     digest = hashlib.sha256(json.dumps(reading, sort_keys=True).encode())
-    digest.update(os.fsencode(folder.resolve()))
+    digest.update(os.fsencode(os.path.realpath(folder)))
     for path in files:
         try:
             status = path.stat()

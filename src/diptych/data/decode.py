@@ -17,7 +17,7 @@ from diptych.data.alpha import parse_background as parse_background
 from diptych.data.eight_bit import from_image as from_image
 from diptych.data.eight_bit import read_image
 from diptych.data.native import load_array, read_native
-from diptych.data.opening import MOST_PIXELS, kind_of, no_warnings, opened
+from diptych.data.opening import MOST_PIXELS, DeepValuesError, kind_of, no_warnings, opened
 from diptych.data.opening import DamagedPictureError as DamagedPictureError
 from diptych.data.opening import TooLargeError as TooLargeError
 from diptych.data.pixels import Pixels, with_channels
@@ -94,7 +94,7 @@ def _read_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
     if kind == "npy":
         array = load_array(file)
         if array.dtype != np.uint8:
-            raise DamagedPictureError(f"it holds {array.dtype} values: use --depth native")
+            raise DeepValuesError(f"{array.dtype} values")
         return with_channels(array, channels)
     if kind == "tiff":
         return read_tiff_as_8bit(file, channels, background)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ def open_domains(
 def check_request(folders: Folders, config: Config) -> None:
     """Raise UsageError for what is wrong before any picture is read."""
     parse_background(config.data.background)
-    if folders.a.resolve() == folders.b.resolve():
+    if os.path.realpath(folders.a) == os.path.realpath(folders.b):  # (links may form a loop)
         raise UsageError(f"A and B are the same folder {folders.a}: give two different ones")
 
 
@@ -168,10 +169,10 @@ def split(cache: PictureCache, share: float) -> tuple[tuple[int, ...], tuple[int
     """Indices to train on and to hold out: the files with the smallest content hashes.
 
     The choice depends on the pictures alone, so it survives renaming and reordering; copies of a
-    held-out picture are held out with it.
+    held-out picture are held out with it. At least one is held out and, of two or more, trained on.
     """
     distinct = sorted({entry.content for entry in cache.entries})
-    count = min(MOST_HELD_OUT, max(1, round(share * len(distinct))))
+    count = max(1, min(MOST_HELD_OUT, round(share * len(distinct)), len(distinct) - 1))
     chosen = set(distinct[:count])
     held = tuple(i for i, entry in enumerate(cache.entries) if entry.content in chosen)
     train = tuple(i for i, entry in enumerate(cache.entries) if entry.content not in chosen)

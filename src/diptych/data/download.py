@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import http.client
+import re
 import shutil
 import stat
+import string
 import time
 import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote, urlsplit
 
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, file_sha256
@@ -29,10 +32,13 @@ def fetch(
     What has arrived is kept in ``path.part``: a broken transfer goes on from there, at once or when
     called again, if the server offers that and the file there is still the same. Raises
     DiptychError when the server cannot be reached or refuses, the transfer keeps breaking, the
-    disk is full, or the checksum differs.
+    disk is full, or the checksum differs; UsageError for what is no address or no checksum.
     """
-    if not address.startswith(("http://", "https://")):
-        raise UsageError(f"{address!r} is not an address: it must begin with http:// or https://")
+    address = _quoted(address)
+    if sha256 is not None:
+        sha256 = sha256.strip().lower()
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise UsageError(f"{sha256!r} is no sha256: it must be 64 hexadecimal digits")
     part = path.with_name(f"{path.name}.part")
     with explain_os_errors(f"write {part}"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +73,22 @@ def fetch(
         )
     with explain_os_errors(f"write {path}"):
         part.replace(path)
+
+
+def _quoted(address: str) -> str:
+    """The address as it goes over the network. Raises UsageError if it is none."""
+    try:
+        parts = urlsplit(address)
+        host, colon, port = parts.netloc.partition(":")
+        if not parts.netloc.isascii():
+            host = host.encode("idna").decode()
+        known = parts.scheme in ("http", "https") and host
+    except ValueError:  # a bracket that is not closed, a name that no host can have
+        known = False
+    if not known:
+        raise UsageError(f"{address!r} is not an address: give one as http://... or https://...")
+    parts = parts._replace(netloc=host + colon + port, fragment="")
+    return quote(parts.geturl(), safe=string.punctuation)
 
 
 def _transfer(address: str, part: Path, on_bytes: OnBytes | None) -> bool:
@@ -138,7 +160,9 @@ def unpack(archive: Path, folder: Path) -> int:
                 bundle.extract(member, aside)
             tops = list(aside.iterdir()) if members else []
             (tops[0] if len(tops) == 1 and tops[0].is_dir() else aside).rename(folder)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except DiptychError:
+        raise
+    except Exception as error:  # of a broken file nearly every one there is
         raise DiptychError(f"{archive} is not a zip file that can be unpacked: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -7,7 +7,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, features
 
-from diptych.data.opening import DamagedPictureError, check_size, is_whole_jpeg
+from diptych.data.opening import (
+    DamagedPictureError,
+    DeepValuesError,
+    check_size,
+    is_whole_jpeg,
+)
 from diptych.data.pixels import Pixels, from_pil
 
 # Not all that Pillow knows: it would hand PostScript to another program, for one.
@@ -48,7 +53,7 @@ def from_image(image: Image.Image, channels: int, background: str) -> Pixels:
     channels.
     """
     if image.mode in ("F", "I"):
-        raise DamagedPictureError("it holds values of 32 bits: use --depth native")
+        raise DeepValuesError("values of 32 bits")
     if channels not in MODES:
         raise DamagedPictureError(f"it is an 8-bit picture and has no {channels} channels")
     if image.mode.startswith("I;16"):

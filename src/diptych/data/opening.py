@@ -37,6 +37,14 @@ class TooLargeError(DamagedPictureError):
     """Nothing is wrong with the picture, but it has more pixels than were allowed."""
 
 
+class DeepValuesError(DamagedPictureError):
+    """It was to be read with 8 bits and has deeper ``values``, which training can read as such."""
+
+    def __init__(self, values: str) -> None:
+        super().__init__(f"it holds {values}: use --depth native")
+        self.values = values
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """The file at ``path``, for reading. Links are followed.

@@ -10,7 +10,7 @@ import numpy as np
 
 from diptych.data.alpha import on_background
 from diptych.data.eight_bit import ORIENTATION, oriented, read_image
-from diptych.data.opening import DamagedPictureError, check_size
+from diptych.data.opening import DamagedPictureError, DeepValuesError, check_size
 from diptych.data.pixels import Pixels, with_channels
 
 CHANNELS_FIRST = ("SYX", "CYX")
@@ -51,7 +51,7 @@ def read_tiff_as_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
     if page is None:
         return read_image(file, channels, background)
     if page.array.dtype not in (np.bool_, np.uint8, np.uint16):
-        raise DamagedPictureError(f"it holds {page.array.dtype} values: use --depth native")
+        raise DeepValuesError(f"{page.array.dtype} values")
     array = page.on(background) if page.alpha else page.array
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255

@@ -168,11 +168,12 @@ def turned(picture: Pixels, matrix: np.ndarray[Any, Any]) -> Pixels:
 class ClipFile:
     """A video file to write; frames keep their times, sound is copied.
 
-    Raises DiptychError if it cannot be written, or cannot hold that sound.
+    It is written to ``path``, and called ``name`` in what is said about it. Raises DiptychError if
+    it cannot be written, or cannot hold that sound.
     """
 
-    def __init__(self, path: Path, like: Clip, width: int, height: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, name: Path, like: Clip, width: int, height: int) -> None:
+        self.name = name
         self.av = like.av
         codec, options = WRITTEN[path.suffix.lower()]
         self.error = (OSError, ValueError, self.av.error.FFmpegError)
@@ -198,7 +199,7 @@ class ClipFile:
         except self.error as error:
             names = ", ".join(sorted({stream.codec_context.name for stream in like.sound}))
             self.container.close()
-            if not names:
+            if not names or isinstance(error, OSError):  # the disk's fault, not the sound's
                 raise self._cannot(error) from error
             raise DiptychError(
                 f"{path.suffix} cannot hold the sound of {like.path} ({names}): write an .mkv"
@@ -237,7 +238,7 @@ class ClipFile:
             raise self._cannot(error) from error
 
     def _cannot(self, error: Exception) -> DiptychError:
-        return DiptychError(f"cannot write {self.path}: {reason(error)}")
+        return DiptychError(f"cannot write {self.name}: {reason(error)}")
 
 
 def load_av() -> Any:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from diptych.data.opening import TooLargeError
 from diptych.data.pixels import Pixels, with_channels
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors
 from diptych.model_file import Side
 from diptych.translation.clip_files import Clip, ClipFile, Frame
 from diptych.translation.files import PIXELS_AT_ONCE, Job
+from diptych.translation.scaling import scaled
 from diptych.translation.smooth import Past, from_afar, is_cut, smoothed
-from diptych.translation.translator import Translator, scaled
+from diptych.translation.translator import Translator
+from diptych.translation.writing import written_aside
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -34,8 +36,13 @@ class ClipOutcome:
     stopped: bool
 
 
-def check_clip_model(translator: Translator, to: Side) -> None:
-    """Raise UsageError if the model is not for what videos hold: 8-bit colour or grey."""
+def check_clip_model(translator: Translator, to: Side, half_life: float = 0.0) -> None:
+    """Raise UsageError if the model is not for what videos hold, 8-bit colour or grey.
+
+    And for frames that are to be smoothed, with ``half_life``, and always cut into strips.
+    """
+    if half_life and isinstance(translator.tile, int):
+        raise UsageError("--smooth takes frames whole: go without --tile, or without --smooth")
     for pixel_format in translator.formats(to):
         if pixel_format.dtype != "uint8" or pixel_format.channels not in (1, 3):
             raise UsageError(
@@ -60,46 +67,40 @@ def translate_clip(
     ``stop()`` is true the file is ended there, and plays. It is written aside and renamed.
     Raises DiptychError if the source holds no frame or the target cannot be written.
     """
-    check_clip_model(translator, to)
-    aside = job.target.with_name(f".{job.target.stem}.{os.getpid()}.partial{job.target.suffix}")
+    check_clip_model(translator, to, half_life)
     steady = Steady(translator, to, half_life) if half_life else None
     writer: ClipFile | None = None
     done, seconds, stopped = 0, 0.0, False
-    with closing(Clip(job.source)) as clip:
-        try:
-            for frames, sound in in_batches(clip.parts(), batch):
-                pictures = [prepared(frame.picture, translator, to, size) for frame in frames]
-                if not frames:
-                    fakes = []
-                elif steady is not None:
-                    fakes = steady.arrays(pictures, frames)
-                else:
-                    fakes = translator.arrays(pictures, to)
-                if writer is None:
-                    with explain_os_errors(f"write {job.target}"):
-                        job.target.parent.mkdir(parents=True, exist_ok=True)
-                    height, width = fakes[0].shape[:2]
-                    writer = ClipFile(aside, clip, width, height)
-                for frame, fake in zip(frames, fakes, strict=True):
-                    writer.write(fake, frame.pts)
-                    done, seconds = done + 1, frame.seconds
-                for packet in sound:
-                    writer.copy(packet)
-                if on_frames is not None:
-                    on_frames(done, clip.frames_expected())
-                if stop():
-                    stopped = True
-                    break
+    with closing(Clip(job.source)) as clip, written_aside(job.target) as aside:
+        for frames, sound in in_batches(clip.parts(), batch):
+            pictures = [prepared(frame.picture, translator, to, size) for frame in frames]
+            if not frames:
+                fakes = []
+            elif steady is not None:
+                fakes = steady.arrays(pictures, frames)
+            else:
+                fakes = translator.arrays(pictures, to)
             if writer is None:
-                raise DiptychError(f"{job.source} holds no frame that can be decoded")
-            writer.close()
-            with explain_os_errors(f"write {job.target}"):
-                os.replace(aside, job.target)
-        except BaseException:
-            with suppress(OSError):
-                aside.unlink()
-            raise
-        return ClipOutcome(job, done, seconds, None if stopped else clip.remark(), stopped)
+                with explain_os_errors(f"write {job.target}"):
+                    job.target.parent.mkdir(parents=True, exist_ok=True)
+                    aside.touch()  # (FFmpeg's own reasons say less)
+                height, width = fakes[0].shape[:2]
+                writer = ClipFile(aside, job.target, clip, width, height)
+            for frame, fake in zip(frames, fakes, strict=True):
+                writer.write(fake, frame.pts)
+                done, seconds = done + 1, frame.seconds
+            for packet in sound:
+                writer.copy(packet)
+            if on_frames is not None:
+                on_frames(done, clip.frames_expected())
+            if stop():
+                stopped = True
+                break
+        if writer is None:
+            raise DiptychError(f"{job.source} holds no frame that can be decoded")
+        writer.close()
+        remark = None if stopped else clip.remark()
+    return ClipOutcome(job, done, seconds, remark, stopped)
 
 
 def in_batches(
@@ -128,9 +129,12 @@ def in_batches(
 
 
 def prepared(picture: Pixels, translator: Translator, to: Side, size: int | None) -> Pixels:
-    """A frame as the model takes it."""
+    """A frame as the model takes it. Raises UsageError for a ``size`` that is too much."""
     source, _ = translator.formats(to)
-    return scaled(with_channels(picture, source.channels), size)
+    try:
+        return scaled(with_channels(picture, source.channels), size)
+    except TooLargeError as error:
+        raise UsageError(f"cannot translate the frames: {error}") from error
 
 
 class Steady:

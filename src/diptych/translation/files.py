@@ -5,31 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import torch
 
-from diptych.data.decode import SUFFIXES, DamagedPictureError
+from diptych.data.decode import SUFFIXES, DamagedPictureError, TooLargeError
 from diptych.data.folder import find_pictures
-from diptych.data.pixels import PixelFormat, Pixels, to_pil
+from diptych.data.pixels import PixelFormat, Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import Side
 from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS
 from diptych.translation.clip_files import check_clip_name, clip_ending, is_clip
-from diptych.translation.translator import Translator, scaled
+from diptych.translation.scaling import scaled
+from diptych.translation.translator import Translator
+from diptych.translation.writing import write_picture
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
 PIXELS_ON_CPU = 2**16  # there a batch saves little, and what is larger leaves the cache
 SIDE_BY_SIDE = 2**18  # up to so many pixels, each core has a picture of its own: none waits
-PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
 PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
-FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
 T = TypeVar("T")
 
 
@@ -47,25 +46,6 @@ class Outcome:
 
     job: Job
     problem: str | None
-
-
-def default_format(target: PixelFormat) -> str:
-    """The file format that keeps every value: png for 8 and 16 bits, else tif."""
-    if target.dtype != "float32" and target.channels in (1, 3):
-        return "png"
-    return "tif"
-
-
-def check_format(name: str, target: PixelFormat) -> None:
-    """Raise UsageError if files of this format cannot hold such pictures."""
-    if name not in FORMATS:
-        raise UsageError(f"cannot write {name!r}: choose from {', '.join(FORMATS)}")
-    plain = target.dtype == "uint8" and target.channels in (1, 3)
-    if name in ("tif", "npy") or plain:
-        return
-    if name == "png" and default_format(target) == "png":
-        return
-    raise UsageError(f"{name} cannot hold {target.describe()}: use {default_format(target)}")
 
 
 def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False) -> list[Job]:
@@ -113,12 +93,27 @@ def plan_clip(inputs: Sequence[Path], out: Path, overwrite: bool = False) -> Job
 
 
 def _check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
-    sources = {os.path.realpath(job.source) for job in jobs}  # (resolve() fails on links in a loop)
+    sources = set()
     for job in jobs:
-        if os.path.realpath(job.target) in sources:
+        with suppress(OSError):  # what is wrong with it shows when it is read
+            sources.add(_identity(job.source))
+    for job in jobs:
+        try:
+            there = _identity(job.target)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise DiptychError(f"cannot write {job.target}: {error.strerror}") from error
+        if there in sources:
             raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
-        if job.target.exists() and not overwrite:
+        if not overwrite:
             raise UsageError(f"{job.target} exists: choose another output folder, or --overwrite")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for all names of one file: links of both kinds, and other capitals on some disks."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def translate_files(
@@ -130,9 +125,10 @@ def translate_files(
     on_done: Callable[[Outcome], None] | None = None,
     on_part: Callable[[float], None] | None = None,
 ) -> list[Outcome]:
-    """Translate every job; neighbours of equal size share a batch. Bad pictures are reported.
+    """Translate every job; neighbours of equal size share a batch.
 
-    ``on_part`` is told the share that is done, 0 to 1, of a picture too large for the memory.
+    Pictures that cannot be read, or that the format cannot hold, are reported. ``on_part`` is told
+    the share that is done, 0 to 1, of a picture too large for the memory.
     Raises DiptychError if an output cannot be written.
     """
     _, target_format = translator.formats(to)
@@ -143,13 +139,8 @@ def translate_files(
         except DamagedPictureError as error:
             return job, str(error)
 
-    def write(job: Job, picture: Pixels) -> None:
-        try:
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            write_picture(job.target, picture, target_format)
-        except (OSError, ValueError) as error:  # ValueError: too large for the format
-            reason = (error.strerror if isinstance(error, OSError) else None) or error
-            raise DiptychError(f"cannot write {job.target}: {reason}") from error
+    def write(chunk: Sequence[tuple[Job, Pixels]]) -> list[Outcome]:
+        return [Outcome(job, _problem(job, picture, target_format)) for job, picture in chunk]
 
     outcomes: list[Outcome] = []
 
@@ -162,18 +153,16 @@ def translate_files(
         translated = translator.arrays([picture for _, picture in chunk], to, on_part)
         return [(job, picture) for (job, _), picture in zip(chunk, translated, strict=True)]
 
-    def translate_and_write(chunk: Sequence[tuple[Job, Pixels]]) -> None:
-        for job, picture in translate(chunk):
-            write(job, picture)
+    def translate_and_write(chunk: Sequence[tuple[Job, Pixels]]) -> list[Outcome]:
+        return write(translate(chunk))
 
-    under_way: list[tuple[list[Job], int, Future[None]]] = []  # (with the number of pixels)
+    under_way: list[tuple[int, Future[list[Outcome]]]] = []  # (with the number of pixels)
 
     def finish(most_under_way: int) -> None:
-        while len(under_way) > most_under_way or sum(n for _, n, _ in under_way) > PIXELS_WAITING:
-            finished, _, future = under_way.pop(0)
-            future.result()
-            for job in finished:
-                done(Outcome(job, None))
+        while len(under_way) > most_under_way or sum(n for n, _ in under_way) > PIXELS_WAITING:
+            _, future = under_way.pop(0)
+            for outcome in future.result():
+                done(outcome)
 
     threads = torch.get_num_threads()
     on_cpu = translator.device.type == "cpu"
@@ -196,11 +185,11 @@ def translate_files(
                 chunk = [(job, picture) for job, picture in some if not isinstance(picture, str)]
                 if side_by_side:
                     future = cores.submit(translate_and_write, chunk)
-                    under_way.append(([job for job, _ in chunk], pixels * len(chunk), future))
+                    under_way.append((pixels * len(chunk), future))
                 else:
-                    for job, picture in translate(chunk):
-                        under_way.append(([job], pixels, pool.submit(write, job, picture)))
-                    del picture
+                    for one in translate(chunk):
+                        under_way.append((pixels, pool.submit(write, [one])))
+                    del one
                 del some, chunk  # large ones are not to meet the next
                 finish(most_under_way=2 * max(batch, threads))
         finish(most_under_way=0)
@@ -240,34 +229,13 @@ def ahead(
         yield waiting.pop(0)[1].result()
 
 
-def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:
-    """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
-    with open(path, "wb") as file:
-        encode_picture(file, path.suffix.lower().removeprefix("."), picture, pixel_format)
-
-
-def encode_picture(file: BinaryIO, name: str, picture: Pixels, pixel_format: PixelFormat) -> None:
-    """Write stored pixels in one of FORMATS, values unchanged.
-
-    (JPEG and lossy WebP round, as those formats do.)
-    """
-    if name == "npy":
-        np.save(file, picture)
-    elif name == "tif":
-        import tifffile
-
-        colour = "rgb" if picture.shape[2] == 3 else "minisblack"
-        one = picture[..., 0] if picture.shape[2] == 1 else picture
-        extra = {} if picture.shape[2] in (1, 3) else {"planarconfig": "contig"}
-        tifffile.imwrite(file, one, photometric=colour, **extra)  # type: ignore[arg-type]
-    elif pixel_format.dtype == "uint16":
-        import imagecodecs
-
-        one = picture[..., 0] if picture.shape[2] == 1 else picture
-        file.write(imagecodecs.png_encode(one, level=PNG_EFFORT))
-    elif name in ("jpg", "webp"):
-        to_pil(picture).save(file, "JPEG" if name == "jpg" else "WEBP", quality=95)
-    elif name == "png":
-        to_pil(picture).save(file, "PNG", compress_level=PNG_EFFORT)
-    else:
-        to_pil(picture).save(file, name)
+def _problem(job: Job, picture: Pixels, pixel_format: PixelFormat) -> str | None:
+    """Write a translation; why its format cannot hold it, if so. DiptychError if the disk fails."""
+    try:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        write_picture(job.target, picture, pixel_format)
+    except (TooLargeError, ValueError) as error:
+        return str(error)
+    except OSError as error:
+        raise DiptychError(f"cannot write {job.target}: {error.strerror or error}") from error
+    return None

@@ -23,15 +23,15 @@ TO_USE = 0.7  # of the memory at hand: other programs want some
 MOST_ROWS = 512  # in a strip: more do not make it faster
 
 
-def parse_tile(text: str) -> Tile:
-    """``--tile`` as typed. Raises UsageError."""
+def parse_tile(text: str, name: str = "--tile") -> Tile:
+    """The tile as typed. Raises UsageError, which calls it ``name``."""
     if text == "auto":
         return "auto"
     if text == "off":
         return "off"
     if text.isdecimal() and int(text) > 0:
         return int(text)
-    raise UsageError(f"--tile {text!r}: give auto, off, or how many rows to translate at a time")
+    raise UsageError(f"{name} {text!r}: give auto, off, or how many rows to translate at a time")
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.config import DomainConfig
-from diptych.data.decode import DamagedPictureError, decode_picture, from_image, read_picture
-from diptych.data.opening import MOST_PIXELS
-from diptych.data.pixels import PixelFormat, Pixels, resize, to_pil
+from diptych.data.opening import MOST_PIXELS, DamagedPictureError, TooLargeError
+from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.networks.casting import with_bf16_convolutions
-from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture
+from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture, parse_tile
+from diptych.translation.reading import read_bytes, read_file, read_pil
 from diptych.translation.rows import Rows, reflection
+from diptych.translation.scaling import allowed_shape, scaled
 from diptych.translation.strips import translate_by_strips
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 with matrix units
@@ -92,25 +92,13 @@ class Translator:
 
     def read(self, path: Path, to: Side) -> Pixels:
         """Decode a file as training did. Raises DamagedPictureError with the reason."""
-        return self._checked(read_picture(path, self._reading(to), self.info.background), to)
+        source, _ = self.formats(to)
+        return read_file(path, source, self.info.background)
 
     def decode(self, data: bytes, to: Side, most_pixels: int = MOST_PIXELS) -> Pixels:
         """Decode what a file holds, as ``read`` does; TooLargeError for more pixels than that."""
-        reading, background = self._reading(to), self.info.background
-        return self._checked(decode_picture(data, reading, background, most_pixels), to)
-
-    def _reading(self, to: Side) -> DomainConfig:
         source, _ = self.formats(to)
-        depth: Literal["8bit", "native"] = "8bit" if source.dtype == "uint8" else "native"
-        if source.channels not in (1, 3):
-            depth = "native"
-        return DomainConfig(channels=source.channels, depth=depth)
-
-    def _checked(self, picture: Pixels, to: Side) -> Pixels:
-        source, _ = self.formats(to)
-        if str(picture.dtype) != source.dtype:
-            raise DamagedPictureError(f"it is {picture.dtype}, the model takes {source.dtype}")
-        return picture
+        return read_bytes(data, source, self.info.background, most_pixels)
 
     @torch.inference_mode()
     def tensor(self, x: Tensor, to: Side) -> Tensor:
@@ -176,12 +164,16 @@ class Translator:
         rows = self._rows(lambda _: source.to_tensor(picture[None]), to, height, width)
         return self._cut(rows, to, 1, stored=2 * picture.nbytes) is not None
 
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of such a picture as the network takes it."""
+        multiple = self.info.generator.size_multiple
+        rows, columns = (max(SMALLEST, -(-n // multiple) * multiple) for n in (height, width))
+        return rows, columns
+
     def _rows(self, read: Callable[[Tensor], Tensor], to: Side, height: int, width: int) -> Rows:
         """A picture, padded by reflection to what the network needs."""
-        multiple = self.info.generator.size_multiple
-        padded = [max(SMALLEST, -(-n // multiple) * multiple) for n in (height, width)]
-        channels = self.formats(to)[0].channels
-        return padded_picture(read, channels, (height, width), (padded[0], padded[1]), self.device)
+        shape, channels = (height, width), self.formats(to)[0].channels
+        return padded_picture(read, channels, shape, self.padded(height, width), self.device)
 
     def _cut(self, picture: Rows, to: Side, count: int, stored: float) -> Cut | None:
         return how_to_cut(self.pair.towards(to), picture, self.tile, self.device, count, stored)
@@ -210,7 +202,12 @@ class Translator:
         if isinstance(picture, Tensor):
             return self._translate_tensor(picture, to, size)
         stored = self._stored(picture, to)
-        result = self.arrays([scaled(stored, size)], to)[0]
+        if stored.size == 0:
+            raise UsageError("cannot translate a picture without pixels")
+        try:
+            result = self.arrays([scaled(stored, size)], to)[0]
+        except TooLargeError as error:
+            raise UsageError(f"cannot translate this picture: {error}") from error
         _, target = self.formats(to)
         if (
             isinstance(picture, np.ndarray)
@@ -226,10 +223,14 @@ class Translator:
             raise UsageError(
                 f"the tensor's shape {tuple(x.shape)} is not (N, {source.channels}, H, W)"
             )
+        if 0 in x.shape[-2:]:
+            raise UsageError("cannot translate a tensor without pixels")
         batch = (x if x.ndim == 4 else x[None]).to(torch.float32)
         if size is not None:
-            factor = size / min(batch.shape[-2:])
-            shape = [max(1, round(n * factor)) for n in batch.shape[-2:]]
+            try:
+                shape = allowed_shape(x.shape[-2], x.shape[-1], size)
+            except TooLargeError as error:
+                raise UsageError(f"cannot translate this tensor: {error}") from error
             batch = torch.nn.functional.interpolate(batch, shape, mode="bicubic", antialias=True)
         fake = self.tensor(batch, to)
         return fake if x.ndim == 4 else fake[0]
@@ -245,7 +246,7 @@ class Translator:
             if source.dtype != "uint8" or source.channels not in (1, 3):
                 raise UsageError(f"this model takes {source.describe()}: give an array or a path")
             try:
-                return from_image(picture, source.channels, self.info.background)
+                return read_pil(picture, source, self.info.background)
             except DamagedPictureError as error:
                 raise UsageError(f"cannot translate this PIL image: {error}") from error
         if isinstance(picture, np.ndarray):
@@ -260,26 +261,17 @@ class Translator:
                          "a NumPy array, a tensor, or a list of these")  # fmt: skip
 
 
-def parse_precision(text: str) -> TranslatingPrecision:
-    """``--precision`` as typed. Raises UsageError."""
+def parse_precision(text: str, name: str = "--precision") -> TranslatingPrecision:
+    """The precision as typed. Raises UsageError, which calls it ``name``."""
     match text:
         case "float32" | "bf16" | "auto":
             return text
-    raise UsageError(f"--precision {text!r}: give float32, bf16 or auto")
+    raise UsageError(f"{name} {text!r}: give float32, bf16 or auto")
 
 
 def _reflect(length: int, extra: int) -> Tensor:
     """Indices 0 .. length - 1, then ``extra`` more that walk back and forth (no edge repeated)."""
     return reflection(torch.arange(length + extra), length)
-
-
-def scaled(picture: Pixels, size: int | None) -> Pixels:
-    """The picture with its shorter side scaled to ``size`` pixels; unchanged for None."""
-    if size is None:
-        return picture
-    height, width = picture.shape[:2]
-    factor = size / min(height, width)
-    return resize(picture, max(1, round(width * factor)), max(1, round(height * factor)))
 
 
 def load(
@@ -291,8 +283,9 @@ def load(
     """Open a run folder or a ``model.safetensors`` for translating.
 
     ``tile`` and ``precision`` as in Translator. Raises DiptychError with one line if there is no
-    usable model at ``path``.
+    usable model at ``path``, UsageError for options that are none.
     """
+    tile, precision = parse_tile(str(tile), "tile"), parse_precision(precision, "precision")
     place = Path(path)
     if place.is_dir():
         if not (place / "model.safetensors").is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import secrets
 from urllib.parse import urlsplit
@@ -171,7 +172,9 @@ def _host_of(origin: str) -> str | None:
 
 
 def _is_local(host: str) -> bool:
+    """Whether a Host header names this machine; no other name is, wherever it leads."""
     try:
-        return urlsplit(f"//{host}").hostname in ("127.0.0.1", "localhost", "::1")
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False

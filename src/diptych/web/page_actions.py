@@ -16,7 +16,7 @@ import numpy as np
 from diptych.data.decode import DamagedPictureError
 from diptych.data.pixels import PixelFormat, Pixels, preview
 from diptych.model_file import Side
-from diptych.translation.files import default_format
+from diptych.translation.writing import default_format
 from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel
 from diptych.web.page_folder import PageFolder

@@ -14,8 +14,8 @@ from diptych.data.decode import DamagedPictureError, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import UsageError, nearest
 from diptych.model_file import Side
-from diptych.translation.files import check_format, default_format, encode_picture
-from diptych.translation.translator import scaled
+from diptych.translation.scaling import scaled, scaled_shape
+from diptych.translation.writing import check_format, default_format, encode_picture
 from diptych.web.limits import Limits, RefusedError
 from diptych.web.metrics import Metrics
 from diptych.web.models import ServedModel
@@ -87,7 +87,9 @@ class Service:
             file = io.BytesIO()
             try:
                 encode_picture(file, name, picture, pixel_format)
-            except (OSError, ValueError) as error:  # more pixels a side than the format allows
+            except TooLargeError as error:
+                raise RefusedError(422, str(error)) from error
+            except (OSError, ValueError) as error:
                 raise RefusedError(422, f"{name} cannot hold this picture: {error}") from error
             return file.getvalue()
 
@@ -103,17 +105,26 @@ class Service:
         except DamagedPictureError as error:
             raise RefusedError(422, f"cannot read the picture: {error}") from error
         height, width = picture.shape[:2]
-        if size is None and height * width <= self.limits.network_pixels:
-            return picture
-        factor = 1.0 if size is None else size / min(height, width)
-        if height * width * factor**2 > self.limits.network_pixels:
-            fits = int(min(height, width) * math.sqrt(self.limits.network_pixels / height / width))
+
+        def taken(size: int | None) -> tuple[int, int]:
+            return model.translator.padded(*scaled_shape(height, width, size))
+
+        rows, columns = taken(size)
+        most = self.limits.network_pixels
+        if rows * columns > most:
+            largest = int(min(height, width) * math.sqrt(most / height / width))
+            fits = next((n for n in range(largest, 0, -1) if math.prod(taken(n)) <= most), None)
+            advice = (
+                "cut it into parts" if fits is None
+                else f"give size={fits} or less, to scale the shorter side to that"
+            )  # fmt: skip
             raise RefusedError(
-                413,
-                f"{round(width * factor)} x {round(height * factor)} pixels are too many for the "
-                f"network: give size={max(1, fits)} or less, to scale the shorter side to that",
+                413, f"{columns} x {rows} pixels are too many for the network: {advice}"
             )
-        return scaled(picture, size)
+        try:
+            return scaled(picture, size)
+        except TooLargeError as error:  # (where the limit for the network is very high)
+            raise RefusedError(413, str(error)) from error
 
     async def _network(self, job: Job, model: ServedModel, ends: float) -> Translation:
         future = self.worker.submit(job)

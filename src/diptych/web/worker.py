@@ -97,7 +97,7 @@ class Worker:
                 if self.closing:
                     return []
                 first = self.jobs[0]
-                height, width = first.picture.shape[:2]
+                height, width = first.translator.padded(*first.picture.shape[:2])
                 on_cpu = first.translator.device.type == "cpu"
                 room = CPU_PIXELS_AT_ONCE if on_cpu else PIXELS_AT_ONCE
                 most = max(1, min(self.batch, room // (height * width)))

@@ -1,0 +1,63 @@
+"""Picture files, and what Pillow holds, as a model takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from diptych.config import DomainConfig
+from diptych.data.decode import DamagedPictureError, decode_picture, from_image, read_picture
+from diptych.data.opening import DeepValuesError
+from diptych.data.pixels import PixelFormat, Pixels
+
+
+def read_file(path: Path, source: PixelFormat, background: str) -> Pixels:
+    """Decode a file as training did. Raises DamagedPictureError with the reason."""
+    with _saying_what_is_taken(source):
+        return _checked(read_picture(path, _reading(source), background), source)
+
+
+def read_bytes(data: bytes, source: PixelFormat, background: str, most_pixels: int) -> Pixels:
+    """Decode what a file holds, as ``read_file`` does; TooLargeError for more pixels than that."""
+    with _saying_what_is_taken(source):
+        return _checked(decode_picture(data, _reading(source), background, most_pixels), source)
+
+
+def read_pil(image: Image.Image, source: PixelFormat, background: str) -> Pixels:
+    """A PIL image as a file of it would be read; ``source`` is of 8 bits.
+
+    Raises DamagedPictureError with the reason, also for modes that Pillow cannot convert.
+    """
+    try:
+        with _saying_what_is_taken(source):
+            return from_image(image, source.channels, background)
+    except (OSError, ValueError) as error:
+        raise DamagedPictureError(str(error)) from error
+
+
+def _reading(source: PixelFormat) -> DomainConfig:
+    depth: Literal["8bit", "native"] = "8bit" if source.dtype == "uint8" else "native"
+    if source.channels not in (1, 3):
+        depth = "native"
+    return DomainConfig(channels=source.channels, depth=depth)
+
+
+def _checked(picture: Pixels, source: PixelFormat) -> Pixels:
+    if str(picture.dtype) != source.dtype:
+        raise DamagedPictureError(f"it is {picture.dtype}, the model takes {source.dtype}")
+    return picture
+
+
+@contextmanager
+def _saying_what_is_taken(source: PixelFormat) -> Iterator[None]:
+    """(What the reader advises is for training.)"""
+    try:
+        yield
+    except DeepValuesError as error:
+        raise DamagedPictureError(
+            f"it holds {error.values}, the model takes {source.dtype}"
+        ) from error

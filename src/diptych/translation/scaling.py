@@ -1,0 +1,42 @@
+"""Pictures scaled to the size that a person asks for."""
+
+from __future__ import annotations
+
+from diptych.data.opening import MOST_PIXELS, TooLargeError
+from diptych.data.pixels import Pixels, resize
+from diptych.errors import UsageError
+
+
+def scaled(picture: Pixels, size: int | None) -> Pixels:
+    """The picture with its shorter side scaled to ``size`` pixels; unchanged for None.
+
+    Raises as ``allowed_shape``.
+    """
+    height, width = allowed_shape(picture.shape[0], picture.shape[1], size)
+    return resize(picture, width, height)
+
+
+def allowed_shape(height: int, width: int, size: int | None) -> tuple[int, int]:
+    """``scaled_shape``, where that is not too much.
+
+    Raises TooLargeError where scaling makes more pixels than a file may have.
+    """
+    rows, columns = scaled_shape(height, width, size)
+    if size is not None and rows * columns > MOST_PIXELS:
+        raise TooLargeError(
+            f"size {size} makes it {columns} x {rows} pixels, too many: give a smaller one"
+        )
+    return rows, columns
+
+
+def scaled_shape(height: int, width: int, size: int | None) -> tuple[int, int]:
+    """Height and width, the shorter one scaled to ``size`` pixels; unchanged for None.
+
+    Raises UsageError for a size below 1.
+    """
+    if size is None:
+        return height, width
+    if size < 1:
+        raise UsageError(f"size {size}: give a number of pixels, 1 or more")
+    factor = size / min(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))

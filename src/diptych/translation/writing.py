@@ -1,0 +1,100 @@
+"""Translations as files: formats, what they hold, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from diptych.data.opening import TooLargeError
+from diptych.data.pixels import PixelFormat, Pixels, to_pil
+from diptych.errors import UsageError
+from diptych.files import explain_os_errors
+
+FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
+MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
+PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
+
+
+def default_format(target: PixelFormat) -> str:
+    """The file format that keeps every value: png for 8 and 16 bits, else tif."""
+    if target.dtype != "float32" and target.channels in (1, 3):
+        return "png"
+    return "tif"
+
+
+def check_format(name: str, target: PixelFormat) -> None:
+    """Raise UsageError if files of this format cannot hold such pictures."""
+    if name not in FORMATS:
+        raise UsageError(f"cannot write {name!r}: choose from {', '.join(FORMATS)}")
+    plain = target.dtype == "uint8" and target.channels in (1, 3)
+    if name in ("tif", "npy") or plain:
+        return
+    if name == "png" and default_format(target) == "png":
+        return
+    raise UsageError(f"{name} cannot hold {target.describe()}: use {default_format(target)}")
+
+
+def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:
+    """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
+    with written_aside(path) as aside, open(aside, "wb") as file:
+        encode_picture(file, path.suffix.lower().removeprefix("."), picture, pixel_format)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Where to write in the block what is to become ``path``: that is whole, or as it was before.
+
+    Raises DiptychError if it cannot be renamed.
+    """
+    # (No more of its name: that may have all the letters that the disk allows.)
+    aside = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial{path.suffix}")
+    try:
+        yield aside
+        with explain_os_errors(f"write {path}"):
+            os.replace(aside, path)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def encode_picture(file: BinaryIO, name: str, picture: Pixels, pixel_format: PixelFormat) -> None:
+    """Write stored pixels in one of FORMATS, values unchanged.
+
+    (JPEG and lossy WebP round, as those formats do.) Raises TooLargeError for a side that is longer
+    than the format allows, OSError, and whatever else an encoder raises.
+    """
+    height, width = picture.shape[:2]
+    if name in MOST_A_SIDE and max(height, width) > MOST_A_SIDE[name]:
+        raise TooLargeError(
+            f"{name} holds at most {MOST_A_SIDE[name]} pixels a side, and its translation has "
+            f"{width} x {height}: use png"
+        )
+    if name == "npy":
+        np.save(file, picture)
+    elif name == "tif":
+        import tifffile
+
+        colour = "rgb" if picture.shape[2] == 3 else "minisblack"
+        one = picture[..., 0] if picture.shape[2] == 1 else picture
+        extra = {} if picture.shape[2] in (1, 3) else {"planarconfig": "contig"}
+        tifffile.imwrite(file, one, photometric=colour, **extra)  # type: ignore[arg-type]
+    elif pixel_format.dtype == "uint16":
+        import imagecodecs
+
+        one = picture[..., 0] if picture.shape[2] == 1 else picture
+        file.write(imagecodecs.png_encode(one, level=PNG_EFFORT))
+    elif name == "png":
+        to_pil(picture).save(file, "PNG", compress_level=PNG_EFFORT)
+    else:
+        whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
+        form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]
+        to_pil(picture).save(whole, form, quality=95)
+        file.write(whole.getbuffer())

@@ -71,6 +71,11 @@ def test_a_config_file_and_settings_lie_on_top_of_the_preset(
     assert again.returncode == 0, again.stderr
 
 
+def test_a_preset_may_be_among_the_settings() -> None:
+    assert make_config(settings={"preset": "classic"}).preset == "classic"
+    assert make_config("paper", settings={"preset": "classic"}).preset == "paper"
+
+
 def test_the_demo_from_start_to_end(tmp_path: Path, diptych: Command) -> None:
     """Far too short to learn; its parts must all be there."""
     done = diptych("demo", "--minutes", "0.1", cwd=tmp_path)

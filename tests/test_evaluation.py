@@ -24,7 +24,7 @@ import diptych as package
 from diptych.api import Target
 from diptych.data import town
 from diptych.data.pixels import RGB
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, UsageError
 from diptych.evaluation import features
 from diptych.evaluation.distances import (
     frechet_distance,
@@ -349,6 +349,73 @@ def test_without_a_network_inception_says_so(
         make_feature_net("inception", CPU)
 
 
+def with_heldout(run: Path, to: Path, a: list[Path], b: list[Path], test: Path | None) -> Path:
+    """A copy of a run that knows of these held-out pictures, from test folders or not."""
+    shutil.copytree(run, to)
+    data = json.loads((run / "data.json").read_text())
+    data["a"]["heldout"], data["b"]["heldout"] = [str(p) for p in a], [str(p) for p in b]
+    for name in ("test_a", "test_b"):
+        data["folders"][name] = None if test is None else str(test)
+    (to / "data.json").write_text(json.dumps(data))
+    return to
+
+
+def test_only_pictures_that_belong_together_are_paired(
+    trained: Path, towns: Path, tmp_path: Path
+) -> None:
+    maps, views = (sorted((towns / name).iterdir()) for name in ("testA", "testB"))
+    renamed = [shutil.copy(view, tmp_path / f"view-{view.name}") for view in views[:3]]
+
+    def paired(a: list[Path], b: list[Path], test: Path | None) -> float:
+        run = tmp_path / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        with_heldout(trained, run, a, b, test)
+        found = package.evaluate(run, features="efficientnet-lite0", paired=True)
+        assert found.to_b.paired is not None
+        return found.to_b.paired.l1
+
+    by_name = paired(maps[:3], views[2::-1], None)
+    assert paired(maps[:3], renamed, towns) == by_name  # test folders: in their order
+    with pytest.raises(UsageError, match=f"{maps[0].name} has no partner of its own name"):
+        paired(maps[:3], views[1:4], towns)  # two have partners: their order says nothing
+    with pytest.raises(UsageError, match="only the pictures of two test folders"):
+        paired(maps[:3], renamed, None)  # held out by chance
+    (tmp_path / f"view-{views[1].name}").write_bytes(b"no picture")
+    (tmp_path / "map-damaged.png").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match="none damaged"):
+        paired([tmp_path / "map-damaged.png", *maps[1:3]], renamed, towns)
+
+
+def test_a_palette_is_of_colours_and_pictures_may_differ_in_size(
+    tmp_path: Path, diptych: Command
+) -> None:
+    rng = np.random.default_rng(0)
+    for i, (height, width) in enumerate([(32, 32), (32, 40), (36, 32), (40, 40)]):
+        for name in ("photos", "labels"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            picture = rng.integers(0, 2, (height, width, 3)).astype(np.uint8) * 255
+            Image.fromarray(picture).save(tmp_path / name / f"{i}.png")
+        (tmp_path / "heights").mkdir(exist_ok=True)
+        np.save(tmp_path / "heights" / f"{i}.npy", rng.random((height, width, 1), np.float32))
+    options = [*TINY_OPTIONS, "--preprocess", "none", "--batch", "1", "--steps", "2"]
+    folders = [tmp_path / name for name in ("photos", "labels", "heights")]
+    for second, more in ((1, []), (2, ["--set", "b.depth=native"])):
+        run = tmp_path / f"run-{second}"
+        a, b = folders[0], folders[second]
+        done = diptych("train", a, b, "--run", run, *options, *more, "--set", "loss.identity=0")
+        assert done.returncode == 0, done.stderr
+        data = json.loads((run / "data.json").read_text())
+        for side, folder in (("a", a), ("b", b)):
+            data[side]["heldout"] = [str(path) for path in sorted(folder.iterdir())]
+        (run / "data.json").write_text(json.dumps(data))
+    of_labels = diptych("evaluate", tmp_path / "run-1", "--palette", "white,black,#f00", "--json")
+    assert of_labels.returncode == 0, of_labels.stderr
+    assert 0 < json.loads(of_labels.stdout)["to_b"]["palette"]["pixel_accuracy"] < 1
+    of_heights = diptych("evaluate", tmp_path / "run-2", "--palette", "white,black")
+    assert of_heights.returncode == 2
+    assert "8-bit pictures" in of_heights.stderr
+
+
 def test_pictures_that_are_gone_are_named(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")
     data = json.loads((trained / "data.json").read_text())
@@ -374,6 +441,7 @@ def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Comm
     assert done.returncode == 0, done.stderr
     lines = RunFolder(run).read_evaluations()
     assert [line["step"] for line in lines] == [4, 8, 12, 16, 20]
+    assert RunFolder(run).config().training.features == "efficientnet-lite0"  # resuming asks for it
     best = min(lines, key=lambda line: line["kid/mean"])
     assert load_model(run / "model-best.safetensors", CPU).info.step == best["step"]
     last = package.evaluate(run, features="efficientnet-lite0", device="cpu")
@@ -410,4 +478,16 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
     (tmp_path / "other" / "evaluation.json").write_text("{")
     again = diptych("compare", scored, tmp_path / "other", "-o", page)
     assert again.stdout.count("scoring ") == 1
+
+    odd = tmp_path / "with[/markup]"  # names are no markup; and what was scored otherwise stays
+    shutil.copytree(scored, odd)
+    found = (odd / "evaluation.json").read_text().replace("efficientnet-lite0", "inception")
+    (odd / "evaluation.json").write_text(found)
+    refused = diptych("compare", scored, odd, "-o", page)
+    assert refused.returncode == 2
+    assert "give --features" in refused.stderr
+    done = diptych("compare", scored, odd, "-o", page, "--features", "efficientnet-lite0")
+    assert done.returncode == 0, done.stderr
+    assert "[/markup]" in done.stdout.replace("\n", "")
+    assert (odd / "evaluation.json").read_text() == found
     assert diptych("compare", scored, "-o", page).returncode == 2

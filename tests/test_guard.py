@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
+from test_training import trainer
 from torch import Tensor, nn
 
 from diptych.cyclegan import CycleGAN
 from diptych.data.domain import data_folders
 from diptych.errors import DiptychError
 from diptych.settings import build_config, merge
+from diptych.training import checkpoint
 from diptych.training.guard import MOST_IN_A_ROW, GuardedAdam, any_not_finite
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import Listener, start_run
@@ -62,8 +64,6 @@ def test_single_bad_steps_are_left_out(
 def test_a_bad_step_changes_no_weight_and_no_moment(
     towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from test_training import trainer
-
     one = trainer(towns, training={"history": 4})
     for _ in range(2):
         one.step()
@@ -146,11 +146,27 @@ def test_going_back_passes_over_what_was_saved_while_failing(
     assert "back to step 30," in line
 
 
+def test_what_was_saved_while_failing_is_gone_after_going_back(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else a run that is killed soon after it went back would be resumed from it."""
+    one = trainer(towns, training={"history": 4})
+    one.run = RunFolder(tmp_path)
+    one.run.checkpoints.mkdir()
+    for failing in range(2):
+        for _ in range(2):
+            one.step()
+        one.state.bad_in_row += failing
+        one.save()
+    assert [path.name for path in checkpoint.checkpoints(one.run.checkpoints)][-1].endswith("04")
+    one._go_back(None)
+    assert one.state.step == 2
+    assert [path.name for path in checkpoint.checkpoints(one.run.checkpoints)] == ["step-00000002"]
+
+
 def test_fp16_and_batch_norm_change_nothing_in_a_bad_step(
     towns: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from test_training import trainer
-
     norms = {"generator": {"norm": "batch"}, "discriminator": {"norm": "batch"}}
     one = trainer(towns, training={"precision": "fp16"}, **norms)
     for _ in range(8):  # until the loss scale fits

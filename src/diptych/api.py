@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from diptych.config import DomainConfig
+from diptych.config import DomainConfig, FeatureName
 from diptych.data.domain import partners
 from diptych.data.pixels import PixelFormat
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
-from diptych.evaluation.features import FeatureName, make_feature_net
+from diptych.evaluation.features import make_feature_net, parse_feature_name
 from diptych.evaluation.pairs import parse_palette
 from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair, read_heldout
 from diptych.evaluation.table import score_tables
@@ -113,17 +113,19 @@ def evaluate(
     a: Target = Target(),
     b: Target = Target(),
     device: str = "auto",
+    keep: bool = True,
 ) -> Evaluation:
-    """Score a run on its held-out pictures, both ways; the run folder keeps ``evaluation.json``.
+    """Score a run on its held-out pictures, both ways.
 
     ``features`` is ``"inception"`` (fetched on first use, or read from ``inception_file``) or
     ``"efficientnet-lite0"``; None takes the first that is at hand. ``paired``: whether held-out
-    pictures of A and B belong together, by name, or in their order if no name agrees; None finds
-    out by the names. Raises DiptychError with one line.
+    pictures of A and B belong together, by name, or those of two test folders in their order if no
+    name agrees; None finds out by the names. With ``keep`` the run folder keeps the result as
+    ``evaluation.json``. Raises DiptychError with one line.
     """
     folder, where = RunFolder(Path(run)), choose_device(device)
     config, data = folder.config(), folder.data()
-    pair = load_model(folder.model, where)
+    pair = load_model(folder.saved_model(), where)
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
 
@@ -139,32 +141,46 @@ def evaluate(
 
     held_a = heldout("a", config.a, pair.info.a)
     held_b = heldout("b", config.b, pair.info.b)
-    to_b, to_a = _wanted(b, held_a, held_b, paired), _wanted(a, held_b, held_a, paired)
+    whole = len(held_a.paths) == len(data["a"]["heldout"])
+    whole = whole and len(held_b.paths) == len(data["b"]["heldout"])
+    ordered = whole and folder.folders().test_a is not None
+    to_b = _wanted(b, held_a, held_b, paired, ordered)
+    to_a = _wanted(a, held_b, held_a, paired, ordered) if "a" in pair.ways else Wanted()
     file = Path(inception_file) if inception_file is not None else None
-    net = make_feature_net(features, where, file, classify=bool(a.classes or b.classes))
+    name = parse_feature_name(features)
+    net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
     found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
-    tables = [asdict(table) for table in score_tables(found)]
-    with explain_os_errors(f"write {folder.evaluation}"):
-        text = json.dumps({"tables": tables, "evaluation": asdict(found)}, indent=1)
-        write_whole(folder.evaluation, text)
+    if keep:
+        tables = [asdict(table) for table in score_tables(found)]
+        with explain_os_errors(f"write {folder.evaluation}"):
+            text = json.dumps({"tables": tables, "evaluation": asdict(found)}, indent=1)
+            write_whole(folder.evaluation, text)
     return found
 
 
 def stored_evaluation(run: str | Path, features: FeatureName | None) -> Evaluation | None:
     """What ``evaluate`` wrote, if it is of the run's model and of these features (None: of any)."""
     folder = RunFolder(Path(run))
-    stored = folder.read_evaluation(load_model(folder.model, choose_device("cpu")).info.step)
+    model = load_model(folder.saved_model(), choose_device("cpu"))
+    stored = folder.read_evaluation(model.info.step)
     if stored is None or features not in (None, stored.evaluation.features):
         return None
     return stored.evaluation
 
 
-def _wanted(target: Target, source: Heldout, real: Heldout, paired: bool | None) -> Wanted:
-    places = _partners(source.paths, real.paths, paired)
+def _wanted(
+    target: Target, source: Heldout, real: Heldout, paired: bool | None, ordered: bool
+) -> Wanted:
+    places = _partners(source.paths, real.paths, paired, ordered)
     truths = None if places is None else [real.pictures[i] for i in places]
     palette = None if target.palette is None else parse_palette(target.palette)
     if palette is not None and truths is None:
         raise UsageError("a palette needs the true label maps: held-out pictures in pairs")
+    stored = real.pixel_format
+    if palette is not None and (stored.dtype != "uint8" or stored.channels not in (1, 3)):
+        raise UsageError(
+            f"a palette is of 8-bit pictures of 1 or 3 channels, and these are {stored.describe()}"
+        )
     for path, picture, truth in zip(source.paths, source.pictures, truths or [], strict=False):
         if picture.shape[:2] != truth.shape[:2]:
             raise UsageError(
@@ -174,17 +190,27 @@ def _wanted(target: Target, source: Heldout, real: Heldout, paired: bool | None)
 
 
 def _partners(
-    sources: Sequence[Path], targets: Sequence[Path], paired: bool | None
+    sources: Sequence[Path], targets: Sequence[Path], paired: bool | None, ordered: bool
 ) -> list[int] | None:
-    """For each source picture the place of its true translation; None for unpaired pictures."""
+    """For each source picture the place of its true translation; None for unpaired pictures.
+
+    ``ordered``: whether their order means something, should no name agree.
+    """
     if paired is False:
         return None
     by_name = partners(sources, targets)
     if by_name is not None or paired is None:
         return by_name
-    if len(sources) != len(targets):
+    names = {path.stem for path in targets}
+    alone = next((path for path in sources if path.stem not in names), sources[0])
+    if any(path.stem in names for path in sources):
         raise UsageError(
-            f"--paired, but there are {len(sources)} and {len(targets)} held-out pictures whose "
-            "names do not agree"
+            f"--paired, but {alone} has no partner of its own name among those held out, as others "
+            "have: go without --paired"
+        )
+    if not ordered or len(sources) != len(targets):
+        raise UsageError(
+            f"--paired, but {alone} has no partner of its name, and only the pictures of two test "
+            "folders, as many in each and none damaged, can be paired by their order"
         )
     return list(range(len(targets)))

@@ -6,6 +6,7 @@ the code can trust them.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +21,7 @@ Preprocess = Literal["resize-crop", "resize", "crop", "scale-width-crop", "none"
 Schedule = Literal["constant", "linear", "cosine", "step", "plateau"]
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 Depth = Literal["8bit", "native"]
+FeatureName = Literal["inception", "efficientnet-lite0"]
 
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -162,8 +164,8 @@ class DomainConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> DomainConfig:
-        if self.range is not None and not self.range[0] < self.range[1]:
-            raise ValueError("range must be low,high with low below high")
+        if self.range is not None and not -math.inf < self.range[0] < self.range[1] < math.inf:
+            raise ValueError("range must be low,high: two finite numbers, low below high")
         if self.depth == "8bit" and self.channels not in (None, 1, 3):
             raise ValueError("8-bit pictures have 1 or 3 channels; for others use depth native")
         return self
@@ -203,6 +205,7 @@ class TrainingConfig(Section):
     samples: Count = 6  # held-out pictures of each domain on a sample sheet
     checkpoint_every: Count = 1000
     evaluate_every: Annotated[int, Field(ge=0)] = 0  # score held-out pictures; 0: never
+    features: FeatureName | None = None  # that they are scored by; None: the first that is at hand
     keep_every: Annotated[int, Field(ge=0)] = 0  # keep these checkpoints for ever; 0: none
 
     @property

@@ -135,12 +135,16 @@ def feature_l1(D: Discriminator, rec: Tensor, x: Tensor) -> Tensor:
 
 
 def slope_bound(D: Discriminator, real: Tensor, fake: Tensor, weights: LossConfig) -> Tensor:
-    """The penalties on the slope of one discriminator that ``weights`` ask for."""
+    """The penalties on the slope of one discriminator that ``weights`` ask for, in float32.
+
+    The second derivative of a norm leaves the range of fp16.
+    """
     bound = torch.zeros((), device=real.device)
-    if weights.adversarial == "wgangp":
-        bound = bound + gradient_penalty(D, real, fake)
-    if weights.r1 > 0:
-        bound = bound + weights.r1 * slope_penalty(D, real)
+    with torch.autocast(real.device.type, enabled=False):
+        if weights.adversarial == "wgangp":
+            bound = bound + gradient_penalty(D, real.float(), fake.float())
+        if weights.r1 > 0:
+            bound = bound + weights.r1 * slope_penalty(D, real.float())
     return bound
 
 

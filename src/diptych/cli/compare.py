@@ -30,10 +30,12 @@ def compare(
     name = parse_feature_name(features)
     evaluations = []
     for run in runs:
-        stored = stored_evaluation(run, name)
-        if stored is None:
+        found = stored_evaluation(run, name)
+        if found is None:
             say(f"scoring {run} ...")
-        evaluations.append(stored or evaluate(run, features=name, device=device))
+            other = stored_evaluation(run, None)  # with features of another name: stays
+            found = evaluate(run, features=name, device=device, keep=other is None)
+        evaluations.append(found)
     folders = [RunFolder(run) for run in runs]
     tables = comparison_tables(folders, evaluations)
     for table in tables:

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from diptych.errors import printable
 
@@ -65,7 +66,7 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], note: str 
     if rows:
         table = Table(*columns)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(Text(printable(cell)) for cell in row))  # names may look like markup
         console.print(table)
     if note:
         console.print(note, style="dim", markup=False, highlight=False)

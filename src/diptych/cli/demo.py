@@ -22,6 +22,7 @@ def demo(
 ) -> None:
     """Learn map <-> aerial picture on built-in towns, and show a report."""
     import webbrowser
+    from shlex import quote
 
     from diptych.cli.console import duration, say, show_table, training_listener
     from diptych.demo import free_run, run_demo, score_rows
@@ -42,7 +43,8 @@ def demo(
     say(f"{last['step']:.0f} steps in {duration(last['seconds'])}, {pace:.1f} steps/s\n")
     page = write_report(folder)
     say(f"report: {page}")
-    say(f"next:   diptych translate {folder.path} PICTURE -o out/   (an aerial picture, to a map)")
+    place = quote(str(folder.path))
+    say(f"next:   diptych translate {place} PICTURE -o out/   (an aerial picture, to a map)")
     say("        diptych train YOUR_A/ YOUR_B/ --run runs/mine")
     if open_ and sys.stdout.isatty():
         webbrowser.open(page.resolve().as_uri())

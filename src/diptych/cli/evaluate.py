@@ -37,6 +37,7 @@ def evaluate(
     """Score a run on its held-out pictures."""
     import json
     from dataclasses import asdict
+    from shlex import quote
 
     import diptych.api
     from diptych.cli.console import say, show_table
@@ -57,7 +58,8 @@ def evaluate(
         return
     for table in score_tables(found):
         show_table(table.title, table.columns, table.rows, table.note)
-    say(f"next: diptych report {run}   (shows these scores, with the best and worst pictures)")
+    page = f"diptych report {quote(str(run))}"
+    say(f"next: {page}   (shows these scores, with the best and worst pictures)")
 
 
 def _classes(option: str, text: str | None) -> tuple[int, ...]:

@@ -83,6 +83,8 @@ def train(
     ] = None,
 ) -> None:
     """Learn to translate between two folders of pictures."""
+    from shlex import quote
+
     from diptych.cli.console import say, training_listener
     from diptych.errors import UsageError
     from diptych.settings import merge, parse_assignment
@@ -131,10 +133,10 @@ def train(
             made = make_config(preset, config, settings)
             finished = start_run(folders, folder, made, listener, max_minutes)
     if not finished:
-        say(f"next: diptych train --run {run} --resume   (the training is not at its end yet)")
+        say(f"next: {folder.resume_command}   (the training is not at its end yet)")
         return
-    say(f"next: diptych translate {run} PICTURE -o out/")
-    say(f"      diptych report {run}")
+    say(f"next: diptych translate {quote(str(run))} PICTURE -o out/")
+    say(f"      diptych report {quote(str(run))}")
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from diptych.config import FeatureName
 from diptych.data.cache import cache_root
 from diptych.data.download import fetch
 from diptych.errors import DiptychError, one_of
 from diptych.files import explain_os_errors, file_sha256
 
-FeatureName = Literal["inception", "efficientnet-lite0"]
 FEATURE_NAMES: tuple[FeatureName, ...] = ("inception", "efficientnet-lite0")
 BATCH = 32
 

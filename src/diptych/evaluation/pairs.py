@@ -98,13 +98,17 @@ def parse_palette(text: str) -> NDArray[np.uint8]:
 
 
 def palette_scores(
-    fake: NDArray[np.uint8], truth: NDArray[np.uint8], palette: NDArray[np.uint8]
+    fakes: Sequence[NDArray[np.uint8]],
+    truths: Sequence[NDArray[np.uint8]],
+    palette: NDArray[np.uint8],
 ) -> PaletteScores:
-    """Read each pixel of ``(N, H, W, 3)`` pictures as the nearest of ``(K, 3)`` colours."""
-    guessed, true = nearest_colour(fake, palette), nearest_colour(truth, palette)
+    """Read each pixel of pictures ``(H, W, 3)`` as the nearest of ``(K, 3)`` colours."""
     count = len(palette)
-    table = np.bincount((true * count + guessed).ravel(), minlength=count**2)
-    table = table.reshape(count, count)  # rows: true classes; columns: guessed ones
+    table = np.zeros((count, count), np.int64)  # rows: true classes; columns: guessed ones
+    for fake, truth in zip(fakes, truths, strict=True):
+        guessed, true = nearest_colour(fake, palette), nearest_colour(truth, palette)
+        both = np.bincount((true * count + guessed).ravel(), minlength=count**2)
+        table += both.reshape(count, count)
     hits = np.diag(table)
     occurs = table.sum(axis=1) > 0
     accuracy = hits[occurs] / table.sum(axis=1)[occurs]

@@ -287,4 +287,4 @@ def _pairs(
 def _palette(fakes: Sequence[Pixels], wanted: Wanted) -> PaletteScores | None:
     if wanted.palette is None or wanted.truths is None:
         return None
-    return palette_scores(np.stack(fakes), np.stack(wanted.truths), wanted.palette)
+    return palette_scores(fakes, wanted.truths, wanted.palette)

@@ -26,7 +26,10 @@ def comparison_tables(
     """
     kinds = {evaluation.features for evaluation in evaluations}
     if len(kinds) > 1:
-        raise UsageError(f"scores of {' and '.join(sorted(kinds))} features cannot be compared")
+        raise UsageError(
+            f"scores of {' and '.join(sorted(kinds))} features cannot be compared: give --features "
+            "and one of them, by which all are scored"
+        )
     columns = ["run", "steps", "minutes", "px", "KID x 1000", "95 % interval"]
     columns += [evaluations[0].frechet_name, "precision", "recall", "cycle L1"]
     note = (
@@ -73,7 +76,7 @@ def write_comparison(
     DiptychError if the page cannot be written.
     """
     ways: tuple[tuple[str, Side], ...] = (("A to B", "b"), ("B to A", "a"))
-    grids = [(title, *_grid(runs, to, pictures)) for title, to in ways]
+    grids = [(title, *grid) for title, to in ways if (grid := _grid(runs, to, pictures))[0]]
     page = template("compare.html.j2").render(runs=len(runs), tables=tables, grids=grids)
     with explain_os_errors(f"write the comparison {out}"):
         write_whole(out, page)

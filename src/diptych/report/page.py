@@ -57,9 +57,10 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     Raises DiptychError if there is no run, or no model in it yet.
     """
     config = run.config()
-    pair = load_model(run.model, torch.device("cpu"))
+    pair = load_model(run.saved_model(), torch.device("cpu"))
     data = run.data()
     metrics = run.read_metrics()
+    seconds = metrics[-1].get("seconds", 0) if metrics else 0
     sections = [
         Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
@@ -72,7 +73,8 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         config=config,
         both_ways=len(pair.ways) == 2,
         step=pair.info.step,
-        seconds=metrics[-1].get("seconds", 0) if metrics else 0,
+        seconds=seconds,
+        steps_per_second=metrics[-1]["step"] / seconds if seconds else None,
         made_with=run.made_with(),
         data=data,
         tables=_tables(run, pair.info.step),

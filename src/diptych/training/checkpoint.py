@@ -145,6 +145,16 @@ def prune(folder: Path, keep_last: int, keep_every: int) -> None:
     """Remove all but the ``keep_last`` newest and every ``keep_every``-th step; and leftovers."""
     sweep(folder)
     for path in checkpoints(folder)[:-keep_last]:
-        step = int(path.name.removeprefix("step-"))
-        if not keep_every or step % keep_every:
+        if not keep_every or _step_of(path) % keep_every:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Remove those of later steps: a run that went back must not be resumed from them."""
+    for path in checkpoints(folder):
+        if _step_of(path) > step:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))

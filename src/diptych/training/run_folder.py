@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -50,6 +51,21 @@ class RunFolder:
     @cached_property
     def model(self) -> Path:
         return self.path / "model.safetensors"
+
+    def saved_model(self) -> Path:
+        """``model``, which is there. Raises DiptychError if there is no run, or none saved."""
+        if not self.exists():
+            raise DiptychError(f"there is no run in {self.path}: check the name")
+        if not self.model.exists():
+            raise DiptychError(
+                f"nothing is saved in {self.path} yet: go on with: {self.resume_command}"
+            )
+        return self.model
+
+    @property
+    def resume_command(self) -> str:
+        """What a person types to go on with it."""
+        return f"diptych train --run {quote(str(self.path))} --resume"
 
     @cached_property
     def metrics(self) -> Path:
@@ -112,6 +128,8 @@ class RunFolder:
             with explain_os_errors(f"write the run folder {self.path}"):
                 self.samples.mkdir(exist_ok=True)
                 self.checkpoints.mkdir(exist_ok=True)
+                for stale in (self.best_model, self.evaluation, self.demo_scores, self.report):
+                    stale.unlink(missing_ok=True)  # of a run that stopped before it learned much
                 write_whole(self.path / "config.yaml", to_yaml(config, made_with()))
             yield locked
 

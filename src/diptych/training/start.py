@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def make_config(
     """
     settings = settings or {}
     from_file = read_config_file(config_file) if config_file is not None else {}
-    chosen = preset or from_file.get("preset")
+    chosen = preset or settings.get("preset") or from_file.get("preset")
     usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
     name = str(chosen or usual)
     config = build_config({**merge(merge(read_preset(name), from_file), settings), "preset": name})
@@ -116,7 +117,8 @@ def start_run(
     Raises DiptychError with one line.
     """
     for pictures in (folders.a, folders.b):
-        if run.path.resolve().is_relative_to(pictures.resolve()):
+        inside = Path(os.path.realpath(pictures))  # (links may form a loop)
+        if Path(os.path.realpath(run.path)).is_relative_to(inside):
             raise UsageError(
                 f"the run {run.path} would lie among the pictures of {pictures}, and its samples "
                 "with them: choose another --run"
@@ -177,6 +179,9 @@ def _train(
         if resume:
             run.check_data(a, b)
         yardstick = _yardstick(config, a, b, device) if leader else None
+        if yardstick is not None:  # resuming scores by the same features
+            features = {"training": {"features": yardstick.net.name}}
+            config = build_config(merge(config.model_dump(), features))
         if leader:
             if resume:
                 run.sweep()
@@ -213,7 +218,7 @@ def _yardstick(config: Config, a: Domain, b: Domain, device: torch.device) -> Ya
         read_heldout(domain.heldout, reading, domain.pixel_format, config)
         for domain, reading in ((a, config.a), (b, config.b))
     )
-    return make_yardstick(held_a, held_b, make_feature_net(None, device))
+    return make_yardstick(held_a, held_b, make_feature_net(config.training.features, device))
 
 
 def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
@@ -227,12 +232,14 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
                 f"left out {len(domain.skipped)} damaged pictures of {domain.folder}: {names}{more}"
             )
     if a.pixel_format.channels != b.pixel_format.channels:
-        why = (
-            f"A has {a.pixel_format.channels} channels and B {b.pixel_format.channels}, so a "
-            "picture of one cannot pass the other's"
-        )
+        counts = f"A has {a.pixel_format.channels} channels and B {b.pixel_format.channels}"
+        why = f"{counts}, so a picture of one cannot pass the other's"
         if config.holds_identity > 0:
             lines.append(f"the identity loss is off: {why} generator")
         if config.training.untouched:
             lines.append(f"training.untouched is off: {why} discriminator")
+        if config.loss.plain > 0:
+            lines.append(f"loss.plain is off: {counts}, so they cannot be compared")
+        if config.generator.output == "retouch":
+            lines.append(f"generator.output is picture, not retouch: {counts}")
     return lines

@@ -140,8 +140,7 @@ class Trainer:
                 return False
         if signal_number and (self.progress() < 1 or self._scores_missing(log)):
             raise InterruptedRunError(
-                f"stopped at step {state.step}, all saved; go on with: "
-                f"diptych train --run {self.run.path} --resume",
+                f"stopped at step {state.step}, all saved; go on with: {self.run.resume_command}",
                 signal_number,
             )
         return True
@@ -200,6 +199,8 @@ class Trainer:
             )
         state.load(self.run.checkpoints, healthy=True)
         state.setbacks += 1
+        if distributed.rank() == 0:
+            checkpoint.drop_after(self.run.checkpoints, state.step)
         if log is not None:
             log.go_back(state.step)
             self._warn(

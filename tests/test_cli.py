@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,21 @@ def test_a_config_file_and_settings_lie_on_top_of_the_preset(
     again = diptych("train", "--data", towns, "--run", tmp_path / "2", "--config",
                     run / "config.yaml")  # fmt: skip
     assert again.returncode == 0, again.stderr
+
+
+def test_a_table_too_wide_for_the_terminal_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from diptych.cli import console
+
+    terminal = Console(file=io.StringIO(), width=60, force_terminal=True)
+    monkeypatch.setattr(console, "console", terminal)
+    columns = ["run", *(f"a score of some kind {i}" for i in range(5))]
+    rows = [[name, *(f"{i}.12345" for i in range(5))] for name in ("one[/b]", "two")]
+    console.show_table("scores", columns, rows)
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert all(cell in shown for cell in [*columns, *rows[0], *rows[1]])
+    assert max(map(len, re.sub("\x1b\\[[0-9;]*m", "", shown).splitlines())) <= 60
 
 
 def test_a_preset_may_be_among_the_settings() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     Progress,
@@ -64,12 +65,26 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], note: str 
     """A table under its title, with a remark."""
     say(f"\n{title}", style="bold")
     if rows:
-        table = Table(*columns)
-        for row in rows:
-            table.add_row(*(Text(printable(cell)) for cell in row))  # names may look like markup
-        console.print(table)
+        table, width = _table([columns, *rows])
+        page = console
+        if width > console.width and console.is_terminal:
+            table, _ = _table(list(zip(*[columns, *rows], strict=True)))  # a column for each row
+        elif width > console.width:  # a file or another program takes lines of any length
+            page = Console(width=width, quiet=console.quiet)
+        page.print(table)
     if note:
         console.print(note, style="dim", markup=False, highlight=False)
+
+
+def _table(cells: Sequence[Sequence[str]]) -> tuple[Table, int]:
+    """A table whose first row is its head, and how wide it is with nothing wrapped."""
+    head, *rows = ([Text(printable(cell)) for cell in row] for row in cells)  # (no markup)
+    table = Table()
+    for cell in head:
+        table.add_column(cell, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table, Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
 @contextmanager

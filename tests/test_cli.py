@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import TINY_OPTIONS, Command
 
-from diptych.settings import build_config, merge, preset_names, read_preset
+from diptych.settings import build_config, merge, preset_names, read_preset, to_yaml
 from diptych.training.start import make_config
 
 
@@ -91,6 +91,17 @@ def test_a_table_too_wide_for_the_terminal_loses_nothing(monkeypatch: pytest.Mon
 def test_a_preset_may_be_among_the_settings() -> None:
     assert make_config(settings={"preset": "classic"}).preset == "classic"
     assert make_config("paper", settings={"preset": "classic"}).preset == "paper"
+
+
+def test_contrast_follows_the_method_over_the_file_of_another_run(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    for method in ("cyclegan", "cut", "fastcut"):
+        file.write_text(to_yaml(make_config("paper", settings={"method": method}), {}))
+        for other, source in (("cut", 1), ("fastcut", 10)):
+            found = make_config(None, file, {"method": other})
+            assert found.contrast.source == source, (method, other)
+    file.write_text("contrast: {source: 3}")
+    assert make_config("paper", file, {"method": "fastcut"}).contrast.source == 3
 
 
 def test_the_demo_from_start_to_end(tmp_path: Path, diptych: Command) -> None:

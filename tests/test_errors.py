@@ -81,6 +81,9 @@ CASES = [
     ([*train("a", "b"), "--set", "training.device=gpu"], 2, ["no device 'gpu'"]),
     (train("a", "b", "--range-a", "5"), 2, ["--range-a '5'", "low,high"]),
     (train("a", "b", "--range-a", "9,3"), 2, ["low below high"]),
+    (train("a", "b", "--range-a=-inf,3"), 2, ["two finite numbers"]),
+    (train("a", "b", "--set", "training.features=foo"), 2, ["efficientnet-lite0, inception"]),
+    (["report", "RUN", "-o", "a/town-0000.png"], 2, ["is no page"]),
     (train("a", "b", "--channels", "7"), 2, ["1 or 3 channels", "native"]),
     (train("flat", "b", "--set", "a.depth=native"), 1, ["one value 0", "--range-a"]),
     (train("a", "b", "--set", "training=4"), 2, ["training is a section"]),
@@ -157,7 +160,7 @@ def test_a_run_is_never_overwritten(trained: Path, here: Path, diptych: Command)
 def test_resume_takes_no_other_settings(trained: Path, diptych: Command) -> None:
     done = diptych("train", "--run", trained, "--resume", "--batch", "2")
     assert done.returncode == 2
-    assert "--resume goes on with the run's own folders and settings" in done.stderr
+    assert "--resume goes on with the run's own settings" in done.stderr
 
 
 def test_damaged_pictures_are_named_or_refused(here: Path, diptych: Command) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import time
@@ -21,9 +22,10 @@ from diptych.data.domain import data_folders, open_domains
 from diptych.errors import DiptychError
 from diptych.settings import build_config, merge
 from diptych.training import checkpoint
+from diptych.training.interrupt import InterruptedRunError
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import resume_run, start_run
-from diptych.training.trainer import Trainer
+from diptych.training.start import Listener, resume_run, start_run
+from diptych.training.trainer import Status, Trainer
 
 CPU = torch.device("cpu")
 
@@ -129,6 +131,20 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert longer.returncode == 0, longer.stderr
     assert RunFolder(run).read_metrics()[-1]["step"] == step + 5
     assert "finished already" in diptych("train", "--run", run, "--resume").stdout
+
+
+def test_a_background_job_of_a_script_ignores_ctrl_c(towns: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for its children
+    try:
+        process = start("train", "--data", towns, "--run", run, *TINY_OPTIONS, "--steps", "300")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_for(lambda: (run / "metrics.jsonl").exists() and RunFolder(run).read_metrics())
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    assert RunFolder(run).read_metrics()[-1]["step"] == 300
 
 
 def test_the_newest_checkpoint_that_is_whole_is_used(towns: Path, tmp_path: Path) -> None:
@@ -271,12 +287,78 @@ def test_a_run_goes_on_with_its_own_pictures_only(towns: Path, tmp_path: Path) -
     with pytest.raises(DiptychError, match=r"trainA have changed since .*run began"):
         resume_run(run, longer)
     (tmp_path / "towns" / "trainA" / "new.png").unlink()
-    with pytest.raises(DiptychError, match="own folders and settings"):
+    with pytest.raises(DiptychError, match="own settings"):
         resume_run(run, {"training": {"batch": 2}})
     resume_run(run, longer)
     assert run.read_metrics()[-1]["step"] == 14
-    with pytest.raises(DiptychError, match="would lie among the pictures"):
-        start_run(folders, RunFolder(tmp_path / "towns" / "trainB" / "run"), config())
+    for name in ("trainB", "testA"):
+        with pytest.raises(DiptychError, match="would lie among the pictures"):
+            start_run(folders, RunFolder(tmp_path / "towns" / name / "run"), config())
+
+
+def test_pictures_may_move_and_test_folders_grow(towns: Path, tmp_path: Path) -> None:
+    shutil.copytree(towns, tmp_path / "towns")
+    run = RunFolder(tmp_path / "run")
+    start_run(data_folders(tmp_path / "towns"), run, config())
+    heldout = run.data()["a"]["heldout"]
+    shutil.copy(towns / "trainA" / "town-0000.png", tmp_path / "towns" / "testA" / "a-new.png")
+    made: list[Trainer] = []
+    listener = Listener(ready=lambda _, trainer: made.append(trainer))
+    resume_run(run, {"training": {"steps": 14}}, listener)
+    assert [str(path) for path in made[-1].a.heldout] == heldout  # scores stay comparable
+    (tmp_path / "towns" / "testA" / "a-new.png").unlink()
+    (tmp_path / "towns").rename(tmp_path / "moved")
+    longer = {"training": {"steps": 16}}
+    with pytest.raises(
+        DiptychError, match=r"towns/trainA, which is not there: .* --resume --data DIR"
+    ):
+        resume_run(run, longer)
+    with pytest.raises(DiptychError, match="if they have moved"):
+        package.evaluate(run.path)
+    package.train(run=run.path, resume=True, data=tmp_path / "moved", settings=longer)
+    assert run.read_metrics()[-1]["step"] == 16
+    assert package.evaluate(run.path).to_b.pictures == len(heldout)
+    assert run.folders() == data_folders(tmp_path / "moved")
+
+
+def test_training_and_the_program_around_it_leave_each_other_alone(
+    towns: Path, tmp_path: Path
+) -> None:
+    """Random numbers, gradients switched off, another default dtype; an exception saves."""
+    dropout = {"generator": {"dropout": 0.5}}
+    start_run(data_folders(towns), RunFolder(tmp_path / "quiet"), config(**dropout))
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    first = torch.rand(1)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            noisy = Listener(watch=lambda _: torch.rand(1))
+            start_run(data_folders(towns), RunFolder(tmp_path / "loud"), config(**dropout), noisy)
+            package.evaluate(tmp_path / "loud")
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.cat([first, torch.rand(1)]), expected)
+    quiet, loud = (tmp_path / name / "model.safetensors" for name in ("quiet", "loud"))
+    assert quiet.read_bytes() == loud.read_bytes()
+
+    def enough(status: Status) -> None:
+        if status.step == 5:
+            raise RuntimeError("enough")
+
+    stopped = RunFolder(tmp_path / "stopped")
+    with pytest.raises(RuntimeError, match="enough"):
+        start_run(data_folders(towns), stopped, config(**dropout), Listener(watch=enough))
+    assert checkpoint.checkpoints(stopped.checkpoints)[-1].name == "step-00000005"
+    resume_run(stopped)
+    assert stopped.model.read_bytes() == quiet.read_bytes()
+
+
+def test_an_interrupted_run_is_told_to_other_processes() -> None:
+    error = pickle.loads(pickle.dumps(InterruptedRunError("stopped", 15)))
+    assert (str(error), error.exit_code) == ("stopped", 143)
 
 
 def test_losses_are_means_over_the_steps_since_the_last_line(towns: Path) -> None:

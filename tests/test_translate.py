@@ -315,6 +315,12 @@ def test_options_in_python_are_checked(trained: Path) -> None:
             load(trained, "cpu", **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("tile", ["off", 16])
+def test_tensors_may_be_learned_from(trained: Path, tile: Any) -> None:
+    y = load(trained, "cpu", tile=tile).to_b(torch.zeros(3, 32, 32))
+    torch.nn.Conv2d(3, 1, 3)(y.add_(0.1)).mean().backward()
+
+
 def test_train_and_load_from_python(towns: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     run = package.train(

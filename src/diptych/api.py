@@ -19,6 +19,7 @@ from diptych.evaluation.table import score_tables
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, load_model
 from diptych.settings import Tree, merge
+from diptych.surroundings import usual_torch
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,
@@ -70,10 +71,11 @@ def train(
 
     Give folders ``a`` and ``b``, or ``data`` with trainA and trainB in it. ``run`` is the folder
     to make. ``settings`` go on top of the preset: ``{"training": {"steps": 1000}}``; see
-    ``diptych.config`` for all of them. ``start_from`` is a model file whose networks and weights
-    to begin with. ``resume`` goes on with a stopped run, whose folder knows the rest: only a new
-    length may be among the settings then. ``watch`` is called after each step with a Status.
-    After ``max_minutes`` it saves and returns, to be resumed later.
+    ``diptych.config`` for all of them. ``start_from`` is a model file or a run, with whose networks
+    and weights to begin. ``resume`` goes on with a stopped run, whose folder knows the rest: only a
+    new length may be among the settings then, and folders are given only if they have moved.
+    ``watch`` is called after each step with a Status; if it raises, the run is saved, and ends with
+    that exception. After ``max_minutes`` it saves and returns, to be resumed later.
 
     Raises DiptychError, with one line saying what to do, for anything wrong with the folders or
     settings; and after a signal, once everything is saved.
@@ -81,9 +83,10 @@ def train(
     folder = RunFolder(Path(run))
     listener = Listener(watch=watch)
     if resume:
-        if a or b or data or preset or config or start_from:
+        if preset or config or start_from:
             raise UsageError(ONLY_LENGTH)
-        resume_run(folder, settings, listener, max_minutes)
+        moved = pick_folders(a, b, data) if a or b or data else None
+        resume_run(folder, settings, listener, max_minutes, moved)
     else:
         if start_from is not None:
             settings = merge(settings_of(Path(start_from)), settings or {})
@@ -135,7 +138,8 @@ def evaluate(
         if not found.pictures:
             raise DiptychError(
                 f"none of the {len(paths)} held-out pictures of {side.upper()} can be read; the "
-                f"first should be {paths[0]}"
+                f"first should be {paths[0]} (if they have moved, say where to: "
+                f"{folder.moved_command})"
             )
         return found
 
@@ -148,8 +152,9 @@ def evaluate(
     to_a = _wanted(a, held_b, held_a, paired, ordered) if "a" in pair.ways else Wanted()
     file = Path(inception_file) if inception_file is not None else None
     name = parse_feature_name(features)
-    net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
-    found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
+    with usual_torch(where):
+        net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
+        found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
     if keep:
         tables = [asdict(table) for table in score_tables(found)]
         with explain_os_errors(f"write {folder.evaluation}"):

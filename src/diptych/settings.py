@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -99,12 +99,20 @@ def _one_line(error: ValidationError) -> str:
         return f"there is no setting {where!r}: {nearest(path[-1], section.model_fields)}"
     if first["type"] == "literal_error":
         field = _section_at(path[:-1]).model_fields[path[-1]]
-        valid = [str(choice) for choice in get_args(field.annotation)]
+        valid = _choices(field.annotation)
         return f"{where} cannot be {first['input']!r}: {nearest(str(first['input']), valid)}"
     what = first["msg"].removeprefix("Value error, ")
     if not where or first["type"] == "value_error":
         return f"{where}: {what}" if where else what
     return f"{where} = {first['input']!r}: {what[0].lower()}{what[1:]}"
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The words of a Literal, also of one that may be None instead."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return [str(part) for part in parts]
+    return [word for part in parts for word in _choices(part)]
 
 
 def _section_at(path: list[str]) -> type[Section]:

@@ -124,9 +124,10 @@ def train(
     folder = RunFolder(run)
     with training_listener(folder) as listener:
         if resume:
-            if a or b or data or preset or config or from_:
+            if preset or config or from_:
                 raise UsageError(ONLY_LENGTH)
-            finished = resume_run(folder, settings, listener, max_minutes)
+            moved = pick_folders(a, b, data) if a or b or data else None
+            finished = resume_run(folder, settings, listener, max_minutes, moved)
         else:
             folder.check_free()
             folders = pick_folders(a, b, data)

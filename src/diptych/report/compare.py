@@ -12,7 +12,7 @@ from diptych.evaluation.scores import Direction, Evaluation
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side
-from diptych.report.page import data_url, template
+from diptych.report.page import check_page_name, data_url, template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.translator import load
 
@@ -75,6 +75,7 @@ def write_comparison(
     Pictures that not every run holds out are left away: a run may have learned from them. Raises
     DiptychError if the page cannot be written.
     """
+    check_page_name(out)
     ways: tuple[tuple[str, Side], ...] = (("A to B", "b"), ("B to A", "a"))
     grids = [(title, *grid) for title, to in ways if (grid := _grid(runs, to, pictures))[0]]
     page = template("compare.html.j2").render(runs=len(runs), tables=tables, grids=grids)

@@ -17,6 +17,7 @@ from PIL import Image
 from diptych.config import Config
 from diptych.data.domain import partners, read_for_looking
 from diptych.data.pixels import preview
+from diptych.errors import UsageError
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, Side, load_model
@@ -56,6 +57,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
 
     Raises DiptychError if there is no run, or no model in it yet.
     """
+    target = check_page_name(out or run.report)
     config = run.config()
     pair = load_model(run.saved_model(), torch.device("cpu"))
     data = run.data()
@@ -81,13 +83,21 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         charts=_charts(_thousandfold(run.read_evaluations())) + _charts(metrics),
         sheets=_sheets(run),
         warnings=run.read_warnings(),
+        moved_command=run.moved_command,
+        lost=[path for s in ("a", "b") for path in data[s]["heldout"] if not Path(path).exists()],
         sections=sections,
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     )
-    target = out or run.report
     with explain_os_errors(f"write the report {target}"):
         write_whole(target, page)
     return target
+
+
+def check_page_name(path: Path) -> Path:
+    """The name of a page to write. Raises UsageError if it is that of another kind of file."""
+    if path.exists() and path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path} exists and is no page: choose a name that ends in .html")
+    return path
 
 
 def template(name: str) -> jinja2.Template:

@@ -16,7 +16,12 @@ class InterruptedRunError(DiptychError):
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[type[InterruptedRunError], tuple[str, int]]:
+        """(For worker processes, which send their errors home.)"""
+        return type(self), (str(self), self.signal_number)
 
 
 class StopNowError(Exception):
@@ -55,7 +60,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request  # only the main thread may handle signals
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A shell script lets its background jobs ignore Ctrl-C, which is meant for others.
+    before = {number: each for number, each in handlers.items() if each != signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
         for each, handler in before.items():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from diptych.config import Config
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, write_whole
+from diptych.model_file import Side
 from diptych.settings import build_config, read_config_file, to_yaml
 from diptych.training import lock
 from diptych.training.lock import only_one
@@ -65,7 +67,15 @@ class RunFolder:
     @property
     def resume_command(self) -> str:
         """What a person types to go on with it."""
-        return f"diptych train --run {quote(str(self.path))} --resume"
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        together = f"torchrun --nproc-per-node {processes} -m " if processes > 1 else ""
+        return f"{together}diptych train --run {quote(str(self.path))} --resume"
+
+    @property
+    def moved_command(self) -> str:
+        """The same where its pictures have moved."""
+        tested = self.folders().test_a is not None
+        return f"{self.resume_command} {'--data DIR' if tested else 'A/ B/'}"
 
     @cached_property
     def metrics(self) -> Path:
@@ -164,6 +174,10 @@ class RunFolder:
                     f"the pictures in {domain.folder} have changed since {self.path} began: put "
                     "them back, or start a new run"
                 )
+
+    def with_heldout(self, domain: Domain, side: Side) -> Domain:
+        """The domain with those pictures held out that ``write_data`` has noted."""
+        return replace(domain, heldout=tuple(map(Path, self.data()[side]["heldout"])))
 
     def data(self) -> DataRecord:
         """What ``write_data`` wrote. Raises DiptychError if it is damaged."""

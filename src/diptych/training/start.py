@@ -13,7 +13,7 @@ import torch
 from diptych.config import Config
 from diptych.data.domain import Domain, Folders, check_shapes, data_folders, open_domains
 from diptych.device import choose_device
-from diptych.errors import UsageError
+from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
 from diptych.files import write_whole
@@ -27,6 +27,7 @@ from diptych.settings import (
     read_preset,
     to_yaml,
 )
+from diptych.surroundings import usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.disk import check_disk
 from diptych.training.lock import only_one
@@ -59,6 +60,8 @@ def make_config(
     """
     settings = settings or {}
     from_file = read_config_file(config_file) if config_file is not None else {}
+    if "method" in from_file and settings.get("method", from_file["method"]) != from_file["method"]:
+        from_file = {**from_file, "contrast": {}}  # (it was another method's)
     chosen = preset or settings.get("preset") or from_file.get("preset")
     usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
     name = str(chosen or usual)
@@ -82,14 +85,15 @@ def _can_retouch(given: Tree) -> bool:
 
 
 def settings_of(model: Path) -> Tree:
-    """The settings for a training that goes on from a model file, with its networks.
+    """The settings for a training that goes on from a model file or a run, with its networks.
 
-    Raises DiptychError if it is no model file.
+    Raises DiptychError if it is neither.
     """
-    info = load_model(model, torch.device("cpu")).info
+    file = RunFolder(model).saved_model() if model.is_dir() else model
+    info = load_model(file, torch.device("cpu")).info
     settings: Tree = {
         "generator": info.generator.model_dump(mode="json"),
-        "training": {"start_from": str(model.absolute())},
+        "training": {"start_from": str(file.absolute())},
     }
     if info.discriminator is not None:
         settings["discriminator"] = info.discriminator.model_dump(mode="json")
@@ -116,7 +120,7 @@ def start_run(
 
     Raises DiptychError with one line.
     """
-    for pictures in (folders.a, folders.b):
+    for pictures in filter(None, (folders.a, folders.b, folders.test_a, folders.test_b)):
         inside = Path(os.path.realpath(pictures))  # (links may form a loop)
         if Path(os.path.realpath(run.path)).is_relative_to(inside):
             raise UsageError(
@@ -131,8 +135,8 @@ NO_LOCKS = (
     "this file system has no locks: see to it yourself that no second training uses the run folder"
 )
 ONLY_LENGTH = (
-    "--resume goes on with the run's own folders and settings: only --run and a new --steps, "
-    "--epochs or --minutes may be given with it"
+    "--resume goes on with the run's own settings: only --run, a new --steps, --epochs or "
+    "--minutes, and folders that have moved may be given with it"
 )
 
 
@@ -141,10 +145,12 @@ def resume_run(
     settings: Tree | None = None,
     listener: Listener = Listener(),
     max_minutes: float | None = None,
+    moved: Folders | None = None,
 ) -> bool:
     """Go on with a run where it stopped; returns as ``start_run``.
 
     ``settings`` may hold a new length, ``{"training": {"steps": N}}``; UsageError for any other.
+    ``moved``: where its pictures are now, if not where they were.
     """
     settings = settings or {}
     if set(settings) - {"training"} or set(settings.get("training", {})) - set(LENGTHS):
@@ -152,7 +158,14 @@ def resume_run(
     config = run.config()
     if settings:
         config = build_config(merge(config.model_dump(), settings))
-    return _train(run, run.folders(), config, listener, max_minutes, resume=True)
+    if moved is None:
+        for folder in (run.folders().a, run.folders().b):
+            if not folder.is_dir():
+                raise DiptychError(
+                    f"the pictures of {run.path} were in {folder}, which is not there: put them "
+                    f"back, or say where they are now: {run.moved_command}"
+                )
+    return _train(run, moved or run.folders(), config, listener, max_minutes, True, moved)
 
 
 def _train(
@@ -162,13 +175,14 @@ def _train(
     listener: Listener,
     max_minutes: float | None,
     resume: bool,
+    moved: Folders | None = None,
 ) -> bool:
     if all(
         n is None for n in (config.training.steps, config.training.epochs, config.training.minutes)
     ):
         raise UsageError("how long? give --steps, --epochs or --minutes")
     device = choose_device(config.training.device)
-    with distributed.process_group(device), ExitStack() as held:
+    with usual_torch(device), distributed.process_group(device), ExitStack() as held:
         leader = distributed.rank() == 0
         if not leader:
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
@@ -178,6 +192,8 @@ def _train(
         check_shapes(config, a, b)
         if resume:
             run.check_data(a, b)
+            if moved is None:  # the test folders may have got more pictures since
+                a, b = run.with_heldout(a, "a"), run.with_heldout(b, "b")
         yardstick = _yardstick(config, a, b, device) if leader else None
         if yardstick is not None:  # resuming scores by the same features
             features = {"training": {"features": yardstick.net.name}}
@@ -186,6 +202,8 @@ def _train(
             if resume:
                 run.sweep()
                 checkpoint.sweep(run.checkpoints)
+                if moved is not None:
+                    run.write_data(folders, a, b)
             else:
                 if not held.enter_context(run.made(config)):
                     listener.warn(NO_LOCKS)

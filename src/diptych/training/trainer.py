@@ -134,8 +134,7 @@ class Trainer:
                 self.save(log)
             if watch is not None and log is not None:
                 pace = (state.step - first_step) / (time.monotonic() - started)
-                progress, losses = self.progress(), self.losses
-                watch(Status(state.step, self.steps, progress, state.seconds, pace, losses))
+                self._tell(watch, pace, log)
             if out_of_time and not done and not signal_number:
                 return False
         if signal_number and (self.progress() < 1 or self._scores_missing(log)):
@@ -144,6 +143,17 @@ class Trainer:
                 signal_number,
             )
         return True
+
+    def _tell(self, watch: Watch, pace: float, log: Log) -> None:
+        """Call ``watch``. What it draws of random numbers changes nothing in the training."""
+        state, losses = self.state, self.losses
+        try:
+            with torch.random.fork_rng(devices=[]):
+                watch(Status(state.step, self.steps, self.progress(), state.seconds, pace, losses))
+        except Exception:  # a program's way to stop
+            if distributed.world_size() == 1:
+                self.save(log)
+            raise
 
     def progress(self) -> float:
         """0 at the start, 1 at the end: the schedules follow it."""

@@ -100,7 +100,7 @@ class Translator:
         source, _ = self.formats(to)
         return read_bytes(data, source, self.info.background, most_pixels)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # (a tensor of inference mode could not be used in anybody's training)
     def tensor(self, x: Tensor, to: Side) -> Tensor:
         """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W.
 
@@ -116,7 +116,8 @@ class Translator:
             return fake[..., :height, :width].to(x.device)
         if count > 1:
             return torch.cat([self.tensor(one[None], to) for one in x])
-        whole = torch.empty(1, self.formats(to)[1].channels, height, width)
+        channels = self.formats(to)[1].channels
+        whole = torch.empty(1, channels, height, width, dtype=torch.float32)
 
         def write(top: int, fake: Tensor) -> None:
             whole[:, :, top : top + fake.shape[2]] = fake

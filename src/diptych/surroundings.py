@@ -1,0 +1,24 @@
+"""What a program around diptych may have set in PyTorch, kept out, and given back untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def usual_torch(device: torch.device) -> Iterator[None]:
+    """Within the block gradients can be computed, and new tensors are float32.
+
+    Random numbers of the CPU and of ``device`` that are drawn in it are not missing afterwards.
+    """
+    dtype = torch.get_default_dtype()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,9 @@ import pytest
 
 # One thread each: processes that the tests start must not fight over the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
+# A script lets its background jobs ignore Ctrl-C, and they would hand that on to those processes.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from diptych.data import town
 from diptych.data.pixels import PixelFormat

@@ -415,7 +415,7 @@ def test_a_run_that_was_stopped_before_it_saved_starts_again(towns: Path, tmp_pa
         start_run(data_folders(towns), run, config(optimizer={"rate": 1e30}))
     assert not any(run.checkpoints.iterdir())
     run.best_model.write_bytes(b"of the run that failed")
-    with pytest.raises(DiptychError, match=r"nothing is saved in .* yet: go on with .* --resume"):
+    with pytest.raises(DiptychError, match=r"nothing is saved in .* yet: go on with: .* --resume"):
         package.evaluate(run.path)
     start_run(data_folders(towns), run, config())  # not "already holds a run"
     assert not run.best_model.exists()

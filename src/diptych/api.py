@@ -163,14 +163,12 @@ def evaluate(
     return found
 
 
-def stored_evaluation(run: str | Path, features: FeatureName | None) -> Evaluation | None:
-    """What ``evaluate`` wrote, if it is of the run's model and of these features (None: of any)."""
+def stored_evaluation(run: str | Path) -> Evaluation | None:
+    """What ``evaluate`` wrote, if it is of the run's model as it is now."""
     folder = RunFolder(Path(run))
     model = load_model(folder.saved_model(), choose_device("cpu"))
     stored = folder.read_evaluation(model.info.step)
-    if stored is None or features not in (None, stored.evaluation.features):
-        return None
-    return stored.evaluation
+    return None if stored is None else stored.evaluation
 
 
 def _wanted(

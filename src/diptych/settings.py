@@ -48,6 +48,11 @@ def read_config_file(path: Path) -> Tree:
     return tree
 
 
+def given(**values: Any) -> Tree:
+    """Those that a person has given: not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def merge(base: Tree, change: Tree) -> Tree:
     """``base`` with the values of ``change`` on top, section by section.
 

@@ -30,11 +30,10 @@ def compare(
     name = parse_feature_name(features)
     evaluations = []
     for run in runs:
-        found = stored_evaluation(run, name)
-        if found is None:
+        found = stored = stored_evaluation(run)
+        if found is None or name not in (None, found.features):
             say(f"scoring {run} ...")
-            other = stored_evaluation(run, None)  # with features of another name: stays
-            found = evaluate(run, features=name, device=device, keep=other is None)
+            found = evaluate(run, features=name, device=device, keep=stored is None)
         evaluations.append(found)
     folders = [RunFolder(run) for run in runs]
     tables = comparison_tables(folders, evaluations)

@@ -111,11 +111,11 @@ def check(
 
     from diptych.cli.console import progress_bar
     from diptych.data.check import check
-    from diptych.settings import merge, parse_assignment
+    from diptych.settings import given, merge, parse_assignment
     from diptych.training.start import make_config, pick_folders
 
-    domain = _given(depth=depth, channels=channels)
-    settings: dict[str, Any] = {"a": domain, "b": domain, "data": _given(size=size)}
+    domain = given(depth=depth, channels=channels)
+    settings: dict[str, Any] = {"a": domain, "b": domain, "data": given(size=size)}
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
     folders = pick_folders(a, b, data)
@@ -131,17 +131,13 @@ def check(
                 progress.update(bar, completed=done, total=total, info=f"{total} pictures")
 
             found = check(folders, used, show)
-        same = _given(data=data, preset=preset, config=config, size=size, depth=depth,
+        same = given(data=data, preset=preset, config=config, size=size, depth=depth,
                       channels=channels)  # fmt: skip
         words = [str(folder) for folder in (a, b) if folder is not None]
         words += [word for name, value in same.items() for word in (f"--{name}", str(value))]
         words += [word for assignment in set_ or [] for word in ("--set", assignment)]
         _print(found, shlex.join(words))
     raise typer.Exit(0 if found.usable else 1)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _print(found: Check, request: str) -> None:

@@ -87,7 +87,7 @@ def train(
 
     from diptych.cli.console import say, training_listener
     from diptych.errors import UsageError
-    from diptych.settings import merge, parse_assignment
+    from diptych.settings import given, merge, parse_assignment
     from diptych.training.run_folder import RunFolder
     from diptych.training.start import (
         ONLY_LENGTH,
@@ -98,22 +98,22 @@ def train(
         start_run,
     )
 
-    length = _given(steps=steps, epochs=epochs, minutes=minutes)
-    domain = _given(channels=channels, depth=depth)
+    length = given(steps=steps, epochs=epochs, minutes=minutes)
+    domain = given(channels=channels, depth=depth)
     settings: dict[str, Any] = {
-        **_given(method=method),
-        "data": _given(
+        **given(method=method),
+        "data": given(
             size=size, preprocess=preprocess, background=background, strict=strict or None
         ),
         "training": {
             **length,
-            **_given(
+            **given(
                 batch=batch, accumulate=accumulate, seed=seed, device=device,
                 precision=precision, keep_every=keep_every, evaluate_every=evaluate_every,
             ),
         },
-        "a": {**domain, **_given(range=_pair("--range-a", range_a))},
-        "b": {**domain, **_given(range=_pair("--range-b", range_b))},
+        "a": {**domain, **given(range=_pair("--range-a", range_a))},
+        "b": {**domain, **given(range=_pair("--range-b", range_b))},
     }  # fmt: skip
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
@@ -138,10 +138,6 @@ def train(
         return
     say(f"next: diptych translate {quote(str(run))} PICTURE -o out/")
     say(f"      diptych report {quote(str(run))}")
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _pair(option: str, text: str | None) -> tuple[float, float] | None:

@@ -27,11 +27,11 @@ from torch import Tensor
 from diptych.config import DataConfig, DomainConfig
 from diptych.data.decode import DamagedPictureError, read_picture
 from diptych.data.geometry import fit_for_training
-from diptych.data.many import content_of, in_order, or_reason
+from diptych.data.many import in_order, or_reason
 from diptych.data.opening import no_warnings
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
-from diptych.files import explain_os_errors
+from diptych.files import explain_os_errors, file_sha256
 
 VERSION = 4  # of the cache's layout; part of the key, so old caches are simply not found
 ALIGNED = 8  # bytes: where a picture starts is a multiple of this, so that any dtype can be viewed
@@ -196,7 +196,7 @@ def _build(
     def decode(path: Path) -> tuple[str, Pixels, float, float]:
         picture = read_picture(path, domain, data.background)
         low, high = float(picture.min()), float(picture.max())
-        return content_of(path), fit(picture), low, high
+        return file_sha256(path), fit(picture), low, high
 
     entries: list[tuple[str, Entry]] = []  # with the dtype of each
     skipped: list[Skipped] = []

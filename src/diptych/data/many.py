@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -45,12 +44,3 @@ def or_reason(work: Callable[[Path], Result]) -> Callable[[Path], Result | str]:
             return "too large for this machine's memory"
 
     return attempt
-
-
-def content_of(path: Path) -> str:
-    """The sha256 of a file, read piece by piece."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()

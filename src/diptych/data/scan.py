@@ -14,9 +14,10 @@ from diptych.data.cache import Entry, Skipped
 from diptych.data.decode import read_picture
 from diptych.data.eight_bit import open_image
 from diptych.data.geometry import kept_size, stored_size
-from diptych.data.many import content_of, in_order, or_reason
+from diptych.data.many import in_order, or_reason
 from diptych.data.opening import kind_of, no_warnings, opened
 from diptych.data.pixels import Pixels
+from diptych.files import file_sha256
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _see(path: Path, folder: Path, picture: Pixels, data: DataConfig, multiple: 
     form, mode = _format_and_mode(path, picture)
     w, h = stored_size(data, *kept_size(data, width, height), multiple)
     low, high = float(picture.min()), float(picture.max())
-    entry = Entry(str(path.relative_to(folder)), content_of(path), 0, (h, w, channels), low, high)
+    entry = Entry(str(path.relative_to(folder)), file_sha256(path), 0, (h, w, channels), low, high)
     sample = picture[:: max(1, height // 128), :: max(1, width // 128)]
     spread = float(sample.astype(np.float64).std((0, 1)).max())
     return Seen(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes that torchrun started, if any; leave at the end."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if started_together() == 1 or dist.is_initialized():
         yield
         return
     # The others wait while process 0 decodes a large folder.
@@ -29,6 +29,11 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def started_together() -> int:
+    """How many processes torchrun has started with this one; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def world_size() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side
 from diptych.settings import build_config, read_config_file, to_yaml
 from diptych.training import lock
+from diptych.training.distributed import started_together
 from diptych.training.lock import only_one
 from diptych.training.records import (
     DataRecord,
@@ -67,7 +67,7 @@ class RunFolder:
     @property
     def resume_command(self) -> str:
         """What a person types to go on with it."""
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        processes = started_together()
         together = f"torchrun --nproc-per-node {processes} -m " if processes > 1 else ""
         return f"{together}diptych train --run {quote(str(self.path))} --resume"
 

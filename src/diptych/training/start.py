@@ -158,14 +158,15 @@ def resume_run(
     config = run.config()
     if settings:
         config = build_config(merge(config.model_dump(), settings))
+    folders = moved or run.folders()
     if moved is None:
-        for folder in (run.folders().a, run.folders().b):
+        for folder in (folders.a, folders.b):
             if not folder.is_dir():
                 raise DiptychError(
                     f"the pictures of {run.path} were in {folder}, which is not there: put them "
                     f"back, or say where they are now: {run.moved_command}"
                 )
-    return _train(run, moved or run.folders(), config, listener, max_minutes, True, moved)
+    return _train(run, folders, config, listener, max_minutes, resume=True, moved=moved is not None)
 
 
 def _train(
@@ -175,7 +176,7 @@ def _train(
     listener: Listener,
     max_minutes: float | None,
     resume: bool,
-    moved: Folders | None = None,
+    moved: bool = False,
 ) -> bool:
     if all(
         n is None for n in (config.training.steps, config.training.epochs, config.training.minutes)
@@ -192,7 +193,7 @@ def _train(
         check_shapes(config, a, b)
         if resume:
             run.check_data(a, b)
-            if moved is None:  # the test folders may have got more pictures since
+            if not moved:  # the test folders may have got more pictures since
                 a, b = run.with_heldout(a, "a"), run.with_heldout(b, "b")
         yardstick = _yardstick(config, a, b, device) if leader else None
         if yardstick is not None:  # resuming scores by the same features
@@ -202,7 +203,7 @@ def _train(
             if resume:
                 run.sweep()
                 checkpoint.sweep(run.checkpoints)
-                if moved is not None:
+                if moved:
                     run.write_data(folders, a, b)
             else:
                 if not held.enter_context(run.made(config)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pictures import domain_in_memory
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diptych.settings import Tree, build_config, merge, read_preset
+from diptych.training.guard import GuardedAdam
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
 
@@ -66,6 +68,39 @@ def test_between_log_steps_nothing_is_read_back(preset: str) -> None:
             trainer.step()
     with pytest.raises(AssertionError), NothingRead():
         float(trainer.state.bad_in_row)
+
+
+CASES: dict[str, Tree] = {
+    "paper": read_preset("paper"),
+    "laptop": read_preset("laptop"),
+    "cut": {"method": "cut", "loss": {"identity": 0}},
+    "slopes": {"discriminator": {"augment": True, "norm": "spectral"}, "loss": {"r1": 1}},
+    "the rest": {
+        "generator": {"norm": "batch", "dropout": 0.5, "downsample": "antialias"},
+        "loss": {"adversarial": "wgangp", "cycle_features": 0.5},
+        "training": {"batch": 2, "accumulate": 2, "judged": 4, "untouched": 1},
+    },
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_stays_behind_on_the_cpu(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps on PyTorch's device ``meta``, which refuses tensors of the CPU as a GPU does.
+
+    It knows no autocast and no fused Adam.
+    """
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(GuardedAdam, "step_unless", lambda self, bad: self.step())
+    small: Tree = {
+        "data": {"size": 64}, "generator": {"width": 4, "blocks": 1},
+        "training": {"steps": 10, "epochs": None, "minutes": None, "history": 2,
+                     "precision": "float32"},
+    }  # fmt: skip
+    trainer = training(merge(CASES[case], small), "meta")
+    for _ in range(4):
+        trainer.step()
+    kept = [*trainer.state.sums.values(), *trainer.state.model.state_dict().values()]
+    assert {tensor.device.type for tensor in kept} == {"meta"}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

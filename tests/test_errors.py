@@ -34,6 +34,7 @@ def here(tmp_path: Path, towns: Path) -> Path:
     (tmp_path / "bad.yaml").write_text("training: [")
     (tmp_path / "odd.yaml").write_text("preset: 5\ntraining:\n")
     (tmp_path / "list.yaml").write_text("- training")
+    (tmp_path / "classic.yaml").write_text("preset: classic")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "wrong.safetensors").write_bytes(b"not a model")
     save_file({"x": np.zeros(3)}, tmp_path / "other.safetensors")
@@ -89,6 +90,8 @@ CASES = [
     (train("a", "b", "--set", "training=4"), 2, ["training is a section"]),
     ([*train("a", "b"), "--set", "training.device=[1]"], 2, ["training.device = [1]"]),
     (train("a", "b", "--config", "odd.yaml"), 2, ["no preset '5'"]),
+    (train("a", "b", "--config", "classic.yaml", "--preset", "paper"), 2,
+     ["classic.yaml is for the preset classic", "leave the preset paper out"]),
     ([*train("a", "b"), "--preprocess", "none", "--set", "discriminator.layers=4"], 2,
      ["too small"]),
     (train("a", "b", "--preprocess", "none", "--set", "loss.adversarial=wgangp"), 2, ["one size"]),

@@ -56,13 +56,20 @@ def make_config(
     """A preset, a file on top, then settings.
 
     By default the preset is ``paper`` with a GPU. Without one it is ``laptop``, or ``repaint`` for
-    what cannot be retouched that way.
+    what cannot be retouched that way. Raises UsageError for what no training can be made with.
     """
     settings = settings or {}
     from_file = read_config_file(config_file) if config_file is not None else {}
     if "method" in from_file and settings.get("method", from_file["method"]) != from_file["method"]:
         from_file = {**from_file, "contrast": {}}  # (it was another method's)
-    chosen = preset or settings.get("preset") or from_file.get("preset")
+    chosen = preset or settings.get("preset")
+    of_file = from_file.get("preset")
+    if chosen and of_file and chosen != of_file:  # (a run's config.yaml would hide the preset)
+        raise UsageError(
+            f"{config_file} is for the preset {of_file}: leave the preset {chosen} out, or that "
+            "line of the file"
+        )
+    chosen = chosen or of_file
     usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
     name = str(chosen or usual)
     config = build_config({**merge(merge(read_preset(name), from_file), settings), "preset": name})
@@ -153,7 +160,9 @@ def resume_run(
     ``moved``: where its pictures are now, if not where they were.
     """
     settings = settings or {}
-    if set(settings) - {"training"} or set(settings.get("training", {})) - set(LENGTHS):
+    length = settings.get("training") or {}
+    only_length = isinstance(length, dict) and set(length) <= set(LENGTHS)
+    if set(settings) - {"training"} or not only_length:
         raise UsageError(ONLY_LENGTH)
     config = run.config()
     if settings:

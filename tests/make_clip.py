@@ -26,6 +26,7 @@ def write_clip(
     rotation: int = 0,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
+    pixel_aspect: Fraction | None = None,
 ) -> None:
     """``pictures`` shown at ``times`` (in ``time_base``; default 0, 1, 2...), and a tone."""
     times = list(range(len(pictures))) if times is None else times
@@ -37,6 +38,8 @@ def write_clip(
             codec, rate=rate, options=options, width=width, height=height, pix_fmt=pix_fmt
         )
         video.codec_context.time_base = time_base
+        if pixel_aspect:
+            video.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:
             video.set_display_rotation(rotation)
         tone = out.add_stream(sound, rate=SOUND_RATE, layout="mono") if sound else None

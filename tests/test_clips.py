@@ -17,13 +17,13 @@ from conftest import SHARED, Command, start
 from measured import run_measured
 from PIL import Image
 
-from diptych.config import GeneratorConfig
+from diptych.config import GeneratorConfig, Norm
 from diptych.data.pixels import RGB
 from diptych.errors import DiptychError, UsageError
 from diptych.interchange.model import import_model
-from diptych.model_file import GeneratorPair, ModelInfo
+from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
-from diptych.translation.files import Job, plan_clip
+from diptych.translation.files import Job, plan_file
 from diptych.translation.translator import Translator, load
 
 av = pytest.importorskip("av")
@@ -140,6 +140,74 @@ def test_broadcasts_begin_at_zero(translator: Translator, tmp_path: Path) -> Non
     assert new_sound == sound
     with av.open(str(tmp_path / "out.mkv")) as clip:
         assert abs(clip.start_time) < 5e4
+
+
+@pytest.mark.parametrize("sound", ["mp2", None])
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_joined_recordings_go_on(
+    translator: Translator, tmp_path: Path, sound: str | None, name: str
+) -> None:
+    """Clips put together byte by byte: the clock starts anew in the middle."""
+    write_clip(tmp_path / "one.ts", moving(25), sound=sound)
+    (tmp_path / "in.ts").write_bytes(2 * (tmp_path / "one.ts").read_bytes())
+    outcome = translate_clip(translator, Job(tmp_path / "in.ts", tmp_path / name), "b")
+    assert (outcome.frames, outcome.remark) == (50, None)
+    _, _, one = read_clip(tmp_path / "one.ts")
+    times, pictures, packets = read_clip(tmp_path / name)
+    steps = np.diff(times)
+    assert np.delete(steps, 24) == pytest.approx(1 / 25, abs=2e-3)
+    assert 1 / 25 - 2e-3 < steps[24] < 0.2  # (the sound of the first is a little longer)
+    assert packets == 2 * one
+    assert difference(pictures[25:], pictures[:25]) < 3
+
+
+def test_a_clock_that_leaps_ahead(translator: Translator, tmp_path: Path) -> None:
+    """As where a recording is joined with one of an hour later; elsewhere a pause is a pause."""
+    now, later = range(10), range(90_000, 90_010)
+    for name, times in (("now.ts", now), ("later.ts", later), ("pause.mkv", [*now, *later])):
+        write_clip(tmp_path / name, moving(len(times)), times=times, sound=None)
+    joined = [(tmp_path / name).read_bytes() for name in ("now.ts", "later.ts")]
+    (tmp_path / "joined.ts").write_bytes(b"".join(joined))
+    for name, last in (("joined.ts", 19), ("pause.mkv", 90_009)):
+        translate_clip(translator, Job(tmp_path / name, tmp_path / "out" / f"{name}.mkv"), "b")
+        times, _, _ = read_clip(tmp_path / "out" / f"{name}.mkv")
+        assert len(times) == 20
+        assert times[-1] == pytest.approx(last / 25, abs=0.1)
+
+
+def test_sound_of_an_unknown_kind_is_left_out(translator: Translator, tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mp4", moving(4))
+    content = (tmp_path / "in.mp4").read_bytes()
+    entry = content.index(b"mp4a", content.index(b"stsd", content.index(b"soun")))
+    content = content[:entry] + b"apac" + content[entry + 4 :]
+    settings = content.index(b"esds", entry)
+    (tmp_path / "in.mp4").write_bytes(content[:settings] + b"free" + content[settings + 4 :])
+    outcome = translate_clip(translator, Job(tmp_path / "in.mp4", tmp_path / "out.mp4"), "b")
+    assert outcome.frames == 4
+    assert "sound of a kind that is not known" in (outcome.remark or "")
+    assert read_clip(tmp_path / "out.mp4")[2] == []
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_pixels_that_are_not_square_stay_so(
+    translator: Translator, tmp_path: Path, rotation: int
+) -> None:
+    wide = Fraction(64, 45)
+    write_clip(tmp_path / "in.mp4", moving(3), rotation=rotation, pixel_aspect=wide)
+    translate_clip(translator, Job(tmp_path / "in.mp4", tmp_path / "out.mp4"), "b")
+    with av.open(str(tmp_path / "out.mp4")) as clip:
+        assert clip.streams.video[0].sample_aspect_ratio == (1 / wide if rotation else wide)
+
+
+def test_the_background_shows_through(translator: Translator, tmp_path: Path) -> None:
+    alpha = np.full((48, 64, 1), 255, np.uint8)
+    alpha[:24] = 0
+    frames = [Image.fromarray(np.concatenate([picture, alpha], 2)) for picture in moving(4)]
+    frames[0].save(tmp_path / "in.png", save_all=True, append_images=frames[1:], duration=100)
+    translate_clip(translator, Job(tmp_path / "in.png", tmp_path / "out.mp4"), "b")
+    _, pictures, _ = read_clip(tmp_path / "out.mp4")
+    assert np.stack(pictures)[:, :20].mean() > 250
+    assert difference([p[28:] for p in pictures], [p[28:] for p in bluer(moving(4))]) < 6
 
 
 def test_odd_sizes_get_one_more_row_and_column(translator: Translator, tmp_path: Path) -> None:
@@ -264,17 +332,18 @@ def test_what_cannot_be_done_is_said_in_one_line(
     cases = [
         ("in.avi", "out.webm", 1, "webm cannot hold the sound of"),
         ("in.mp4", "out.avi", 2, "choose from .mp4, .m4v, .mov, .mkv, .webm"),
+        ("in.mp4", "out.png", 2, "cannot write a video as"),
         ("in.mp4", "there.mp4", 2, "exists: choose"),
         ("in.mp4", "in.mp4", 2, "is one of the inputs"),
         ("in.mp4", "text.mp4/out.mp4", 1, "cannot write"),
         ("in.mp4", f"{'n' * 300}.mp4", 1, "n.mp4: File name too long"),
         ("text.mp4", "out.mp4", 1, "cannot read"),
-        ("nowhere.mp4", "out.mp4", 1, "there is no video"),
+        ("nowhere.mp4", "out.mp4", 1, "there is no file"),
         ("sound.mp4", "out.mp4", 1, "holds no video"),
     ]
     for source, target, code, words in cases:
         with pytest.raises(DiptychError) as error:
-            translate_clip(translator, plan_clip([tmp_path / source], tmp_path / target), "b")
+            translate_clip(translator, plan_file([tmp_path / source], tmp_path / target, RGB), "b")
         assert error.value.exit_code == code
         assert words in str(error.value)
     done = diptych("translate", trained, tmp_path / "text.mp4", "-o", tmp_path / "out.mp4")
@@ -361,6 +430,19 @@ def test_smoothed_frames_are_computed_in_bf16_where_asked(trained: Path) -> None
         for precision in ("float32", "bf16")
     )
     assert 0 < np.abs(exact.astype(int) - quick).mean() < 1  # levels of 255
+
+
+@pytest.mark.parametrize("norm", ["instance", "pixel"])
+def test_smoothing_says_where_it_does_nothing(tmp_path: Path, diptych: Command, norm: Norm) -> None:
+    config = GeneratorConfig(width=2, blocks=1, norm=norm)
+    G = make_generator(config, 3, 3)
+    info = ModelInfo(config, RGB, RGB, 32, "crop", "white", 0)
+    save_model(tmp_path / "model.safetensors", GeneratorPair(G, None, info))
+    write_clip(tmp_path / "in.mp4", moving(2), sound=None)
+    done = diptych("translate", tmp_path / "model.safetensors", tmp_path / "in.mp4",
+                   "-o", tmp_path / "out.mp4", "--smooth", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ("--smooth changes nothing" in done.stdout + done.stderr) == (norm == "pixel")
 
 
 def test_smoothing_follows_the_formula() -> None:

@@ -102,7 +102,7 @@ def test_inputs_are_never_overwritten(
     before = {path: path.read_bytes() for path in pictures.rglob("*.*")}
     done = diptych("translate", trained, pictures, "-o", pictures)
     assert done.returncode == 2
-    assert "is one of the inputs" in done.stderr
+    assert "would lie among the pictures" in done.stderr
     (tmp_path / "link").symlink_to(pictures)
     done = diptych("translate", trained, pictures / "odd.png", "-o", tmp_path / "link")
     assert done.returncode == 2
@@ -112,6 +112,20 @@ def test_inputs_are_never_overwritten(
     assert done.returncode == 2
     assert "is one of the inputs" in done.stderr
     assert {path: path.read_bytes() for path in pictures.rglob("*.*")} == before
+
+
+def test_one_picture_may_become_a_file_of_any_name(
+    trained: Path, pictures: Path, tmp_path: Path, diptych: Command
+) -> None:
+    for name, format_ in (("zebra.png", "PNG"), ("new/zebra.JPEG", "JPEG"), ("z.tif", "TIFF")):
+        done = diptych("translate", trained, pictures / "odd.png", "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        with Image.open(tmp_path / name) as picture:
+            assert (picture.format, picture.size) == (format_, (50, 37))
+    (tmp_path / "folder.png").mkdir()
+    done = diptych("translate", trained, pictures / "odd.png", "-o", tmp_path / "folder.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "folder.png" / "odd.png").is_file()
 
 
 def test_other_files_are_replaced_only_when_asked(
@@ -286,6 +300,8 @@ def test_python_gives_back_the_kind_it_was_given(translator: Translator, tmp_pat
         (np.zeros((0, 8, 3), np.uint8), "without pixels"),
         (Image.new("RGB", (8, 0)), "without pixels"),
         (torch.zeros(3, 8, 0), "without pixels"),
+        (torch.zeros(0, 3, 8, 8), "without pixels"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), "give one of floats in [-1, 1]"),
         (Image.new("La", (8, 8)), "conversion from La"),
         (Image.new("F", (8, 8)), "values of 32 bits, the model takes uint8"),
     ],

@@ -19,7 +19,7 @@ def translate(
     inputs: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", help="Folder for the translations; for one video also a file."),
+        typer.Option("-o", "--out", help="Folder for the translations; for one input also a file."),
     ],
     to: Annotated[str, typer.Option(help="Domain to translate to: a or b.")] = "b",
     size: Annotated[
@@ -57,14 +57,15 @@ def translate(
     ] = "float32",
 ) -> None:  # fmt: skip
     """Translate pictures and videos with a trained model."""
-    from diptych.cli.console import say
+    from diptych.cli.console import note, say
     from diptych.errors import DiptychError, UsageError, nearest
     from diptych.translation.clip_files import is_clip, load_av
     from diptych.translation.clips import check_clip_model
-    from diptych.translation.files import plan, plan_clip
+    from diptych.translation.files import plan, plan_file
     from diptych.translation.large import parse_tile
+    from diptych.translation.smooth import measures_frames
     from diptych.translation.translator import load, parse_precision
-    from diptych.translation.writing import check_format, default_format
+    from diptych.translation.writing import FORMATS, check_format, default_format, format_of
 
     if to not in ("a", "b"):
         raise UsageError(f"--to {to!r}: {nearest(to, ['a', 'b'])}")
@@ -73,24 +74,21 @@ def translate(
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
     translator = load(run, device, parse_tile(tile), parse_precision(precision))
     translator.pair.towards(side)  # (a model of one way says so before it looks for pictures)
-    if is_clip(out) and not out.is_dir():
-        jobs = [plan_clip(inputs, out, overwrite)]
-        pictures, clips = [], jobs
+    _, target = translator.formats(side)
+    ending = format_of(f".{format_}") if format_ else default_format(target)
+    names_file = (is_clip(out) or format_of(out.suffix) in FORMATS) and not out.is_dir()
+    if names_file:
+        jobs = [plan_file(inputs, out, target, overwrite)]
     else:
-        _, target = translator.formats(side)
-        ending = (
-            (format_ or default_format(target))
-            .lower()
-            .replace("jpeg", "jpg")
-            .replace("tiff", "tif")
-        )
         check_format(ending, target)
         jobs = plan(inputs, out, ending, overwrite)
-        clips = [job for job in jobs if is_clip(job.source)]
-        pictures = [job for job in jobs if job not in clips]
+    clips = [job for job in jobs if is_clip(job.target)]
+    pictures = [job for job in jobs if job not in clips]
     if clips:
         load_av()
         check_clip_model(translator, side, smooth)
+        if smooth and not measures_frames(translator.pair.towards(side)):
+            note("--smooth changes nothing: the norms of this model look at no whole frame")
     bad_pictures = _translate_pictures(translator, pictures, side, size, batch)
     bad_clips = _translate_clips(translator, clips, side, size, batch, smooth)
     counts = [("pictures", pictures, bad_pictures), ("videos", clips, bad_clips)]

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diptych.data.alpha import on_background
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError, UsageError
+from diptych.translation.clip_times import Times
 
 if TYPE_CHECKING:
     import av
@@ -27,6 +29,7 @@ VP9 = ("libvpx-vp9", {"crf": "24", "b": "0", "row-mt": "1", "cpu-used": "4"})
 WRITTEN = {".mp4": X264, ".m4v": X264, ".mov": X264, ".mkv": X264, ".webm": VP9}
 HD = 720  # rows: from here on, colours of files that do not say which are those of BT.709
 UNKNOWN_COLOURS = 2
+CLOCK_LEAPS = 0x200  # FFmpeg's mark of formats for broadcasts (AVFMT_TS_DISCONT)
 SCALING = 0x4 | 0x2000 | 0x40000  # bicubic, full chroma, accurate rounding: else colours get darker
 
 
@@ -40,14 +43,17 @@ class Frame:
 
 
 class Clip:
-    """A video file to read. Raises DiptychError if it is none, or PyAV is missing."""
+    """A video file to read. Raises DiptychError if it is none, or PyAV is missing.
 
-    def __init__(self, path: Path) -> None:
+    ``background`` shows through where its pictures are transparent.
+    """
+
+    def __init__(self, path: Path, background: str = "white") -> None:
         self.path = path
+        self.background = background
         self.av = load_av()
         self.damaged = 0  # packets that could not be decoded
         self.read = 0  # frames so far
-        self.reached = Fraction(0)  # seconds, of sound or pictures
         try:
             self.container = self.av.open(str(path))
         except (OSError, ValueError, self.av.error.FFmpegError) as error:
@@ -58,9 +64,14 @@ class Clip:
             raise DiptychError(f"{path} holds no video")
         self.video = video
         self.video.thread_type = "AUTO"
-        self.sound = list(self.container.streams.audio)
+        tracks = self.container.streams.audio
+        self.sound = [track for track in tracks if track.codec_context is not None]
+        self.tracks_left_out = len(tracks) - len(self.sound)  # of kinds that FFmpeg does not know
         self.time_base = self.video.time_base or Fraction(1, 1000)
         self.rate = self.video.average_rate or self.video.guessed_rate or Fraction(25)
+        self.pixel_aspect = self.video.sample_aspect_ratio  # width by height, of upright pictures
+        leaps = bool(int(self.container.format.flags) & CLOCK_LEAPS)
+        self.times = Times(self._start(), leaps)
 
     def frames_expected(self) -> int | None:
         """How many frames the file says it has, or their duration and rate let expect."""
@@ -75,36 +86,39 @@ class Clip:
 
     def parts(self) -> Iterator[Frame | Packet[Any]]:
         """Frames, and packets of sound as they are, in the order of the file."""
-        start, last = self._start(), None
+        last: int | None = None
         step = max(1, round(1 / (self.rate * self.time_base)))
         for packet in self._packets():
-            if packet.pts is not None:
-                end = (packet.pts + (packet.duration or 0)) * packet.time_base
-                self.reached = max(self.reached, end)
+            later = self.times.move(packet)
             if packet.stream.type == "audio":
-                if packet.dts is not None:
-                    yield self._moved(packet, start)
+                if packet.dts is not None and later:  # (no file takes what goes back)
+                    yield packet
                 continue
             for frame in self._decoded(packet):
-                pts = None if frame.pts is None else frame.pts - round(start / self.time_base)
+                pts = frame.pts
                 # Some files do not say when, or say the same twice: then after the one before.
                 if pts is None or (last is not None and pts <= last):
                     pts = 0 if last is None else last + (step if pts is None else 1)
                 last = pts
+                if self.read == 0 and self.pixel_aspect and frame.rotation % 180:
+                    self.pixel_aspect = 1 / self.pixel_aspect
                 self.read += 1
-                yield Frame(upright(frame), pts, float(pts * self.time_base))
+                picture = upright(frame, self.background)
+                yield Frame(picture, pts, float(pts * self.time_base))
 
     def remark(self) -> str | None:
         """What was wrong with the file, after all of it has been read."""
         if self.damaged:
             return f"{self.path} is damaged: {self.read} frames could be decoded"
-        if self.container.duration is not None:
-            length = float(self._start()) + self.container.duration / 1e6
-            if self.reached < 0.95 * length - 0.5:
+        if self.container.duration is not None and not self.times.started_anew:
+            length = self.container.duration / 1e6
+            if self.times.reached < 0.95 * length - 0.5:
                 return (
-                    f"{self.path} is cut short: it ends after {float(self.reached):.1f} of its "
-                    f"{length:.1f} seconds"
+                    f"{self.path} is cut short: it ends after {float(self.times.reached):.1f} of "
+                    f"its {length:.1f} seconds"
                 )
+        if self.tracks_left_out:
+            return f"{self.path} has sound of a kind that is not known here: it was left out"
         return None
 
     def close(self) -> None:
@@ -115,13 +129,6 @@ class Clip:
         """Seconds at which the file begins: recordings of broadcasts count from anywhere."""
         start = self.container.start_time
         return Fraction(max(0, start or 0), 1_000_000)
-
-    def _moved(self, packet: Packet[Any], start: Fraction) -> Packet[Any]:
-        shift = round(start / packet.time_base)
-        if shift and packet.dts is not None:
-            packet.dts -= shift
-            packet.pts = None if packet.pts is None else packet.pts - shift
-        return packet
 
     def _packets(self) -> Iterator[Packet[Any]]:
         packets = self.container.demux([self.video, *self.sound])
@@ -142,12 +149,15 @@ class Clip:
             return []
 
 
-def upright(frame: av.VideoFrame) -> Pixels:
+def upright(frame: av.VideoFrame, background: str) -> Pixels:
     """A decoded frame as uint8 RGB ``(H, W, 3)``, turned as the file asks players to turn it."""
     guess = "ITU709" if frame.colorspace == UNKNOWN_COLOURS and frame.height >= HD else None
-    picture = frame.reformat(
-        format="rgb24", src_colorspace=guess, interpolation=SCALING
+    transparent = any(component.is_alpha for component in frame.format.components)
+    picture: Pixels = frame.reformat(
+        format="rgba" if transparent else "rgb24", src_colorspace=guess, interpolation=SCALING
     ).to_ndarray()
+    if transparent:
+        picture = on_background(picture, background)
     sides: list[Any] = list(frame.side_data)  # (a mapping that yields its values)
     matrix = next(
         (np.frombuffer(side, np.int32) for side in sides if side.type.name == "DISPLAYMATRIX"), None
@@ -190,6 +200,8 @@ class ClipFile:
         context.time_base = self.time_base = like.time_base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # 16 to 235
+        if like.pixel_aspect:
+            context.sample_aspect_ratio = like.pixel_aspect
         try:
             self.sound = {
                 stream.index: self.container.add_stream_from_template(stream)

@@ -71,7 +71,8 @@ def translate_clip(
     steady = Steady(translator, to, half_life) if half_life else None
     writer: ClipFile | None = None
     done, seconds, stopped = 0, 0.0, False
-    with closing(Clip(job.source)) as clip, written_aside(job.target) as aside:
+    reading = Clip(job.source, translator.info.background)
+    with closing(reading) as clip, written_aside(job.target) as aside:
         for frames, sound in in_batches(clip.parts(), batch):
             pictures = [prepared(frame.picture, translator, to, size) for frame in frames]
             if not frames:

@@ -23,7 +23,7 @@ from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS
 from diptych.translation.clip_files import check_clip_name, clip_ending, is_clip
 from diptych.translation.scaling import scaled
 from diptych.translation.translator import Translator
-from diptych.translation.writing import write_picture
+from diptych.translation.writing import check_format, format_of, write_picture
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
 PIXELS_ON_CPU = 2**16  # there a batch saves little, and what is larger leaves the cache
@@ -51,12 +51,18 @@ class Outcome:
 def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False) -> list[Job]:
     """Where each picture and video goes: folders keep their structure below ``out``.
 
-    Raises DiptychError for an input that is missing, and UsageError where an output would
-    overwrite one of the inputs or, without ``overwrite``, any other file.
+    Raises DiptychError for an input that is missing, and UsageError where an output would lie in
+    a folder of inputs, overwrite one of them or, without ``overwrite``, any other file.
     """
     pairs: list[tuple[Path, Path]] = []
     for given in inputs:
         if given.is_dir():
+            # (links may form a loop)
+            if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(given)):
+                raise UsageError(
+                    f"the translations would lie among the pictures of {given}: choose another "
+                    "output folder"
+                )
             found = find_pictures(given, SUFFIXES | CLIP_ENDINGS)
             pairs += [(path, path.relative_to(given)) for path in found]
         elif given.exists():
@@ -80,13 +86,22 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
     return jobs
 
 
-def plan_clip(inputs: Sequence[Path], out: Path, overwrite: bool = False) -> Job:
-    """One video to a file of a given name; raises as ``plan``."""
-    check_clip_name(out)
+def plan_file(
+    inputs: Sequence[Path], out: Path, target: PixelFormat, overwrite: bool = False
+) -> Job:
+    """One picture or video to a file of a given name.
+
+    Raises as ``plan``, and UsageError where such a file cannot hold it.
+    """
     if len(inputs) > 1 or inputs[0].is_dir():
-        raise UsageError(f"{out} is one video: for several inputs name a folder")
+        what = "video" if is_clip(out) else "picture"
+        raise UsageError(f"{out} is one {what}: for several inputs name a folder")
     if not inputs[0].exists():
-        raise DiptychError(f"there is no video {inputs[0]}: check the name")
+        raise DiptychError(f"there is no file {inputs[0]}: check the name")
+    if is_clip(out) or is_clip(inputs[0]):
+        check_clip_name(out)
+    else:
+        check_format(format_of(out.suffix), target)
     job = Job(inputs[0], out)
     _check_targets([job], overwrite)
     return job

@@ -59,6 +59,11 @@ class SmoothedNorm(nn.Module):
         return y.to(x.dtype)
 
 
+def measures_frames(generator: nn.Module) -> bool:
+    """Whether it has norms of whole pictures, whose statistics can be smoothed."""
+    return any(isinstance(part, nn.InstanceNorm2d | nn.GroupNorm) for part in generator.modules())
+
+
 def smoothed(generator: nn.Module, past: Past) -> nn.Module:
     """A copy of ``generator`` whose statistics follow the past."""
     if isinstance(generator, nn.InstanceNorm2d | nn.GroupNorm):

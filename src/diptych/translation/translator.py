@@ -224,7 +224,11 @@ class Translator:
             raise UsageError(
                 f"the tensor's shape {tuple(x.shape)} is not (N, {source.channels}, H, W)"
             )
-        if 0 in x.shape[-2:]:
+        if not x.is_floating_point():
+            raise UsageError(
+                f"the tensor is {x.dtype}: give one of floats in [-1, 1], or a NumPy array"
+            )
+        if 0 in x.shape:
             raise UsageError("cannot translate a tensor without pixels")
         batch = (x if x.ndim == 4 else x[None]).to(torch.float32)
         if size is not None:
@@ -257,6 +261,8 @@ class Translator:
                     f"the array is {array.dtype} {picture.shape}; this model takes (H, W, "
                     f"{source.channels}) of {source.dtype}"
                 )
+            if not np.isfinite(array).all():
+                raise UsageError("the array holds NaN or infinity")
             return array
         raise UsageError(f"cannot translate a {type(picture).__name__}: give a path, a PIL image, "
                          "a NumPy array, a tensor, or a list of these")  # fmt: skip

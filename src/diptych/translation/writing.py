@@ -29,6 +29,11 @@ def default_format(target: PixelFormat) -> str:
     return "tif"
 
 
+def format_of(ending: str) -> str:
+    """The name of the format of ``.JPEG``, ``.png`` ..., which need not be one of ``FORMATS``."""
+    return ending.lower().removeprefix(".").replace("jpeg", "jpg").replace("tiff", "tif")
+
+
 def check_format(name: str, target: PixelFormat) -> None:
     """Raise UsageError if files of this format cannot hold such pictures."""
     if name not in FORMATS:
@@ -44,7 +49,7 @@ def check_format(name: str, target: PixelFormat) -> None:
 def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:
     """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
     with written_aside(path) as aside, open(aside, "wb") as file:
-        encode_picture(file, path.suffix.lower().removeprefix("."), picture, pixel_format)
+        encode_picture(file, format_of(path.suffix), picture, pixel_format)
 
 
 @contextmanager

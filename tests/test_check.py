@@ -175,6 +175,25 @@ def test_imbalance(clean: Path) -> None:
     assert imbalance.cases[0].about == "24 and 100 pictures to learn from"
 
 
+def test_sixteen_bits_that_would_become_black(
+    clean: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """12 bits, as cameras of microscopes have them: in 8 bits only 15 of 255."""
+    (tmp_path / "deep").mkdir()
+    for n in range(4):
+        values = np.random.default_rng(n).integers(0, 4096, (64, 64)).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / "deep" / f"{n}.png")
+    folders = Folders(tmp_path / "deep", clean / "trainB")
+    (black,) = (f for f in check(folders, settings()).findings if f.kind == "nearly black")
+    assert black.cases[0].about == "values reach only 15 of 255"
+    done = diptych("train", folders.a, folders.b, "--run", tmp_path / "run", *TINY_OPTIONS,
+                   "--steps", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "only 15 of 255; pictures of 16 bits keep all" in done.stdout + done.stderr
+    native = build_config({"data": {"size": 32}, "a": {"depth": "native"}})
+    assert all(f.kind != "nearly black" for f in check(folders, native).findings)
+
+
 def test_a_near_copy_of_a_picture_that_will_be_held_out(clean: Path) -> None:
     """Without test folders: held out is what training would hold out."""
     folders = Folders(clean / "trainA", clean / "trainB")

@@ -35,6 +35,7 @@ def here(tmp_path: Path, towns: Path) -> Path:
     (tmp_path / "odd.yaml").write_text("preset: 5\ntraining:\n")
     (tmp_path / "list.yaml").write_text("- training")
     (tmp_path / "classic.yaml").write_text("preset: classic")
+    (tmp_path / "typo.yaml").write_text("loss:\n  cicle: 3")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "wrong.safetensors").write_bytes(b"not a model")
     save_file({"x": np.zeros(3)}, tmp_path / "other.safetensors")
@@ -96,7 +97,8 @@ CASES = [
      ["too small"]),
     (train("a", "b", "--preprocess", "none", "--set", "loss.adversarial=wgangp"), 2, ["one size"]),
     (train("a", "b", "--run", "b/run"), 2, ["would lie among the pictures of b"]),
-    (train("a", "b", "--config", "bad.yaml"), 1, ["bad.yaml is not valid YAML"]),
+    (train("a", "b", "--config", "bad.yaml"), 1, ["bad.yaml is not valid YAML: line 1: "]),
+    (train("a", "b", "--config", "typo.yaml"), 2, ["typo.yaml: there is no setting 'loss.cicle'"]),
     (train("a", "b", "--config", "list.yaml"), 1, ["list.yaml must be sections"]),
     (train("a", "b", "--config", "none.yaml"), 1, ["cannot read the config none.yaml"]),
     (train("a", "b", "--run", "texts"), 2, ["texts is not empty"]),
@@ -108,7 +110,11 @@ CASES = [
     (["translate", "other.safetensors", "a", "-o", "out"], 1, ["not a diptych model"]),
     (["translate", "MODEL", "none", "-o", "out"], 1, ["there is no picture none"]),
     (["translate", "MODEL", "damaged", "-o", "out"], 1, ["none of the 3 pictures", "0.png"]),
-    (["translate", "MODEL", "a", "-o", "a"], 2, ["one of the inputs"]),
+    (["translate", "MODEL", "a", "-o", "a"], 2, ["would lie among the pictures of a"]),
+    (["translate", "MODEL", "a", "-o", "a/out"], 2, ["would lie among the pictures of a"]),
+    (["translate", "MODEL", "a", "-o", "out.png"], 2, ["out.png is one picture", "name a folder"]),
+    (["translate", "MODEL", "a/town-0000.png", "-o", "bad.yaml"], 1,
+     ["cannot write bad.yaml/town"]),
     (["translate", "MODEL", "a", "-o", "bad.yaml"], 1, ["cannot write bad.yaml/town-"]),
     (["translate", "MODEL", "a", "-o", "out", "--to", "c"], 2, ["--to 'c'"]),
     (["translate", "MODEL", "a", "-o", "out", "--format", "gif"], 2, ["'gif'", "png"]),

@@ -244,6 +244,7 @@ def test_evaluate_from_the_command_line(scored: Path, diptych: Command) -> None:
     found = json.loads(diptych("evaluate", scored, *options, "--json").stdout)
     distances = found["to_b"]["distances"]
     assert distances["translations"]["kid"]["low"] < distances["translations"]["kid"]["high"]
+    assert (scored / "evaluation.json").is_file()
     assert abs(distances["split"]["kid"]["value"]) < distances["untouched"]["kid"]["value"]
     assert len(distances["best_first"]) == 10
     assert found["to_b"]["palette"]["pixel_accuracy"] < 1
@@ -252,6 +253,19 @@ def test_evaluate_from_the_command_line(scored: Path, diptych: Command) -> None:
     page = (scored / "report.html").read_text()
     assert "A to B: the worst by efficientnet-lite0 features" in page
     assert "KID x 1000" in page
+
+
+def test_scores_are_shown_where_they_cannot_be_kept(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "evaluation.json").mkdir()  # (to root all folders are writable)
+    shown = diptych("evaluate", run, "--features", "efficientnet-lite0")
+    assert shown.returncode == 0, shown.stderr
+    assert "there and back" in shown.stdout
+    assert "the scores are not kept: cannot write" in shown.stdout + shown.stderr
+    assert "next:" not in shown.stdout
 
 
 def test_few_pictures_are_scored_one_by_one_only(trained: Path, tmp_path: Path) -> None:

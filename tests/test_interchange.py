@@ -229,6 +229,8 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("no weights")
+    packed = torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8)
+    torch.save({"weight": packed}, tmp_path / "packed.pth")
     cut = resnet(4, 2).state_dict()
     del cut["model.11.conv_block.5.weight"]
     torch.save(cut, tmp_path / "cut.pth")
@@ -238,7 +240,7 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
         "bomb.pth": "is not", "whole.pth": "which could run programs", "list.pth": "state_dict",
         "other.pth": "no network that is known", "text.pth": "is not a .pth file",
         "cut.pth": "model.11.conv_block.5.weight is missing", "none.pth": "there is no file",
-        "extra.pth": "model.99.weight is unknown",
+        "extra.pth": "model.99.weight is unknown", "packed.pth": "holds quantised numbers",
     }  # fmt: skip
     for name, words in cases.items():
         with pytest.raises(DiptychError) as caught:

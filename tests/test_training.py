@@ -18,8 +18,8 @@ from conftest import TINY, TINY_OPTIONS, Command, start
 from safetensors.torch import load_file
 
 import diptych as package
-from diptych.data.domain import data_folders, open_domains
-from diptych.errors import DiptychError
+from diptych.data.domain import Folders, data_folders, open_domains
+from diptych.errors import DiptychError, UsageError
 from diptych.settings import build_config, merge
 from diptych.training import checkpoint
 from diptych.training.interrupt import InterruptedRunError
@@ -284,7 +284,9 @@ def test_a_run_goes_on_with_its_own_pictures_only(towns: Path, tmp_path: Path) -
     start_run(folders, run, config())
     shutil.copy(towns / "testA" / "town-0020.png", tmp_path / "towns" / "trainA" / "new.png")
     longer = {"training": {"steps": 14}}
-    with pytest.raises(DiptychError, match=r"trainA have changed since .*run began"):
+    with pytest.raises(
+        DiptychError, match=r"trainA have changed since .*run began \(10 to learn from then, 11 now"
+    ):
         resume_run(run, longer)
     (tmp_path / "towns" / "trainA" / "new.png").unlink()
     for other in ({"batch": 2}, 2):
@@ -316,6 +318,9 @@ def test_pictures_may_move_and_test_folders_grow(towns: Path, tmp_path: Path) ->
         resume_run(run, longer)
     with pytest.raises(DiptychError, match="if they have moved"):
         package.evaluate(run.path)
+    moved = data_folders(tmp_path / "moved")
+    with pytest.raises(UsageError, match="has test folders too: give --data DIR"):
+        resume_run(run, longer, moved=Folders(moved.a, moved.b))
     package.train(run=run.path, resume=True, data=tmp_path / "moved", settings=longer)
     assert run.read_metrics()[-1]["step"] == 16
     assert package.evaluate(run.path).to_b.pictures == len(heldout)

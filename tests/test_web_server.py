@@ -23,10 +23,13 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="the extra [web] is not installed")
 
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
 from web import Server, as_png, running, wait_until
 
 from diptych.errors import UsageError
-from diptych.web.page_folder import page_folder
+from diptych.web.guard import Guard
+from diptych.web.page_folder import PageFolder, page_folder
 from diptych.web.server import listen
 
 KEY = "correct horse battery staple"
@@ -58,12 +61,28 @@ def test_other_machines_need_a_key(diptych: Command, trained: Path) -> None:
         (["--host", "0.0.0.0"], "set a key in the environment, DIPTYCH_KEY"),
         (["--host", "0.0.0.0", "--key", "short"], "shorter than 16 characters"),
         (["--host", "no.such.host.invalid"], "is no address"),
-        (["--waiting", "0"], "--waiting must be more than 0"),
+        (["--waiting", "0"], "--waiting must be a number above 0"),
+        (["--megapixels", "inf"], "--megapixels must be a number above 0"),
     ]:
         done = diptych("ui", trained, *options)
         assert done.returncode == 2
         assert words in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_keys_of_any_letters(tmp_path: Path) -> None:
+    """Clients send them in UTF-8 or in Latin-1; servers read headers as Latin-1."""
+    key = "schlüssel-ohne-schloss"
+    guard = Guard(FastAPI(), key, PageFolder(tmp_path))
+
+    def knows(header: bytes) -> bool:
+        sent = {"type": "http", "headers": [(b"authorization", b"Bearer " + header)]}
+        return guard._has_key(HTTPConnection(sent))
+
+    assert knows(key.encode())
+    assert knows(key.encode("latin-1"))
+    assert not knows(b"schlussel-ohne-schloss")
+    assert not knows("schl\x81ssel-ohne-schloss".encode("latin-1"))
 
 
 def test_a_taken_port_is_named_or_passed_over() -> None:
@@ -225,7 +244,7 @@ def test_nobody_waits_for_those_who_hang_up(public: Server, bearer: dict[str, st
 def test_a_killed_server_leaves_no_pictures_for_long() -> None:
     program = """
 import time
-from diptych.web.page_folder import page_folder
+from diptych.web.page_folder import PageFolder, page_folder
 with page_folder() as folder:
     print(folder.write("mine.png", b"pixels"), flush=True)
     time.sleep(60)

@@ -156,11 +156,16 @@ def evaluate(
         net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
         found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
     if keep:
-        tables = [asdict(table) for table in score_tables(found)]
-        with explain_os_errors(f"write {folder.evaluation}"):
-            text = json.dumps({"tables": tables, "evaluation": asdict(found)}, indent=1)
-            write_whole(folder.evaluation, text)
+        keep_evaluation(run, found)
     return found
+
+
+def keep_evaluation(run: str | Path, found: Evaluation) -> None:
+    """Write scores into the run folder, for its report. Raises DiptychError if it cannot be."""
+    file = RunFolder(Path(run)).evaluation
+    tables = [asdict(table) for table in score_tables(found)]
+    with explain_os_errors(f"write {file}"):
+        write_whole(file, json.dumps({"tables": tables, "evaluation": asdict(found)}, indent=1))
 
 
 def stored_evaluation(run: str | Path) -> Evaluation | None:

@@ -119,9 +119,7 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
     try:
         fields = json.loads(metadata["diptych"])
         if fields.pop("format") > FORMAT:
-            raise DiptychError(
-                f"{path} was written by a newer diptych: update with pip install --upgrade diptych"
-            )
+            raise DiptychError(f"{path} was written by a newer diptych: update yours")
         info = TypeAdapter(ModelInfo).validate_python(fields)
         networks: dict[str, nn.Module] = {}
         for name in ("G_ab", "G_ba", "D_a", "D_b"):

@@ -38,8 +38,10 @@ def read_config_file(path: Path) -> Tree:
     except OSError as error:
         raise DiptychError(f"cannot read the config {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        first_line = str(error).splitlines()[0]
-        raise DiptychError(f"the config {path} is not valid YAML: {first_line}") from error
+        reason = str(error).splitlines()[0]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            reason = f"line {error.problem_mark.line + 1}: {error.problem}"
+        raise DiptychError(f"the config {path} is not valid YAML: {reason}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):

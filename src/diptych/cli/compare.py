@@ -20,6 +20,7 @@ def compare(
     """Put runs side by side: their scores, and the same pictures. Unscored runs are scored."""
     from diptych.api import evaluate, stored_evaluation
     from diptych.cli.console import say, show_table
+    from diptych.cli.evaluate import keep
     from diptych.errors import UsageError
     from diptych.evaluation.features import parse_feature_name
     from diptych.report.compare import comparison_tables, write_comparison
@@ -33,7 +34,9 @@ def compare(
         found = stored = stored_evaluation(run)
         if found is None or name not in (None, found.features):
             say(f"scoring {run} ...")
-            found = evaluate(run, features=name, device=device, keep=stored is None)
+            found = evaluate(run, features=name, device=device, keep=False)
+            if stored is None:
+                keep(run, found)
         evaluations.append(found)
     folders = [RunFolder(run) for run in runs]
     tables = comparison_tables(folders, evaluations)

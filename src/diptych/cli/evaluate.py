@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from diptych.evaluation.scores import Evaluation
 
 
 def evaluate(
@@ -52,14 +55,31 @@ def evaluate(
         a=diptych.api.Target(palette_a, _classes("--classifier-a", classifier_a)),
         b=diptych.api.Target(palette, _classes("--classifier", classifier)),
         device=device,
+        keep=False,
     )
+    kept = keep(run, found)
     if json_:
         print(json.dumps(asdict(found), indent=1))
         return
     for table in score_tables(found):
         show_table(table.title, table.columns, table.rows, table.note)
-    page = f"diptych report {quote(str(run))}"
-    say(f"next: {page}   (shows these scores, with the best and worst pictures)")
+    if kept:
+        page = f"diptych report {quote(str(run))}"
+        say(f"next: {page}   (shows these scores, with the best and worst pictures)")
+
+
+def keep(run: Path, found: Evaluation) -> bool:
+    """Write the scores into the run folder; where that cannot be, say so, and return False."""
+    from diptych.api import keep_evaluation
+    from diptych.cli.console import note
+    from diptych.errors import DiptychError
+
+    try:
+        keep_evaluation(run, found)
+    except DiptychError as error:
+        note(f"the scores are not kept: {error}")
+        return False
+    return True
 
 
 def _classes(option: str, text: str | None) -> tuple[int, ...]:

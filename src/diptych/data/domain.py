@@ -18,6 +18,8 @@ from diptych.data.pixels import DType, PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
 
 MOST_HELD_OUT = 200  # pictures of each domain
+DIM = 64  # of 255: of 16 bits the upper 8 are read, of which 12 and 13 bits fill 16 and 32 levels
+DIM_ADVICE = "pictures of 16 bits keep all their values with --depth native"
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,14 @@ def check_different(a: Domain, b: Domain) -> None:
     """Raise UsageError if A and B hold the same pictures."""
     if {e.content for e in a.cache.entries} == {e.content for e in b.cache.entries}:
         raise UsageError(f"A and B hold the same pictures: {a.folder} and {b.folder}")
+
+
+def nearly_black(domain: Domain) -> str | None:
+    """How far values reach where that is not far, as where 12 of 16 bits are used: see ``DIM``."""
+    reached = max(entry.high for entry in domain.cache.entries)
+    if domain.pixel_format.dtype != "uint8" or reached >= DIM:
+        return None
+    return f"values reach only {reached:g} of 255"
 
 
 def check_shapes(config: Config, a: Domain, b: Domain) -> None:

@@ -34,7 +34,10 @@ def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
     title = f"{_name(direction)}: {pictures} translations, {targets} real pictures"
     columns = ["", "translations", "real, split", "untouched"]
     if direction.distances is None:
-        note = f"Distances between sets need at least {FEWEST} held-out pictures of each domain."
+        note = (
+            f"Distances between sets need at least {FEWEST} held-out pictures of each domain: give "
+            "test folders, or train with a larger --set data.holdout."
+        )
         return ScoreTable(title, columns, [], note)
     found = direction.distances
     sets = (found.translations, found.split, found.untouched)

@@ -86,16 +86,15 @@ def export_official(
 
     Raises DiptychError if the field's code has no such generator, or they cannot be written.
     """
-    written = []
-    for to in ways:
+    paths = {to: out / f"latest_net_{'G_A' if to == 'b' else 'G_B'}.pth" for to in ways}
+    taken = [path for path in paths.values() if path.exists()]
+    if taken and not overwrite:
+        raise DiptychError(f"{taken[0]} exists: choose another -o, or --overwrite")
+    for to, path in paths.items():
         tensors = official_tensors(pair.towards(to), pair.info.generator)
-        path = out / f"latest_net_{'G_A' if to == 'b' else 'G_B'}.pth"
-        if path.exists() and not overwrite:
-            raise DiptychError(f"{path} exists: choose another -o, or --overwrite")
         content = io.BytesIO()
         torch.save(tensors, content)
         with explain_os_errors(f"write {path}"):
             out.mkdir(parents=True, exist_ok=True)
             write_whole(path, content.getvalue())
-        written.append(path)
-    return written
+    return list(paths.values())

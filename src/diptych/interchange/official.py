@@ -72,6 +72,10 @@ def read_weights(path: Path) -> Tensors:
         found = found["state_dict"]  # as training frameworks wrap it
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise DiptychError(f"{path} is not a list of named tensors (a state_dict)")
+    for name, value in found.items():
+        if value.is_quantized or value.is_complex():
+            kind = "quantised" if value.is_quantized else "complex"
+            raise DiptychError(f"{path} holds {kind} numbers ({name}): no such network is known")
     # DataParallel puts "module." before every name.
     return {str(name).removeprefix("module."): value.float() for name, value in found.items()}
 

@@ -72,8 +72,7 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
         manifest = json.loads((checkpoint / "manifest.json").read_text())
         if manifest["format"] > FORMAT:
             raise DiptychError(
-                f"the checkpoint {checkpoint} was written by a newer diptych: update with "
-                "pip install --upgrade diptych"
+                f"the checkpoint {checkpoint} was written by a newer diptych: update yours"
             )
         parts = {}
         for name, expected in manifest["files"].items():

@@ -30,6 +30,8 @@ class Health:
         if config.method == "cyclegan":
             self.holds = f"loss.cycle (it is {config.loss.cycle:g})"
             self.leaves_alone = f"loss.identity (it is {config.loss.identity:g})"
+            if config.loss.plain > 0:
+                self.leaves_alone += f" and loss.plain (it is {config.loss.plain:g})"
         else:
             self.holds = f"contrast.source (it is {config.contrast.source:g})"
             self.leaves_alone = f"contrast.target (it is {config.contrast.target:g})"

@@ -147,7 +147,14 @@ class RunFolder:
         """The settings of the run. Raises DiptychError if there is no run here."""
         if not self.exists():
             raise DiptychError(f"there is no run in {self.path}: check the name")
-        return build_config(read_config_file(self.path / "config.yaml"))
+        file = self.path / "config.yaml"
+        try:
+            return build_config(read_config_file(file))
+        except UsageError as error:
+            by = self.made_with().get("diptych", "?")
+            raise DiptychError(
+                f"{file}: {error} (it was written by diptych {by}; is this another version?)"
+            ) from error
 
     def write_data(self, folders: Folders, a: Domain, b: Domain) -> None:
         """Note where the pictures are, how they are stored, and which are held out."""
@@ -167,12 +174,12 @@ class RunFolder:
     def check_data(self, a: Domain, b: Domain) -> None:
         """Refuse to go on with other training pictures than the run began with."""
         data = self.data()
-        known = {"a": data["a"]["fingerprint"], "b": data["b"]["fingerprint"]}
-        for name, domain in (("a", a), ("b", b)):
-            if known[name] != domain.fingerprint():
+        for noted, domain in ((data["a"], a), (data["b"], b)):
+            if noted["fingerprint"] != domain.fingerprint():
+                then, now = noted["training_pictures"], len(domain.train)
                 raise DiptychError(
-                    f"the pictures in {domain.folder} have changed since {self.path} began: put "
-                    "them back, or start a new run"
+                    f"the pictures in {domain.folder} have changed since {self.path} began ({then} "
+                    f"to learn from then, {now} now): make them as they were, or start a new run"
                 )
 
     def with_heldout(self, domain: Domain, side: Side) -> Domain:

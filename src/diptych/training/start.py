@@ -11,7 +11,15 @@ from pathlib import Path
 import torch
 
 from diptych.config import Config
-from diptych.data.domain import Domain, Folders, check_shapes, data_folders, open_domains
+from diptych.data.domain import (
+    DIM_ADVICE,
+    Domain,
+    Folders,
+    check_shapes,
+    data_folders,
+    nearly_black,
+    open_domains,
+)
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
@@ -72,10 +80,25 @@ def make_config(
     chosen = chosen or of_file
     usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
     name = str(chosen or usual)
-    config = build_config({**merge(merge(read_preset(name), from_file), settings), "preset": name})
+    base = merge(read_preset(name), from_file)
+    try:
+        config = build_config({**merge(base, settings), "preset": name})
+    except UsageError as error:
+        if config_file is not None and _refusal(base) == str(error):
+            raise UsageError(f"{config_file}: {error}") from error
+        raise
     if chosen is None and choose_device(config.training.device).type == "cuda":
         return make_config("paper", config_file, settings)
     return config
+
+
+def _refusal(tree: Tree) -> str | None:
+    """Why no training can be made with these settings."""
+    try:
+        build_config(tree)
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 def _can_retouch(given: Tree) -> bool:
@@ -168,6 +191,8 @@ def resume_run(
     if settings:
         config = build_config(merge(config.model_dump(), settings))
     folders = moved or run.folders()
+    if moved is not None and moved.test_a is None and run.folders().test_a is not None:
+        raise UsageError(f"{run.path} has test folders too: give --data DIR, which holds all four")
     if moved is None:
         for folder in (folders.a, folders.b):
             if not folder.is_dir():
@@ -200,6 +225,9 @@ def _train(
             listener.warn(NO_LOCKS)
         a, b = open_domains(folders, config, listener.decoding if leader else None)
         check_shapes(config, a, b)
+        for domain in (a, b):
+            if leader and (about := nearly_black(domain)):
+                listener.warn(f"{domain.folder}: {about}; {DIM_ADVICE}")
         if resume:
             run.check_data(a, b)
             if not moved:  # the test folders may have got more pictures since

@@ -119,7 +119,7 @@ class Guard:
         if self.key is None:
             return True
         scheme, _, given = client.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.knows(given.strip()):
+        if scheme.lower() == "bearer" and any(map(self.knows, _readings(given.strip()))):
             return True
         cookie = client.cookies.get(COOKIE, "")
         return hmac.compare_digest(cookie.encode(), self.session.encode())
@@ -162,6 +162,14 @@ def refuse(refusal: RefusedError) -> JSONResponse:
     """A refusal as an answer: its one sentence, under ``detail``."""
     headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
     return JSONResponse({"detail": str(refusal)}, refusal.status, headers)
+
+
+def _readings(header: str) -> list[str]:
+    """A header as it is read here (in Latin-1), and as most clients mean it (in UTF-8)."""
+    try:
+        return [header, header.encode("latin-1").decode()]
+    except UnicodeError:
+        return [header]
 
 
 def _host_of(origin: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from diptych.errors import DiptychError, UsageError
@@ -33,8 +34,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise UsageError(f"--{field.name.replace('_', '-')} must be more than 0")
+            if not 0 < getattr(self, field.name) < math.inf:
+                raise UsageError(f"--{field.name.replace('_', '-')} must be a number above 0")
 
     @property
     def body_bytes(self) -> int:

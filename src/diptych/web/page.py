@@ -87,7 +87,9 @@ def make_page(actions: Actions) -> gr.Blocks:
         gr.HTML(FOOTER, padding=False)
 
         async def translate(one: Any, other: Any, name: str, to: Side, size: int) -> Any:
-            given = one if _shows(models[name], to) else other
+            if name in models and to not in models[name].ways:
+                to = "b"  # (the direction of the model chosen before, until it is set anew)
+            given = one if name not in models or _shows(models[name], to) else other
             if given is None:
                 return None, None, "", gr.DownloadButton(interactive=False)
             try:

@@ -91,6 +91,8 @@ CASES = [
     (train("a", "b", "--set", "training=4"), 2, ["training is a section"]),
     ([*train("a", "b"), "--set", "training.device=[1]"], 2, ["training.device = [1]"]),
     (train("a", "b", "--config", "odd.yaml"), 2, ["no preset '5'"]),
+    (train("a", "b", "--set", "steps=5"), 2, ["did you mean training.steps?"]),
+    ([*train("a", "b"), "--set", "a.range=0,255"], 2, ["write it as a list, as in [0, 255]"]),
     (train("a", "b", "--config", "classic.yaml", "--preset", "paper"), 2,
      ["classic.yaml is for the preset classic", "leave the preset paper out"]),
     ([*train("a", "b"), "--preprocess", "none", "--set", "discriminator.layers=4"], 2,

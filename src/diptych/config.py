@@ -266,9 +266,11 @@ class Config(Section):
         if size % multiple:
             below, above = size // multiple * multiple, -(-size // multiple) * multiple
             choice = f"{below} or {above}" if below else f"{above}"
+            unet = self.generator.architecture == "unet"
+            fewer = ", or fewer generator.levels" if unet else ""
             raise ValueError(
                 f"data.size {size} does not fit the {self.generator.architecture} generator, "
-                f"which needs a multiple of {multiple}: use {choice}"
+                f"which needs a multiple of {multiple}: use {choice}{fewer}"
             )
         smallest = self.smallest_size()
         if size < smallest:

@@ -102,12 +102,17 @@ def _one_line(error: ValidationError) -> str:
     path = [str(part) for part in first["loc"]]
     where = ".".join(path)
     if first["type"] == "extra_forbidden":
-        section = _section_at(path[:-1])
-        return f"there is no setting {where!r}: {nearest(path[-1], section.model_fields)}"
+        inside = _settings_named(where)
+        if inside:
+            return f"there is no setting {where!r}: did you mean {' or '.join(inside)}?"
+        names = _section_at(path[:-1]).model_fields
+        return f"there is no setting {where!r}: {nearest(path[-1], names)}"
     if first["type"] == "literal_error":
         field = _section_at(path[:-1]).model_fields[path[-1]]
         valid = _choices(field.annotation)
         return f"{where} cannot be {first['input']!r}: {nearest(str(first['input']), valid)}"
+    if first["type"] == "tuple_type":
+        return f"{where} = {first['input']!r}: write it as a list, as in [0, 255]"
     what = first["msg"].removeprefix("Value error, ")
     if not where or first["type"] == "value_error":
         return f"{where}: {what}" if where else what
@@ -120,6 +125,16 @@ def _choices(annotation: Any) -> list[str]:
     if get_origin(annotation) is Literal:
         return [str(part) for part in parts]
     return [word for part in parts for word in _choices(part)]
+
+
+def _settings_named(name: str) -> list[str]:
+    """Those of all sections that have this name, as one would set them."""
+    found = []
+    for section, field in Config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section) and name in kind.model_fields:
+            found.append(f"{section}.{name}")
+    return found
 
 
 def _section_at(path: list[str]) -> type[Section]:

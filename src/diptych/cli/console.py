@@ -106,6 +106,7 @@ class _TrainingView:
         self.training: TaskID | None = None
         self.last_line = time.monotonic()
         self.status: Status | None = None
+        self.length = "steps"  # what the run's length is given in
 
     def decoding(self, name: str, done: int, total: int) -> None:
         if name not in self.reading:
@@ -113,8 +114,11 @@ class _TrainingView:
         self.progress.update(self.reading[name], completed=done, info=f"{total} pictures")
 
     def ready(self, config: Config, trainer: Trainer) -> None:
+        from diptych.settings import LENGTHS
         from diptych.training.disk import bytes_needed
 
+        lengths = config.training.model_dump(include=set(LENGTHS))
+        self.length = next(name for name, value in lengths.items() if value is not None)
         a, b = trainer.a, trainer.b
         megabytes = bytes_needed(trainer) / 1e6
         precision = str(trainer.stepper.precision).removeprefix("torch.")
@@ -141,7 +145,7 @@ class _TrainingView:
 
     def finish(self) -> None:
         if self.status is None:
-            say(f"{self.run.path} is finished already: give a longer --steps to go on")
+            say(f"{self.run.path} is finished already: to go on give a longer --{self.length}")
             return
         what = "done" if self.status.progress >= 1 else "saved"
         say(

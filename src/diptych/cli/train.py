@@ -20,7 +20,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
     preset: Annotated[
         Optional[str],
-        typer.Option(help="laptop (the default without a GPU), repaint, paper or classic."),
+        typer.Option(
+            help="laptop, repaint, paper or classic. Default: paper with a GPU; without one "
+            "laptop, or repaint for CUT and networks that cannot retouch."
+        ),
     ] = None,
     from_: Annotated[
         Optional[Path],

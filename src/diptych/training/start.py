@@ -166,7 +166,7 @@ NO_LOCKS = (
 )
 ONLY_LENGTH = (
     "--resume goes on with the run's own settings: only --run, a new --steps, --epochs or "
-    "--minutes, and folders that have moved may be given with it"
+    "--minutes, --max-minutes, and folders that have moved may be given with it"
 )
 
 

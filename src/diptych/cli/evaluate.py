@@ -70,14 +70,15 @@ def evaluate(
 
 def keep(run: Path, found: Evaluation) -> bool:
     """Write the scores into the run folder; where that cannot be, say so, and return False."""
+    import sys
+
     from diptych.api import keep_evaluation
-    from diptych.cli.console import note
     from diptych.errors import DiptychError
 
     try:
         keep_evaluation(run, found)
     except DiptychError as error:
-        note(f"the scores are not kept: {error}")
+        print(f"note: the scores are not kept: {error}", file=sys.stderr)  # (not into JSON)
         return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ av = pytest.importorskip("av")
 
 from make_clip import Picture, read_clip, write_clip  # noqa: E402 (needs av)
 
+from diptych.translation.clip_times import Times  # noqa: E402
 from diptych.translation.clips import Steady, translate_clip  # noqa: E402
 
 
@@ -173,6 +175,22 @@ def test_a_clock_that_leaps_ahead(translator: Translator, tmp_path: Path) -> Non
         times, _, _ = read_clip(tmp_path / "out" / f"{name}.mkv")
         assert len(times) == 20
         assert times[-1] == pytest.approx(last / 25, abs=0.1)
+
+
+def test_times_that_stumble_are_told_from_those_that_start_anew() -> None:
+    """By packets of one stream: (when it is decoded, where it is moved, whether it goes on)."""
+    times = Times(Fraction(5), leaps=True)
+    for clock, moved, later in [
+        (5, 0, True), (6, 1, True), (5.75, 0.75, False), (5.875, 0.875, False), (7, 2, True),
+        (0.25, 3, True), (1.25, 4, True), (100, 5, True),
+    ]:  # fmt: skip
+        packet = av.Packet(1)
+        packet.stream = av.open(io.BytesIO(), "w", "null").add_stream("rawvideo", rate=1)
+        packet.time_base = Fraction(1, 1000)
+        packet.dts = packet.pts = round(1000 * clock)
+        packet.duration = 1000
+        assert times.move(packet) == later
+        assert packet.dts == packet.pts == round(1000 * moved)
 
 
 def test_sound_of_an_unknown_kind_is_left_out(translator: Translator, tmp_path: Path) -> None:

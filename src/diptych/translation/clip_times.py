@@ -26,7 +26,7 @@ class Times:
         self._leaps = leaps
         self._shift = -start  # of what the clock says, since its last new start
         self._shifts: dict[int, Fraction] = {}  # of each stream: they start anew one by one
-        self._last: dict[int, Fraction] = {}  # when the latest packet of each is decoded
+        self._last: dict[int, Fraction] = {}  # the latest time at which one of each is decoded
 
     def move(self, packet: Packet[Any]) -> bool:
         """Set the times of ``packet``; returns whether it is later than those of its stream before.
@@ -51,7 +51,7 @@ class Times:
         packet.pts = None if packet.pts is None else packet.pts + units
         now = (stamp + units) * unit
         later = stream not in self._last or now > self._last[stream]
-        self._last[stream] = now
+        self._last[stream] = now if later else self._last[stream]
         if packet.pts is not None:
             self.reached = max(self.reached, (packet.pts + (packet.duration or 0)) * unit)
         return later

@@ -13,7 +13,6 @@ from diptych.settings import Tree
 from diptych.translation.translator import load
 
 HORSE2ZEBRA = Path(__file__).parents[3] / "shared" / "data" / "horse2zebra"
-HORSE2ZEBRA_SCORES = ("KID x 1000 to zebra", "KID x 1000 to horse", "zebras", "cycle L1")
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,17 @@ class Task:
     steps: int  # of the baseline
     scores: tuple[str, ...]  # the first decides
     higher_is_better: bool
+
+
+def _horse2zebra(name: str, size: int, layers: int, steps: int) -> Task:
+    """``layers`` are those of D."""
+    networks: Tree = {
+        "data": {"size": size},
+        "generator": {"width": 32, "blocks": 6},
+        "discriminator": {"width": 32, "layers": layers},
+    }
+    scores = ("KID x 1000 to zebra", "KID x 1000 to horse", "zebras", "cycle L1")
+    return Task(name, networks, steps, scores, higher_is_better=False)
 
 
 TASKS = {
@@ -39,28 +49,8 @@ TASKS = {
         ("map accuracy", "aerial accuracy", "map L1", "aerial L1"),
         higher_is_better=True,
     ),
-    "horse2zebra": Task(
-        "horse2zebra",
-        {
-            "data": {"size": 64},
-            "generator": {"width": 32, "blocks": 6},
-            "discriminator": {"width": 32, "layers": 2},
-        },
-        5000,
-        HORSE2ZEBRA_SCORES,
-        higher_is_better=False,
-    ),
-    "horse2zebra-128": Task(
-        "horse2zebra-128",
-        {
-            "data": {"size": 128},
-            "generator": {"width": 32, "blocks": 6},
-            "discriminator": {"width": 32, "layers": 3},
-        },
-        10000,
-        HORSE2ZEBRA_SCORES,
-        higher_is_better=False,
-    ),
+    "horse2zebra": _horse2zebra("horse2zebra", size=64, layers=2, steps=5000),
+    "horse2zebra-128": _horse2zebra("horse2zebra-128", size=128, layers=3, steps=10000),
 }
 
 

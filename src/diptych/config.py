@@ -213,9 +213,15 @@ class TrainingConfig(Section):
         """How many more pictures D sees in a step than G translates."""
         return max(self.untouched, (self.judged or 0) - self.batch)
 
+    @property
+    def length_in(self) -> list[str]:
+        """Which of steps, epochs and minutes is given, if any is."""
+        lengths = {"steps": self.steps, "epochs": self.epochs, "minutes": self.minutes}
+        return [name for name, value in lengths.items() if value is not None]
+
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:
-        given = [n for n in ("steps", "epochs", "minutes") if getattr(self, n) is not None]
+        given = self.length_in
         if len(given) > 1:
             raise ValueError(f"give one of steps, epochs, minutes (got {' and '.join(given)})")
         return self

@@ -37,6 +37,12 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether ``path`` is ``folder`` or below it, wherever links lead; neither need exist."""
+    # (realpath, since links may form a loop)
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names, so that a rename in it outlives a power cut."""
     if os.name == "nt":  # Windows cannot open folders, and syncs names by itself

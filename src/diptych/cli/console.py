@@ -114,11 +114,9 @@ class _TrainingView:
         self.progress.update(self.reading[name], completed=done, info=f"{total} pictures")
 
     def ready(self, config: Config, trainer: Trainer) -> None:
-        from diptych.settings import LENGTHS
         from diptych.training.disk import bytes_needed
 
-        lengths = config.training.model_dump(include=set(LENGTHS))
-        self.length = next(name for name, value in lengths.items() if value is not None)
+        (self.length,) = config.training.length_in
         a, b = trainer.a, trainer.b
         megabytes = bytes_needed(trainer) / 1e6
         precision = str(trainer.stepper.precision).removeprefix("torch.")

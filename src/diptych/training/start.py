@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
-from diptych.files import write_whole
+from diptych.files import lies_in, write_whole
 from diptych.model_file import load_model
 from diptych.settings import (
     LENGTHS,
@@ -151,8 +150,7 @@ def start_run(
     Raises DiptychError with one line.
     """
     for pictures in filter(None, (folders.a, folders.b, folders.test_a, folders.test_b)):
-        inside = Path(os.path.realpath(pictures))  # (links may form a loop)
-        if Path(os.path.realpath(run.path)).is_relative_to(inside):
+        if lies_in(run.path, pictures):
             raise UsageError(
                 f"the run {run.path} would lie among the pictures of {pictures}, and its samples "
                 "with them: choose another --run"
@@ -212,9 +210,7 @@ def _train(
     resume: bool,
     moved: bool = False,
 ) -> bool:
-    if all(
-        n is None for n in (config.training.steps, config.training.epochs, config.training.minutes)
-    ):
+    if not config.training.length_in:
         raise UsageError("how long? give --steps, --epochs or --minutes")
     device = choose_device(config.training.device)
     with usual_torch(device), distributed.process_group(device), ExitStack() as held:

@@ -18,6 +18,7 @@ from diptych.data.folder import find_pictures
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, UsageError
+from diptych.files import lies_in
 from diptych.model_file import Side
 from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS
 from diptych.translation.clip_files import check_clip_name, clip_ending, is_clip
@@ -57,8 +58,7 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
     pairs: list[tuple[Path, Path]] = []
     for given in inputs:
         if given.is_dir():
-            # (links may form a loop)
-            if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(given)):
+            if lies_in(out, given):
                 raise UsageError(
                     f"the translations would lie among the pictures of {given}: choose another "
                     "output folder"

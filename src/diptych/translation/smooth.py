@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from diptych.data.pixels import Pixels
 from diptych.networks.blocks import full_precision
 
+MEASURING = (nn.InstanceNorm2d, nn.GroupNorm)  # norms of whole pictures
 CUT = 25.0  # of 255: mean difference of two neighbouring frames, seen from afar, that is a cut
 
 
@@ -61,12 +62,12 @@ class SmoothedNorm(nn.Module):
 
 def measures_frames(generator: nn.Module) -> bool:
     """Whether it has norms of whole pictures, whose statistics can be smoothed."""
-    return any(isinstance(part, nn.InstanceNorm2d | nn.GroupNorm) for part in generator.modules())
+    return any(isinstance(part, MEASURING) for part in generator.modules())
 
 
 def smoothed(generator: nn.Module, past: Past) -> nn.Module:
     """A copy of ``generator`` whose statistics follow the past."""
-    if isinstance(generator, nn.InstanceNorm2d | nn.GroupNorm):
+    if isinstance(generator, MEASURING):
         return SmoothedNorm(generator, past)
     copied = copy.copy(generator)
     copied._modules = {

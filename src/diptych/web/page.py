@@ -87,12 +87,13 @@ def make_page(actions: Actions) -> gr.Blocks:
         gr.HTML(FOOTER, padding=False)
 
         async def translate(one: Any, other: Any, name: str, to: Side, size: int) -> Any:
-            if name in models and to not in models[name].ways:
-                to = "b"  # (the direction of the model chosen before, until it is set anew)
-            given = one if name not in models or _shows(models[name], to) else other
-            if given is None:
-                return None, None, "", gr.DownloadButton(interactive=False)
             try:
+                chosen = actions.service.model(name)
+                if to not in chosen.ways:
+                    to = "b"  # (the direction of the model chosen before, until it is set anew)
+                given = one if _shows(chosen, to) else other
+                if given is None:
+                    return None, None, "", gr.DownloadButton(interactive=False)
                 shown = await actions.translate(given, name, to, size or None)
             except RefusedError as refusal:
                 raise _as_error(refusal) from None

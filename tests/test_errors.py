@@ -118,6 +118,8 @@ CASES = [
     (["translate", "MODEL", "a/town-0000.png", "-o", "bad.yaml"], 1,
      ["cannot write bad.yaml/town"]),
     (["translate", "MODEL", "a", "-o", "bad.yaml"], 1, ["cannot write bad.yaml/town-"]),
+    (["translate", "MODEL", "a/town-0000.png", "-o", "out.png", "--format", "jpg"], 2,
+     ["out.png and --format jpg disagree"]),
     (["translate", "MODEL", "a", "-o", "out", "--to", "c"], 2, ["--to 'c'"]),
     (["translate", "MODEL", "a", "-o", "out", "--format", "gif"], 2, ["'gif'", "png"]),
     (["report", "none"], 1, ["there is no run in none"]),

@@ -78,6 +78,8 @@ def translate(
     ending = format_of(f".{format_}") if format_ else default_format(target)
     names_file = (is_clip(out) or format_of(out.suffix) in FORMATS) and not out.is_dir()
     if names_file:
+        if format_ and format_of(out.suffix) in FORMATS and format_of(out.suffix) != ending:
+            raise UsageError(f"{out} and --format {format_} disagree: leave one of them out")
         jobs = [plan_file(inputs, out, target, overwrite)]
     else:
         check_format(ending, target)

@@ -28,7 +28,9 @@ from diptych.translation.writing import check_format, format_of, write_picture
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
 PIXELS_ON_CPU = 2**16  # there a batch saves little, and what is larger leaves the cache
-SIDE_BY_SIDE = 2**18  # up to so many pixels, each core has a picture of its own: none waits
+# Up to so many pixels, each core has a picture of its own, and none waits. (On a GPU one core's
+# pictures are translated, while others are read and written.)
+SIDE_BY_SIDE = 2**18
 PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
 T = TypeVar("T")
 
@@ -181,6 +183,7 @@ def translate_files(
 
     threads = torch.get_num_threads()
     on_cpu = translator.device.type == "cpu"
+    in_threads = translator.device.type in ("cpu", "cuda")
     with ThreadPoolExecutor(os.cpu_count()) as pool, one_thread_each(threads) as cores:
         results = ahead(pool, read, jobs, 2 * batch)
         for shape, group in groupby(
@@ -191,7 +194,7 @@ def translate_files(
                     done(Outcome(job, str(reason)))
                 continue
             pixels = shape[0] * shape[1]
-            side_by_side = on_cpu and pixels <= SIDE_BY_SIDE and len(jobs) > 1
+            side_by_side = in_threads and pixels <= SIDE_BY_SIDE and len(jobs) > 1
             if torch.get_num_threads() != (1 if side_by_side else threads):
                 finish(most_under_way=0)
                 torch.set_num_threads(1 if side_by_side else threads)

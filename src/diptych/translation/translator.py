@@ -49,8 +49,9 @@ class Translator:
         self.pair = pair
         self.device = device
         self.tile = tile
+        self.precision = choose_precision(precision, device)
         self.quick = {to: pair.towards(to) for to in pair.ways}  # what takes whole pictures
-        if choose_precision(precision, device) == torch.bfloat16:
+        if device.type == "cpu" and self.precision == torch.bfloat16:
             self.quick = {to: with_bf16_convolutions(G) for to, G in self.quick.items()}
 
     @property
@@ -111,8 +112,11 @@ class Translator:
         cut = self._cut(picture, to, count, stored=2 * 4 * x.numel())
         if cut is None:
             below, right = picture.height - height, picture.width - width
-            padded = x.to(self.device)[..., _reflect(height, below), :][..., _reflect(width, right)]
-            fake: Tensor = self.quick[to](padded)
+            padded = x.to(self.device)
+            if below or right:
+                padded = padded[..., _reflect(height, below), :][..., _reflect(width, right)]
+            with self._autocast():
+                fake: Tensor = self.quick[to](padded)
             return fake[..., :height, :width].to(x.device)
         if count > 1:
             return torch.cat([self.tensor(one[None], to) for one in x])
@@ -145,9 +149,10 @@ class Translator:
         # What comes out is as large, and writing it may take a copy of 4 bytes a pixel.
         cut = self._cut(picture, to, count, stored=2 * first.nbytes + 4 * height * width)
         if cut is None:
-            return list(
-                target.to_pixels(self.tensor(source.to_tensor(np.stack(list(pictures))), to))
-            )
+            stored = torch.from_numpy(np.stack(list(pictures)))
+            if source.dtype == "uint8":  # a GPU is handed bytes, and hands over bytes
+                stored = stored.to(self.device)
+            return list(target.to_pixels(self.tensor(source.to_tensor(stored), to)))
         if count > 1:
             return [self.arrays([one], to)[0] for one in pictures]
         whole = np.empty((height, width, target.channels), target.dtype)
@@ -157,6 +162,11 @@ class Translator:
 
         self._by_strips(picture, to, cut, (height, width), write, progress)
         return [whole]
+
+    def _autocast(self) -> torch.autocast:
+        """For a GPU; on the CPU the networks of ``quick`` have weights in bf16."""
+        on = self.device.type != "cpu" and self.precision == torch.bfloat16
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=on)
 
     def is_too_large(self, picture: Pixels, to: Side) -> bool:
         """Whether a stored ``(H, W, C)`` picture must be cut into strips."""

@@ -10,9 +10,11 @@ import pytest
 import torch
 from conftest import TINY, TINY_OPTIONS, Command
 from pictures import domain_in_memory
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diptych.settings import Tree, build_config, merge, read_preset
+from diptych.training.compiled import compiles
 from diptych.training.guard import GuardedAdam
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
@@ -28,8 +30,15 @@ def training(settings: Tree, device: str = "cpu") -> Trainer:
 def test_compiled_networks_train_as_the_plain_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also without a cycle loss, of which every second step is."""
+    """Also without a cycle loss, of which every second step is; with the layers meant for GPUs."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    seen: list[torch.Size] = []
+
+    def compiled_for_gpu(x: Tensor) -> bool:
+        seen.append(x.shape)
+        return torch.compiler.is_compiling()
+
+    monkeypatch.setattr("diptych.networks.columns.compiled_for_gpu", compiled_for_gpu)
     small = merge(TINY, {"generator": {"blocks": 0}, "loss": {"cycle_every": 2}})
     plain, compiled = (
         training(merge(small, {"training": {"compile": on}})) for on in (False, True)
@@ -45,6 +54,52 @@ def test_compiled_networks_train_as_the_plain_ones(
         if weight.ndim > 1:  # (biases before a norm have no gradient but rounding)
             torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=1e-4)
     assert all(part._compiled_call_impl is None for part in compiled.state.model.modules())
+    assert seen
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "wanted"),
+    [
+        ({"epochs": 200}, "cuda", True),
+        ({"epochs": 200}, "cpu", False),
+        ({"minutes": 60}, "mps", False),
+        ({"minutes": 3}, "cuda", False),
+        ({"steps": 100}, "cuda", False),
+        ({"steps": 100, "compile": True}, "cpu", True),
+        ({"steps": 10**6, "compile": False}, "cuda", False),
+    ],
+)
+def test_long_trainings_on_a_gpu_are_compiled(
+    settings: Tree, device: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diptych.training.compiled.find_spec", lambda name: name == "triton")
+    config = build_config({"training": settings})
+    assert compiles(config, torch.device(device)) is wanted
+    monkeypatch.setattr("diptych.training.compiled.find_spec", lambda name: None)
+    assert compiles(config, torch.device(device)) is bool(settings.get("compile"))
+
+
+def test_what_cannot_be_compiled_is_trained_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it was asked for, as below."""
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("diptych.training.step.compiles", lambda *_: True)
+    trainer, usual = training(TINY), training(TINY)
+    usual.stepper.model = usual.state.model
+    usual.stepper.compiled = False
+    told: list[str] = []
+    trainer.stepper.warn = told.append
+    for _ in range(3):
+        trainer.step()
+        usual.step()
+    (line,) = told
+    assert "the networks cannot be compiled here" in line
+    for one, other in zip(
+        trainer.state.model.parameters(), usual.state.model.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
 
 
 class NothingRead(TorchDispatchMode):
@@ -119,6 +174,31 @@ def test_a_gpu_computes_the_same_and_waits_for_nothing(compile_networks: bool) -
             there.step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_recordings_of_many_kinds_leave_each_other_alone() -> None:
+    """Those of steps with and without cycle loss, and of weights that move."""
+    settings: Tree = {
+        "loss": {"cycle_every": 2, "cycle_end": 2.0, "identity_end": 1.0},
+        "generator": {"width": 16, "blocks": 3}, "discriminator": {"width": 16},
+        "training": {"steps": 100, "compile": False},
+    }  # fmt: skip
+    settings = merge(TINY, settings)
+    usual, recorded = (
+        training(merge(settings, {"training": {"record": on}}), "cuda") for on in (False, True)
+    )
+    for step in range(60):
+        for trainer in (usual, recorded):
+            if step % 10 == 0:  # (else their rounding would grow)
+                trainer.state.sums, trainer.state.counts = {}, {}
+                for one, other in zip(
+                    recorded.state.model.parameters(), usual.state.model.parameters(), strict=True
+                ):
+                    one.data.copy_(other.data)
+            trainer.step()
+    for name, loss in usual.state.sums.items():
+        torch.testing.assert_close(recorded.state.sums[name], loss, rtol=1e-3, atol=0)
 
 
 def test_without_a_compiler_there_is_one_line(

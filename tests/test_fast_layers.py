@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from diptych.networks import winograd
+from diptych.networks.columns import WideConv
 from diptych.networks.norms import GroupNorm, InstanceNorm, Normalise
 from diptych.networks.resize import ResizeConv
 from diptych.networks.winograd import Conv3x3, TransformKernels, Winograd
@@ -162,3 +163,29 @@ def test_resize_and_convolution_in_one(n: int, c: int, o: int, h: int, w: int) -
     of = (x, *layer.parameters())
     for found, expected in zip(gradients(fast, *of), gradients(plain, *of), strict=True):
         assert_close(found, expected, 1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 2), st.integers(1, 7), st.integers(8, 12),
+    st.integers(8, 12), st.integers(8, 12), st.sampled_from([3, 5, 7]),
+)  # fmt: skip
+def test_wide_convolutions_in_columns(
+    n: int, few: int, many: int, h: int, w: int, kernel: int
+) -> None:
+    """Values and gradients are those of the plain formula, in float64."""
+    for ins, outs in ((few, many), (many, few)):
+        torch.manual_seed(0)
+        layer = WideConv(ins, outs, kernel).double()
+        in_columns = layer._with_columns_in if ins == few else layer._with_columns_out
+        x = torch.randn(n, ins, h, w, dtype=torch.float64, requires_grad=True)
+        wanted, found = layer(x), in_columns(x)
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+        slope = torch.randn_like(wanted)
+        inputs = [x, layer.weight, layer.bias]
+        for one, other in zip(
+            torch.autograd.grad(found, inputs, slope),
+            torch.autograd.grad(wanted, inputs, slope),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)

@@ -43,6 +43,16 @@ def test_weights_move_from_start_to_end() -> None:
     assert [one.noise for one in at] == [0.25, 0.1875, 0]
 
 
+def test_weights_move_seldom() -> None:
+    """A GPU records its passes anew at each move."""
+    loss = LossConfig(noise=0.25, noise_end=0.05)
+    seen = [weights_at(step / 1000, loss).noise for step in range(1001)]
+    assert len(set(seen)) == 21
+    assert seen == sorted(seen, reverse=True)
+    exact = [0.25 - 0.2 * step / 1000 for step in range(1001)]
+    assert max(abs(x - y) for x, y in zip(seen, exact, strict=True)) <= 0.2 / 40 + 1e-9
+
+
 def test_plateau_waits_for_patience_and_then_lowers_the_rate() -> None:
     plateau = Plateau(factor=0.5, patience=2)
     for loss in (1.0, 0.8, 0.81, 0.80):

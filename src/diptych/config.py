@@ -195,7 +195,8 @@ class TrainingConfig(Section):
     start_from: str | None = None  # a model file, whose weights are the first; None: random ones
     device: str = "auto"
     precision: Precision = "auto"
-    compile: bool = False  # networks, by PyTorch, for a GPU: a long wait at first (a CPU is slower)
+    compile: bool | None = None  # networks, by PyTorch; None: for long trainings on a GPU
+    record: bool = True  # a GPU plays back the passes that it has been shown (CUDA graphs)
     judged: Count | None = None  # real and fake pictures that D sees in a step, if batch is less
     untouched: Annotated[int, Field(ge=0)] = 0  # so many of the fakes are untranslated pictures
     history: Annotated[int, Field(ge=0)] = 50  # past fakes shown to D; 0: only the newest

@@ -22,3 +22,14 @@ def usual_torch(device: torch.device) -> Iterator[None]:
             yield
         finally:
             torch.set_default_dtype(dtype)
+
+
+@contextmanager
+def quickest_convolutions() -> Iterator[None]:
+    """Within the block cuDNN tries its ways to convolve once for each shape, and takes the best."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

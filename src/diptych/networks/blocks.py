@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.config import Downsample, Norm, Upsample
+from diptych.networks.columns import WideConv
 from diptych.networks.norms import GroupNorm, InstanceNorm, PixelNorm
 from diptych.networks.resize import ResizeConv
 from diptych.networks.tracing import quick_on
@@ -93,7 +94,7 @@ class BlurDown(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
-        row = x.new_tensor([0.25, 0.5, 0.25])
+        row = 0.5 - 0.25 * (torch.arange(3, device=x.device, dtype=x.dtype) - 1).abs()
         kernel = torch.outer(row, row).expand(channels, 1, 3, 3)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), kernel, stride=2, groups=channels)
 
@@ -143,7 +144,7 @@ def encoder(
     halving = (downsample(down, before, after, norm) for before, after in pairwise(widths))
     return nn.Sequential(
         nn.ReflectionPad2d(3),
-        nn.Conv2d(channels_in, first, 7),
+        WideConv(channels_in, first, 7),
         norm(first),
         relu_after(norm),
         *chain.from_iterable(halving),
@@ -160,7 +161,7 @@ def decoder(
     return nn.Sequential(
         *doubling,
         nn.ReflectionPad2d(3),
-        nn.Conv2d(widths[-1], channels_out, 7),
+        WideConv(widths[-1], channels_out, 7),
     )
 
 

@@ -12,6 +12,11 @@ def being_traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
+def compiled_for_gpu(x: Tensor) -> bool:
+    """Whether the layer is read by PyTorch's compiler, for a CUDA or ROCm GPU."""
+    return torch.compiler.is_compiling() and x.is_cuda
+
+
 def quick_on(x: Tensor) -> bool:
     """Whether ``x`` is on the CPU, where features are kept channels last."""
     return x.device.type == "cpu" and not being_traced()

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from diptych.errors import DiptychError
+from diptych.config import Config
 from diptych.networks.casting import twin_of
 
 Model = TypeVar("Model", bound=nn.Module)
+
+# Compiling takes a minute or more, and saves 10 ms a step of the published networks (NOTES.md).
+FEWEST_STEPS, FEWEST_MINUTES = 10_000, 5.0
+
+
+def compiles(config: Config, device: torch.device) -> bool:
+    """Whether a training compiles its networks: as the settings say; else long ones on a GPU do."""
+    training = config.training
+    if training.compile is not None:
+        return training.compile
+    short = training.steps is not None and training.steps < FEWEST_STEPS
+    brief = training.minutes is not None and training.minutes < FEWEST_MINUTES
+    fits = device.type == "cuda" and config.data.preprocess != "none" and find_spec("triton")
+    return bool(fits) and not short and not brief
 
 
 def compiled_twin(model: Model, device: torch.device) -> Model:
     """A twin of ``model`` that has the same weights, and networks that are compiled when they run.
 
     Compiling takes a while for each shape and mode that a network meets, so the model itself stays
-    as it is for sample sheets and scores. On CUDA kernels are chosen by trying them out, and what
-    a network does is recorded and played back as a CUDA graph.
+    as it is for sample sheets and scores.
     """
     twin = twin_of(model)
-    mode = "max-autotune" if device.type == "cuda" else "default"
+    # Matrix units want channels last; by itself the compiler keeps networks that halve channels
+    # from it, and pays for moving them there and back at every convolution.
+    options = {"force_layout_optimization": True} if device.type == "cuda" else None
     for network in twin.children():
-        network.compile(mode=mode, dynamic=False)
+        network.compile(dynamic=False, options=options)
     return twin
 
 
-@contextmanager
-def compiled_step() -> Iterator[None]:
-    """A step with compiled networks: what they returned in the one before may be overwritten.
-
-    Turns what the compiler raises into DiptychError.
-    """
+def is_of_compiler(error: Exception) -> bool:
+    """Whether an error says that something cannot be compiled."""
     from torch._dynamo.exc import TorchDynamoException  # slow to import
 
-    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    except TorchDynamoException as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DiptychError(
-            f"the networks cannot be compiled here: {reason} (leave training.compile out)"
-        ) from error
+    return isinstance(error, TorchDynamoException)

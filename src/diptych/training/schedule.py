@@ -22,8 +22,12 @@ def rate_share(progress: float, optimizer: OptimizerConfig) -> float:
     return 1.0
 
 
+MOVES = 20  # by which weights get to their ends; at each a GPU has to record its passes anew
+
+
 def weights_at(progress: float, loss: LossConfig) -> LossConfig:
-    """The losses at ``progress``, 0 to 1: what has an end moves there linearly."""
+    """The losses at ``progress``, 0 to 1: what has an end moves there in ``MOVES`` equal ones."""
+    progress = round(progress * MOVES) / MOVES
 
     def between(start: float, end: float | None) -> float:
         return start if end is None else start + progress * (end - start)

@@ -34,7 +34,7 @@ from diptych.settings import (
     read_preset,
     to_yaml,
 )
-from diptych.surroundings import usual_torch
+from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.disk import check_disk
 from diptych.training.lock import only_one
@@ -214,6 +214,7 @@ def _train(
         raise UsageError("how long? give --steps, --epochs or --minutes")
     device = choose_device(config.training.device)
     with usual_torch(device), distributed.process_group(device), ExitStack() as held:
+        held.enter_context(quickest_convolutions())
         leader = distributed.rank() == 0
         if not leader:
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder

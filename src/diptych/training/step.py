@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from diptych.config import Config, LossConfig
-from diptych.cut import CUT
-from diptych.cyclegan import CycleGAN, Fakes, Terms
+from diptych.cyclegan import Fakes, Terms
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.device import choose_precision
+from diptych.errors import DiptychError
 from diptych.training import distributed
-from diptych.training.compiled import compiled_step, compiled_twin
+from diptych.training.compiled import compiled_twin, compiles, is_of_compiler
 from diptych.training.guard import any_not_finite
+from diptych.training.recording import Pass, Recorder, Results, records
 from diptych.training.state import TrainingState
 from diptych.training.working_copy import make_working_copy
 
@@ -22,14 +25,25 @@ class Stepper:
     """Makes the steps of one run: which pictures a step sees follows from its number alone."""
 
     def __init__(
-        self, config: Config, state: TrainingState, a: Domain, b: Domain, device: torch.device
+        self,
+        config: Config,
+        state: TrainingState,
+        a: Domain,
+        b: Domain,
+        device: torch.device,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
-        self.config, self.state, self.device = config, state, device
+        self.config, self.state, self.device, self.warn = config, state, device, warn
         self.precision = choose_precision(config.training.precision, device)
+        self.model = state.model  # or what computes its passes
         self.working_copy = None
-        self.compiled = compiled_twin(state.model, device) if config.training.compile else None
-        if device.type == "cpu" and self.compiled is None:
+        self.compiled = compiles(config, device)
+        if self.compiled:
+            self.model = compiled_twin(state.model, device)
+        elif device.type == "cpu":
             self.working_copy = make_working_copy(config, state.model, self.precision)
+            self.model = self.working_copy.model if self.working_copy else state.model
+        self.recorder = Recorder() if records(config, device) else None
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
         self.batches_b = Batches(b, config.data, seed, 1, device)
@@ -37,47 +51,76 @@ class Stepper:
         self.judged_b = Batches(b, config.data, seed, 3, device)
 
     def step(self, rate: float, weights: LossConfig) -> None:
-        """Both losses, then both updates; neither if a number in them is NaN or infinite."""
-        if self.compiled is not None:
-            with compiled_step():
-                self._step(self.compiled, rate, weights)
-        elif self.working_copy is not None:
-            self._step(self.working_copy.refresh(), rate, weights)
-        else:
-            self._step(self.state.model, rate, weights)
+        """Both losses, then both updates; neither if a number in them is NaN or infinite.
 
-    def _step(self, model: CycleGAN | CUT, rate: float, weights: LossConfig) -> None:
-        state, training = self.state, self.config.training
+        Raises DiptychError if the networks are to be compiled and cannot be. If that is only
+        diptych's own choice, they are not.
+        """
+        try:
+            self._step(rate, weights)
+        except Exception as error:
+            if not self.compiled or not is_of_compiler(error):
+                raise
+            reason = f"the networks cannot be compiled here: {str(error).strip().splitlines()[0]}"
+            if self.config.training.compile:
+                raise DiptychError(f"{reason} (leave training.compile out)") from error
+            if self.warn is not None:
+                self.warn(f"{reason}; without that a step takes longer")
+            self.model, self.compiled = self.state.model, False
+            self._step(rate, weights)
+
+    def _step(self, rate: float, weights: LossConfig) -> None:
+        state = self.state
+        if self.working_copy:
+            self.working_copy.refresh()
         self._set_rates(rate)
         state.optimizer_G.zero_grad(set_to_none=True)
         state.optimizer_D.zero_grad(set_to_none=True)
-        statistics = [value.clone() for value in model.buffers()]  # (of batch norm)
-        batches = [self._batch(i) for i in range(training.accumulate)]
+        statistics = [value.clone() for value in self.model.buffers()]  # (of batch norm)
+        batches = [self._batch(i) for i in range(self.config.training.accumulate)]
         losses: list[Tensor] = []
         parts: list[Terms] = []
 
         made: list[Fakes] = []
-        model.discriminators.requires_grad_(False)  # G's loss needs no gradient of D's weights
         for a, b in batches:
-            with self._autocast():
-                loss, terms, fakes = model.generator_loss(a, b, weights)
-            self._backward(loss, losses)
+            loss, terms, fakes = self._make(self._generator_pass, a, b, {}, weights)
+            losses.append(loss)
             made.append(fakes)
             parts.append(terms)
 
-        model.discriminators.requires_grad_(True)
+        # (D's loss has neither of the two: they are not to be a reason to record it anew.)
+        weights = weights.model_copy(update={"cycle": 0.0, "identity": 0.0})
         for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
             a, b, past = self._judged(i, a, b, fakes)
-            with self._autocast():
-                loss, terms = model.discriminator_loss(a, b, past, weights)
-            self._backward(loss, losses)
+            loss, terms, _ = self._make(self._discriminator_pass, a, b, past, weights)
+            losses.append(loss)
             parts.append(terms)
 
         bad = self._update(losses)
-        for value, before in zip(model.buffers(), statistics, strict=True):
+        for value, before in zip(self.model.buffers(), statistics, strict=True):
             value.copy_(torch.where(bad == 0, value, before))
         self._note(parts, bad)
         state.step += 1
+
+    def _make(self, work: Pass, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig) -> Results:
+        """One pass there and back; on a GPU, once it has been recorded, by playing it."""
+        if self.recorder is None:
+            return work(a, b, fakes, weights)
+        return self.recorder.make(work, self.state.model.parameters(), a, b, fakes, weights)
+
+    def _generator_pass(self, a: Tensor, b: Tensor, _: Fakes, weights: LossConfig) -> Results:
+        self.model.discriminators.requires_grad_(False)  # G's loss needs no gradient of D's weights
+        with self._autocast():
+            loss, terms, fakes = self.model.generator_loss(a, b, weights)
+        return self._backward(loss), detached(terms), detached(fakes)
+
+    def _discriminator_pass(
+        self, a: Tensor, b: Tensor, past: Fakes, weights: LossConfig
+    ) -> Results:
+        self.model.discriminators.requires_grad_(True)
+        with self._autocast():
+            loss, terms = self.model.discriminator_loss(a, b, past, weights)
+        return self._backward(loss), detached(terms), {}
 
     def _set_rates(self, rate: float) -> None:
         adam = self.config.optimizer
@@ -110,7 +153,7 @@ class Stepper:
         past = {}
         for name, fake in fakes.items():
             history = self.state.histories[name]
-            fake = fake.detach().nan_to_num(0, 1, -1)  # a NaN in the history would come again
+            fake = fake.nan_to_num(0, 1, -1)  # a NaN in the history would come again
             recalled = history.recall(more - untouched) if more > untouched else []
             past[name] = torch.cat([history.exchange(fake), *recalled])
         if more:
@@ -126,12 +169,12 @@ class Stepper:
         on = self.precision != torch.float32 and not self.working_copy
         return torch.autocast(self.device.type, dtype=self.precision, enabled=on)
 
-    def _backward(self, loss: Tensor, losses: list[Tensor]) -> None:
+    def _backward(self, loss: Tensor) -> Tensor:
         share = loss / self.config.training.accumulate
         self.state.scaler.scale(share).backward()  # type: ignore[no-untyped-call]
         if self.working_copy:
             self.working_copy.hand_over_gradients()
-        losses.append(share)
+        return share.detach()
 
     def _update(self, losses: list[Tensor]) -> Tensor:
         """Step both optimizers, unless something is not finite: then returns 1.0, else 0.0."""
@@ -158,5 +201,10 @@ class Stepper:
         made = share * (1 - bad)
         for terms in parts:
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + (share * value.detach().float()).where(bad == 0, 0)
+                sums[name] = sums.get(name, 0) + (share * value.float()).where(bad == 0, 0)
                 counts[name] = counts.get(name, 0) + made
+
+
+def detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The values alone, without the way they were computed."""
+    return {name: tensor.detach() for name, tensor in tensors.items()}

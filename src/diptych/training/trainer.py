@@ -70,7 +70,7 @@ class Trainer:
         self.warn = warn  # what to tell whoever watches
         self.config, self.run, self.a, self.b, self.device = config, run, a, b, device
         self.state = TrainingState(config, a.pixel_format.channels, b.pixel_format.channels, device)
-        self.stepper = Stepper(config, self.state, a, b, device)
+        self.stepper = Stepper(config, self.state, a, b, device, warn)
         self.health = Health(config)
         self.losses: dict[str, float] = {}
         self.owes_save = False  # a checkpoint was due while steps were being left out

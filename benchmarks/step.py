@@ -3,7 +3,7 @@
     python benchmarks/step.py                               # a few cases, about two minutes
     python benchmarks/step.py --size 256 --width 64 --batch 1 2
     python benchmarks/step.py --size 64 --width 16 --blocks 3 --layers 2 --upsample resize
-    python benchmarks/step.py --device cuda --size 256 --width 64 --blocks 9 --batch 1 8 --compile
+    python benchmarks/step.py --device cuda --size 256 --width 64 --blocks 9 --batch 1 8
 
 All combinations of the sizes, widths and batches given are measured. Plain gets its batches ready
 made; diptych cuts its own, keeps its history and guards against NaN, as in a real training. On the
@@ -23,7 +23,16 @@ from pathlib import Path
 import torch
 from flops import training_step
 from limit import best_rate, has_bf16
-from measure import in_turns, options, peak_resident_bytes, report, resident_bytes, start, table
+from measure import (
+    in_turns,
+    options,
+    peak_resident_bytes,
+    report,
+    resident_bytes,
+    start,
+    table,
+    wait_for,
+)
 from pictures import domain_in_memory
 from plain import Plain
 from torch import Tensor
@@ -32,11 +41,13 @@ from diptych.config import Config
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.settings import build_config
+from diptych.training.compiled import compiles
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
 
 PICTURES = 16  # of each domain
 STEPS_FOR_MEMORY = 2  # the second has the optimizers' memory too
+STEPS_TO_RECORD = 5  # after them a GPU plays back what it was shown
 
 
 def case_config(given: argparse.Namespace, size: int, width: int, batch: int) -> Config:
@@ -104,8 +115,8 @@ def memory(name: str, given: argparse.Namespace, shape: tuple[int, int, int]) ->
                "--size", size, "--width", width, "--batch", batch, "--blocks", str(given.blocks),
                "--layers", str(given.layers), "--upsample", given.upsample,
                "--precision", given.precision]  # fmt: skip
-    if given.compile:
-        command += ["--compile"]
+    if given.compile is not None:
+        command += ["--compile" if given.compile else "--no-compile"]
     if given.threads:
         command += ["--threads", str(given.threads)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -117,10 +128,30 @@ def print_memory(name: str, config: Config, device: torch.device) -> None:
     training = make(name, config, device)
     for _ in range(STEPS_FOR_MEMORY):
         training.step()
-    if device.type == "cuda":
-        print(torch.cuda.max_memory_allocated(device))
-    else:
-        print(peak_resident_bytes() - before)
+    print(peak_resident_bytes() - before)
+
+
+def memory_on_card(training: PlainTraining | Trainer, device: torch.device) -> float:
+    """What PyTorch holds of a GPU's memory while steps go on; 0 on the CPU.
+
+    Recordings and all that is kept for the next step count, what was tried at first does not.
+    """
+    if device.type != "cuda":
+        return 0.0
+    for steps in (STEPS_TO_RECORD, STEPS_FOR_MEMORY):
+        card_bytes(device)
+        for _ in range(steps):
+            training.step()
+        wait_for(device)
+    return float(torch.cuda.memory_reserved(device))
+
+
+def card_bytes(device: torch.device) -> float:
+    """What PyTorch holds of a GPU's memory and cannot do without; 0 on the CPU."""
+    if device.type != "cuda":
+        return 0.0
+    torch.cuda.empty_cache()
+    return float(torch.cuda.memory_reserved(device))
 
 
 def measure(
@@ -129,16 +160,24 @@ def measure(
     """One row of the table."""
     device = torch.device(given.device)
     config = case_config(given, *shape)
-    trainings = {name: make(name, config, device) for name in ("plain", "diptych")}
-    begun = time.perf_counter()
-    trainings["diptych"].step()
-    first = time.perf_counter() - begun
+    trainings: dict[str, PlainTraining | Trainer] = {}
+    held: dict[str, float] = {}
+    for name in ("plain", "diptych"):
+        before = card_bytes(device)
+        begun = time.perf_counter()
+        trainings[name] = make(name, config, device)
+        trainings[name].step()
+        wait_for(device)
+        first = time.perf_counter() - begun  # (of the last one, diptych)
+        held[name] = memory_on_card(trainings[name], device) - before
     times = in_turns({n: t.step for n, t in trainings.items()}, device, given.seconds)
     stepper = trainings["diptych"].stepper  # type: ignore[union-attr]
     precision = str(stepper.precision).removeprefix("torch.")
     operations = training_step(config)
     rate = operations / times.median("diptych")
-    bytes_plain, bytes_diptych = (memory(name, given, shape) for name in trainings)
+    if device.type != "cuda":
+        held = {name: memory(name, given, shape) for name in trainings}
+    bytes_plain, bytes_diptych = held["plain"], held["diptych"]
     return [
         f"{shape[0]} px", shape[1], shape[2], precision,
         operations / 1e9, times.median("plain"), times.median("diptych"),
@@ -163,7 +202,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--layers", type=int, default=3, help="of the discriminators")
     parser.add_argument("--upsample", default="transpose", choices=["transpose", "resize"])
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bf16", "fp16"])
-    parser.add_argument("--compile", action="store_true", help="diptych with training.compile")
+    compiled = argparse.BooleanOptionalAction
+    parser.add_argument("--compile", action=compiled, help="diptych with or without (GPU: with)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--memory", choices=["plain", "diptych"], help=argparse.SUPPRESS)
     return parser
@@ -177,6 +217,7 @@ def main() -> None:
     if given.memory:
         print_memory(given.memory, case_config(given, *shapes[0]), device)
         return
+    torch.backends.cudnn.benchmark = True  # (for both, as the usual implementation has it)
     dtypes = [torch.float32] + ([torch.bfloat16] if has_bf16(device) else [])
     limits = {}
     lines = []
@@ -185,9 +226,10 @@ def main() -> None:
         limits[name] = rate.operations
         lines.append(f"{name} {rate.operations / 1e9:.0f} GFLOP/s ({rate.what})")
     rows = [measure(given, shape, limits) for shape in shapes]
+    compiled = compiles(case_config(given, *shapes[0]), device)
     text = (
         f"{given.blocks} blocks, {given.upsample} upsampling, {given.layers} layers in D, on "
-        f"{given.device}{', diptych compiled' if given.compile else ''}. "
+        f"{given.device}{', diptych compiled' if compiled else ''}. "
         f"Limit: {'; '.join(lines)}.\n\n{table(COLUMNS, rows)}"
     )
     report("A training step", text, given)

@@ -53,7 +53,8 @@ def discriminator_layers(
     config: DiscriminatorConfig, channels: int, height: int, width: int
 ) -> list[Convolution]:
     """The convolutions of a PatchGAN for one picture of ``height`` x ``width``."""
-    if config.architecture != "patch" or not config.padding or config.fine or config.texture:
+    plain = config.padding and config.sees is None and not (config.fine or config.texture)
+    if config.architecture != "patch" or not plain:
         raise ValueError("only the published PatchGAN is counted")
     layers, before = [], channels
     for layer in range(config.layers + 1):

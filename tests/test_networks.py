@@ -9,6 +9,7 @@ from conftest import SHARED
 from torch import nn
 
 from diptych.config import Config, DiscriminatorConfig, GeneratorConfig
+from diptych.cyclegan import CycleGAN
 from diptych.networks import (
     initialise,
     make_discriminator,
@@ -17,6 +18,7 @@ from diptych.networks import (
 )
 from diptych.networks.blocks import BlurDown, count_parameters, norm_layer
 from diptych.networks.discriminator import texture
+from diptych.settings import build_config
 
 
 def conv(before: int, after: int, kernel: int) -> int:
@@ -99,6 +101,24 @@ def test_verdicts_on_texture_mind_neither_colour_nor_shade() -> None:
     torch.testing.assert_close(fine, other_fine)
     assert float((whole - other_whole).abs().max()) > 1e-3
     assert float((fine - of_stripes).abs().max()) > 1e-3
+
+
+def test_a_discriminator_from_afar_sees_means_of_squares() -> None:
+    config = DiscriminatorConfig(width=4, layers=1, texture=True, padding=False)
+    near, D = (make_discriminator(config, 3, shrink).double() for shrink in (1, 3))
+    near.load_state_dict(D.state_dict())
+    x = torch.randn(1, 3, 60, 72, dtype=torch.float64)
+    means = x.unflatten(2, (20, 3)).unflatten(4, (24, 3)).mean((3, 5))
+    torch.testing.assert_close(D(x), near(means))
+    torch.testing.assert_close(D.features(x), near.features(means))
+
+
+@pytest.mark.parametrize(("size", "shrink"), [(60, 1), (64, 1), (124, 1), (128, 2), (260, 4)])
+def test_discriminators_see_a_size_or_a_bit_more(size: int, shrink: int) -> None:
+    config = build_config({"data": {"size": size}, "discriminator": {"sees": 64}})
+    assert config.shrink == shrink
+    model = CycleGAN(config, 3, 3)
+    assert model.D_a.shrink == model.D_b.shrink == shrink
 
 
 def test_pixel_norm_against_its_formula() -> None:

@@ -56,6 +56,32 @@ def contents(run: Path) -> dict[str, Any]:
     return found
 
 
+def test_from_afar_noise_is_what_the_settings_say(
+    towns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D judges means of squares, which have less noise than their pixels."""
+    seen = []
+
+    def body(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return x.mean((2, 3))
+
+    one = trainer(
+        towns, data={"size": 64}, discriminator={"sees": 16, "padding": False},
+        loss={"noise": 0.3, "noise_end": 0.1}, training={"steps": 2},
+    )  # fmt: skip
+    one.stepper.working_copy, one.stepper.model = None, one.state.model
+    for D in (one.state.model.D_a, one.state.model.D_b):
+        monkeypatch.setattr(D.body, "forward", body)
+    black = torch.zeros(1, 3, 64, 64)
+    monkeypatch.setattr(one.stepper, "_batch", lambda i: (black, black))
+    with pytest.raises(RuntimeError):  # (the stand-in has nothing to learn)
+        one.step()
+    *_, real_and_fake = seen
+    assert real_and_fake.shape[2:] == (16, 16)
+    assert float(real_and_fake[0].std()) == pytest.approx(0.3, rel=0.15)
+
+
 def wait_for(condition: Any, seconds: float = 120) -> None:
     for _ in range(int(seconds / 0.02)):
         if condition():

@@ -93,6 +93,7 @@ class DiscriminatorConfig(Section):
     padding: bool = True  # without it D cannot see where a picture ends (patch)
     fine: bool = False  # the first layer looks at every pixel, not at every second (patch)
     texture: bool = False  # a second network judges fine structure in grey (patch)
+    sees: Count | None = None  # pixels: larger pictures are shrunk for D, to this or a bit more
     augment: bool = False  # shift and recolour what D sees, real and fake alike
 
     @model_validator(mode="after")
@@ -281,6 +282,11 @@ class Config(Section):
             )
         smallest = self.smallest_size()
         if size < smallest:
+            if self.shrink > 1:
+                raise ValueError(
+                    f"discriminator.sees {self.discriminator.sees} is too small for its patches: "
+                    f"use {smallest // self.shrink} or more, or fewer discriminator.layers"
+                )
             raise ValueError(
                 f"data.size {size} is too small for these networks: use {smallest} or more, "
                 "or fewer discriminator.layers"
@@ -299,4 +305,10 @@ class Config(Section):
             return 16
         step: int = 2**D.layers
         patch = 6 * step + 1 if D.fine else 9 * step - 2
-        return max(16, 3 * step if D.padding else patch)
+        return max(16, self.shrink * (3 * step if D.padding else patch))
+
+    @property
+    def shrink(self) -> int:
+        """How many times smaller, a side, D sees a training picture than G."""
+        sees = self.discriminator.sees
+        return max(1, self.data.size // sees) if sees is not None else 1

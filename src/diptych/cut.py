@@ -33,7 +33,7 @@ class CUT(nn.Module):
     def __init__(self, config: Config, channels_a: int, channels_b: int) -> None:
         super().__init__()
         self.G_ab = make_resnet_generator(config.generator, channels_a, channels_b)
-        self.D_b = make_discriminator(config.discriminator, channels_b)
+        self.D_b = make_discriminator(config.discriminator, channels_b, config.shrink)
         self.contrast = config.contrast
         widths = self.G_ab.feature_channels()
         self.H = nn.ModuleList(projection(n, config.contrast.width) for n in widths)

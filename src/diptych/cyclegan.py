@@ -33,8 +33,8 @@ class CycleGAN(nn.Module):
         super().__init__()
         self.G_ab = make_generator(config.generator, channels_a, channels_b)
         self.G_ba = make_generator(config.generator, channels_b, channels_a)
-        self.D_a = make_discriminator(config.discriminator, channels_a)
-        self.D_b = make_discriminator(config.discriminator, channels_b)
+        self.D_a = make_discriminator(config.discriminator, channels_a, config.shrink)
+        self.D_b = make_discriminator(config.discriminator, channels_b, config.shrink)
         for network in self.children():
             initialise(network)
         # Batch norm mixes the pictures of a batch, so two batches must not be joined into one.

@@ -18,21 +18,27 @@ class Discriminator(nn.Module):
     """``layers``, whose last makes the verdicts. No sigmoid: the objectives take raw verdicts.
 
     With ``texture_layers`` there are twice as many verdicts: theirs, on ``texture`` of the picture,
-    stand behind the others, as a second channel. While training, ``augments`` lets both see
-    pictures shifted and recoloured at random.
+    stand behind the others, as a second channel. Both see pictures ``shrink`` times smaller. While
+    training, ``augments`` lets them see pictures shifted and recoloured at random.
     """
 
     def __init__(
-        self, layers: list[nn.Module], texture_layers: list[nn.Module], augments: bool
+        self,
+        layers: list[nn.Module],
+        texture_layers: list[nn.Module],
+        augments: bool,
+        shrink: int = 1,
     ) -> None:
         super().__init__()
         self.body = nn.Sequential(*layers)
         self.texture_body = nn.Sequential(*texture_layers) if texture_layers else None
         self.augments = augments
+        self.shrink = shrink
 
     def forward(self, x: Tensor) -> Tensor:
         if self.augments and self.training:
             x = augment(x)
+        x = shrunk(x, self.shrink)
         verdicts: Tensor = self.body(as_computed(x, self))
         if self.texture_body is not None:
             fine: Tensor = self.texture_body(as_computed(texture(x), self))
@@ -40,8 +46,17 @@ class Discriminator(nn.Module):
         return full_precision(verdicts)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer judges by: ``(N, channels, H', W')``, of the pictures as they are."""
-        return full_precision(self.body[:-1](as_computed(x, self)))
+        """What the last layer judges by: ``(N, channels, H', W')``, without augmentation."""
+        return full_precision(self.body[:-1](as_computed(shrunk(x, self.shrink), self)))
+
+
+def shrunk(x: Tensor, times: int) -> Tensor:
+    """``(N, C, H, W)`` to ``(N, C, H / times, W / times)``: the means of squares.
+
+    A discriminator that sees pictures from afar knows nothing of what is finest in them, and
+    teaches no weave for it; its patches are as large beside an animal as in smaller pictures.
+    """
+    return F.avg_pool2d(x, times) if times > 1 else x
 
 
 def texture(x: Tensor) -> Tensor:
@@ -105,8 +120,13 @@ def pixel_layers(channels: int, width: int, norm: NormLayer) -> list[nn.Module]:
     ]
 
 
-def make_discriminator(config: DiscriminatorConfig, channels: int) -> Discriminator:
-    """Build the discriminator that ``config`` describes, with PyTorch's default weights."""
+def make_discriminator(
+    config: DiscriminatorConfig, channels: int, shrink: int = 1
+) -> Discriminator:
+    """Build the discriminator that ``config`` describes, with PyTorch's default weights.
+
+    It sees pictures ``shrink`` times smaller a side than they are.
+    """
     norm = norm_layer("none" if config.norm == "spectral" else config.norm)
 
     def patch(channels: int) -> list[nn.Module]:
@@ -121,4 +141,4 @@ def make_discriminator(config: DiscriminatorConfig, channels: int) -> Discrimina
         for layer in (*layers, *texture_layers):
             if isinstance(layer, nn.Conv2d):
                 spectral_norm(layer)
-    return Discriminator(layers, texture_layers, config.augment)
+    return Discriminator(layers, texture_layers, config.augment, shrink)

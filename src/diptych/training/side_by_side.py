@@ -71,7 +71,7 @@ def pays(config: Config, model: CycleGAN, precision: torch.dtype) -> bool:
     G, D, data, loss = config.generator, config.discriminator, config.data, config.loss
     alike = _shapes(model.G_ab) == _shapes(model.G_ba) and data.preprocess != "none"
     layers = G.architecture == "resnet" and {G.norm, D.norm} <= set(PAIRED_NORMS)
-    apart = D.augment or loss.bounds_slope or loss.cycle_features > 0
+    apart = D.augment or config.shrink > 1 or loss.bounds_slope or loss.cycle_features > 0
     numbers = config.training.batch * G.width * data.size**2
     return alike and layers and not apart and numbers <= MOST.get(precision, 0)
 

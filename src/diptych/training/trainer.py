@@ -172,6 +172,9 @@ class Trainer:
         """One update of the generators, one of the discriminators, and of the average."""
         state = self.state
         weights = weights_at(self.progress(), self.config.loss)
+        if self.config.shrink > 1:  # (the mean of n x n pixels has an n-th of their noise)
+            noise = self.config.shrink * weights.noise
+            weights = weights.model_copy(update={"noise": noise})
         self.stepper.step(self.rate(), at_step(state.step, weights))
         if state.average is not None:
             keep = keep_share(self.config.training.ema_half_life, state.step)

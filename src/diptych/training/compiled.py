@@ -43,8 +43,11 @@ def compiled_twin(model: Model, device: torch.device) -> Model:
     return twin
 
 
-def is_of_compiler(error: Exception) -> bool:
-    """Whether an error says that something cannot be compiled."""
+def compilers_reason(error: Exception) -> str | None:
+    """Why the networks cannot be compiled, in a line; None if that is not what an error says."""
     from torch._dynamo.exc import TorchDynamoException  # slow to import
 
-    return isinstance(error, TorchDynamoException)
+    if not isinstance(error, TorchDynamoException):
+        return None
+    first, *more = str(error).strip().splitlines()
+    return more[0] if more and first.endswith("raised:") else first

@@ -14,7 +14,7 @@ from diptych.data.domain import Domain
 from diptych.device import choose_precision
 from diptych.errors import DiptychError
 from diptych.training import distributed
-from diptych.training.compiled import compiled_twin, compiles, is_of_compiler
+from diptych.training.compiled import compiled_twin, compilers_reason, compiles
 from diptych.training.guard import any_not_finite
 from diptych.training.recording import Pass, Recorder, Results, records
 from diptych.training.state import TrainingState
@@ -59,13 +59,14 @@ class Stepper:
         try:
             self._step(rate, weights)
         except Exception as error:
-            if not self.compiled or not is_of_compiler(error):
+            reason = compilers_reason(error) if self.compiled else None
+            if reason is None:
                 raise
-            reason = f"the networks cannot be compiled here: {str(error).strip().splitlines()[0]}"
+            problem = f"the networks cannot be compiled here: {reason}"
             if self.config.training.compile:
-                raise DiptychError(f"{reason} (leave training.compile out)") from error
+                raise DiptychError(f"{problem} (leave training.compile out)") from error
             if self.warn is not None:
-                self.warn(f"{reason}; without that a step takes longer")
+                self.warn(f"{problem}; without that a step takes longer")
             self.model, self.compiled = self.state.model, False
             self._step(rate, weights)
 

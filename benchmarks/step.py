@@ -41,6 +41,7 @@ from diptych.config import Config
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.settings import build_config
+from diptych.surroundings import quickest_convolutions
 from diptych.training.compiled import compiles
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
@@ -114,9 +115,8 @@ def memory(name: str, given: argparse.Namespace, shape: tuple[int, int, int]) ->
     command = [sys.executable, __file__, "--memory", name, "--device", given.device,
                "--size", size, "--width", width, "--batch", batch, "--blocks", str(given.blocks),
                "--layers", str(given.layers), "--upsample", given.upsample,
-               "--precision", given.precision]  # fmt: skip
-    if given.compile is not None:
-        command += ["--compile" if given.compile else "--no-compile"]
+               "--precision", given.precision,
+               "--compile" if given.compile else "--no-compile"]  # fmt: skip
     if given.threads:
         command += ["--threads", str(given.threads)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -132,12 +132,10 @@ def print_memory(name: str, config: Config, device: torch.device) -> None:
 
 
 def memory_on_card(training: PlainTraining | Trainer, device: torch.device) -> float:
-    """What PyTorch holds of a GPU's memory while steps go on; 0 on the CPU.
+    """What PyTorch holds of a GPU's memory while steps go on.
 
     Recordings and all that is kept for the next step count, what was tried at first does not.
     """
-    if device.type != "cuda":
-        return 0.0
     for steps in (STEPS_TO_RECORD, STEPS_FOR_MEMORY):
         card_bytes(device)
         for _ in range(steps):
@@ -147,9 +145,7 @@ def memory_on_card(training: PlainTraining | Trainer, device: torch.device) -> f
 
 
 def card_bytes(device: torch.device) -> float:
-    """What PyTorch holds of a GPU's memory and cannot do without; 0 on the CPU."""
-    if device.type != "cuda":
-        return 0.0
+    """What PyTorch holds of a GPU's memory and cannot do without."""
     torch.cuda.empty_cache()
     return float(torch.cuda.memory_reserved(device))
 
@@ -160,22 +156,24 @@ def measure(
     """One row of the table."""
     device = torch.device(given.device)
     config = case_config(given, *shape)
+    on_card = device.type == "cuda"
     trainings: dict[str, PlainTraining | Trainer] = {}
     held: dict[str, float] = {}
     for name in ("plain", "diptych"):
-        before = card_bytes(device)
+        before = card_bytes(device) if on_card else 0.0
         begun = time.perf_counter()
         trainings[name] = make(name, config, device)
         trainings[name].step()
         wait_for(device)
         first = time.perf_counter() - begun  # (of the last one, diptych)
-        held[name] = memory_on_card(trainings[name], device) - before
+        if on_card:
+            held[name] = memory_on_card(trainings[name], device) - before
     times = in_turns({n: t.step for n, t in trainings.items()}, device, given.seconds)
     stepper = trainings["diptych"].stepper  # type: ignore[union-attr]
     precision = str(stepper.precision).removeprefix("torch.")
     operations = training_step(config)
     rate = operations / times.median("diptych")
-    if device.type != "cuda":
+    if not on_card:
         held = {name: memory(name, given, shape) for name in trainings}
     bytes_plain, bytes_diptych = held["plain"], held["diptych"]
     return [
@@ -214,10 +212,10 @@ def main() -> None:
     start(given)
     device = torch.device(given.device)
     shapes = list(itertools.product(given.size, given.width, given.batch))
+    given.compile = compiles(case_config(given, *shapes[0]), device)  # (as asked for, or usual)
     if given.memory:
         print_memory(given.memory, case_config(given, *shapes[0]), device)
         return
-    torch.backends.cudnn.benchmark = True  # (for both, as the usual implementation has it)
     dtypes = [torch.float32] + ([torch.bfloat16] if has_bf16(device) else [])
     limits = {}
     lines = []
@@ -226,14 +224,14 @@ def main() -> None:
         limits[name] = rate.operations
         lines.append(f"{name} {rate.operations / 1e9:.0f} GFLOP/s ({rate.what})")
     rows = [measure(given, shape, limits) for shape in shapes]
-    compiled = compiles(case_config(given, *shapes[0]), device)
     text = (
         f"{given.blocks} blocks, {given.upsample} upsampling, {given.layers} layers in D, on "
-        f"{given.device}{', diptych compiled' if compiled else ''}. "
+        f"{given.device}{', diptych compiled' if given.compile else ''}. "
         f"Limit: {'; '.join(lines)}.\n\n{table(COLUMNS, rows)}"
     )
     report("A training step", text, given)
 
 
 if __name__ == "__main__":
-    main()
+    with quickest_convolutions():  # (for both, as the usual implementation has it)
+        main()

@@ -7,7 +7,7 @@ asked for. A recording is asked for as a whole.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,34 +33,27 @@ def records(config: Config, device: torch.device) -> bool:
 
 
 class Recorder:
-    """Makes passes: from the fourth of a kind on by playing a recording of it.
+    """A pass that from its fourth of a kind on plays a recording of it.
 
-    The results are those of the pass itself. They stay as they are until the next one of its kind.
+    The results, and the gradients of ``parameters``, are those of ``work`` itself. They stay as
+    they are until the next pass of the kind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, work: Pass, parameters: Sequence[nn.Parameter]) -> None:
+        self.work, self.parameters = work, parameters
         self._met: Counter[Hashable] = Counter()
         self._recordings: dict[Hashable, Recording] = {}
 
-    def make(
-        self,
-        work: Pass,
-        parameters: Iterable[nn.Parameter],
-        a: Tensor,
-        b: Tensor,
-        fakes: Fakes,
-        weights: LossConfig,
-    ) -> Results:
-        """``work(a, b, fakes, weights)``, and the gradients of ``parameters`` that it sets."""
+    def __call__(self, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig) -> Results:
         on = (weights.cycle > 0, weights.identity > 0, weights.noise > 0)
-        kind = (work, a.shape, b.shape, tuple(fake.shape for fake in fakes.values()), on)
+        kind = (a.shape, b.shape, tuple(fake.shape for fake in fakes.values()), on)
         if self._met[kind] < FIRST_ONES:
             self._met[kind] += 1
-            return work(a, b, fakes, weights)
+            return self.work(a, b, fakes, weights)
         recording = self._recordings.get(kind)
         if recording is None or recording.weights != weights:  # (they are part of a recording)
             self._recordings.pop(kind, None)
-            recording = Recording(work, parameters, a, b, fakes, weights)
+            recording = Recording(self.work, self.parameters, a, b, fakes, weights)
             self._recordings[kind] = recording
         return recording.play(a, b, fakes)
 
@@ -71,7 +64,7 @@ class Recording:
     def __init__(
         self,
         work: Pass,
-        parameters: Iterable[nn.Parameter],
+        parameters: Sequence[nn.Parameter],
         a: Tensor,
         b: Tensor,
         fakes: Fakes,

@@ -43,7 +43,12 @@ class Stepper:
         elif device.type == "cpu":
             self.working_copy = make_working_copy(config, state.model, self.precision)
             self.model = self.working_copy.model if self.working_copy else state.model
-        self.recorder = Recorder() if records(config, device) else None
+        self.generator_pass: Pass = self._generator_pass
+        self.discriminator_pass: Pass = self._discriminator_pass
+        if records(config, device):
+            parameters = list(state.model.parameters())
+            self.generator_pass = Recorder(self._generator_pass, parameters)
+            self.discriminator_pass = Recorder(self._discriminator_pass, parameters)
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
         self.batches_b = Batches(b, config.data, seed, 1, device)
@@ -84,7 +89,7 @@ class Stepper:
 
         made: list[Fakes] = []
         for a, b in batches:
-            loss, terms, fakes = self._make(self._generator_pass, a, b, {}, weights)
+            loss, terms, fakes = self.generator_pass(a, b, {}, weights)
             losses.append(loss)
             made.append(fakes)
             parts.append(terms)
@@ -93,7 +98,7 @@ class Stepper:
         weights = weights.model_copy(update={"cycle": 0.0, "identity": 0.0})
         for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
             a, b, past = self._judged(i, a, b, fakes)
-            loss, terms, _ = self._make(self._discriminator_pass, a, b, past, weights)
+            loss, terms, _ = self.discriminator_pass(a, b, past, weights)
             losses.append(loss)
             parts.append(terms)
 
@@ -102,12 +107,6 @@ class Stepper:
             value.copy_(torch.where(bad == 0, value, before))
         self._note(parts, bad)
         state.step += 1
-
-    def _make(self, work: Pass, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig) -> Results:
-        """One pass there and back; on a GPU, once it has been recorded, by playing it."""
-        if self.recorder is None:
-            return work(a, b, fakes, weights)
-        return self.recorder.make(work, self.state.model.parameters(), a, b, fakes, weights)
 
     def _generator_pass(self, a: Tensor, b: Tensor, _: Fakes, weights: LossConfig) -> Results:
         self.model.discriminators.requires_grad_(False)  # G's loss needs no gradient of D's weights

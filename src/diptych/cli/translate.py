@@ -30,6 +30,14 @@ def translate(
         typer.Option("--format", help="png, jpg, webp, tif, bmp or npy. Default: png or tif."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once, where sizes agree.")] = 8,
+    see: Annotated[
+        str,
+        typer.Option(
+            help="What the network sees of larger pictures: pixels of the shorter side. What it "
+            "changes is enlarged and added to the picture, which keeps its size. own: all of them. "
+            "auto: what it was trained on, for models that retouch (laptop); for others own."
+        ),
+    ] = "auto",
     tile: Annotated[
         str,
         typer.Option(
@@ -59,6 +67,7 @@ def translate(
     """Translate pictures and videos with a trained model."""
     from diptych.cli.console import note, say
     from diptych.errors import DiptychError, UsageError, nearest
+    from diptych.translation.afar import parse_see
     from diptych.translation.clip_files import is_clip, load_av
     from diptych.translation.clips import check_clip_model
     from diptych.translation.files import plan, plan_file
@@ -72,7 +81,7 @@ def translate(
     side: Side = "a" if to == "a" else "b"
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
-    translator = load(run, device, parse_tile(tile), parse_precision(precision))
+    translator = load(run, device, parse_tile(tile), parse_precision(precision), parse_see(see))
     translator.pair.towards(side)  # (a model of one way says so before it looks for pictures)
     _, target = translator.formats(side)
     ending = format_of(f".{format_}") if format_ else default_format(target)

@@ -150,6 +150,7 @@ class Steady:
         pair = translator.pair
         pair = replace(pair, G_ab=steady) if to == "b" else replace(pair, G_ba=steady)
         self.translator = Translator(pair, translator.device, tile="off")
+        self.translator.side = translator.side
         self.translator.precision = translator.precision  # (weights that are cast are so already)
         self.last: tuple[float, Pixels] | None = None  # the last frame's time, and it from afar
 

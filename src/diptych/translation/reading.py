@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 
 from diptych.config import DomainConfig
 from diptych.data.decode import DamagedPictureError, decode_picture, from_image, read_picture
 from diptych.data.opening import DeepValuesError
 from diptych.data.pixels import PixelFormat, Pixels
+from diptych.errors import DiptychError, UsageError
 
 
 def read_file(path: Path, source: PixelFormat, background: str) -> Pixels:
@@ -37,6 +39,37 @@ def read_pil(image: Image.Image, source: PixelFormat, background: str) -> Pixels
             return from_image(image, source.channels, background)
     except (OSError, ValueError) as error:
         raise DamagedPictureError(str(error)) from error
+
+
+def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
+    """A path, a PIL image or a NumPy array as the ``(H, W, C)`` array that a model takes.
+
+    Raises DiptychError for a file that cannot be read, UsageError for all else that does not fit.
+    """
+    if isinstance(picture, str | Path):
+        try:
+            return read_file(Path(picture), source, background)
+        except DamagedPictureError as error:
+            raise DiptychError(f"cannot read {picture}: {error}") from error
+    if isinstance(picture, Image.Image):
+        if source.dtype != "uint8" or source.channels not in (1, 3):
+            raise UsageError(f"this model takes {source.describe()}: give an array or a path")
+        try:
+            return read_pil(picture, source, background)
+        except DamagedPictureError as error:
+            raise UsageError(f"cannot translate this PIL image: {error}") from error
+    if isinstance(picture, np.ndarray):
+        array = picture[..., None] if picture.ndim == 2 else picture
+        if array.ndim != 3 or array.shape[2] != source.channels or array.dtype != source.dtype:
+            raise UsageError(
+                f"the array is {array.dtype} {picture.shape}; this model takes (H, W, "
+                f"{source.channels}) of {source.dtype}"
+            )
+        if not np.isfinite(array).all():
+            raise UsageError("the array holds NaN or infinity")
+        return array
+    raise UsageError(f"cannot translate a {type(picture).__name__}: give a path, a PIL image, "
+                     "a NumPy array, a tensor, or a list of these")  # fmt: skip
 
 
 def _reading(source: PixelFormat) -> DomainConfig:

@@ -11,14 +11,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.opening import MOST_PIXELS, DamagedPictureError, TooLargeError
+from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.networks.casting import with_bf16_convolutions
+from diptych.translation.afar import (
+    See,
+    arrays_from_afar,
+    parse_see,
+    seen_shape,
+    side_seen,
+    tensor_from_afar,
+)
 from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture, parse_tile
-from diptych.translation.reading import read_bytes, read_file, read_pil
+from diptych.translation.reading import as_stored, read_bytes, read_file
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.scaling import allowed_shape, scaled
 from diptych.translation.strips import translate_by_strips
@@ -37,6 +45,10 @@ class Translator:
 
     ``precision``: ``bf16`` computes convolutions of 16 bits where a picture is taken whole, on
     processors with matrix units (AMX) several times as fast, and a few of 255 levels off.
+
+    ``see``: the shorter side that the networks are shown larger pictures at; what they change is
+    enlarged and added to the picture, which keeps its size and detail. ``auto``: that of the
+    training for models that retouch (the preset ``laptop``), for others ``own``: as they are.
     """
 
     def __init__(
@@ -45,10 +57,12 @@ class Translator:
         device: torch.device,
         tile: Tile = "auto",
         precision: TranslatingPrecision = "float32",
+        see: See = "auto",
     ) -> None:
         self.pair = pair
         self.device = device
         self.tile = tile
+        self.side = side_seen(pair.info, see)
         self.precision = choose_precision(precision, device)
         self.quick = {to: pair.towards(to) for to in pair.ways}  # what takes whole pictures
         if device.type == "cpu" and self.precision == torch.bfloat16:
@@ -103,9 +117,16 @@ class Translator:
 
     @torch.no_grad()  # (a tensor of inference mode could not be used in anybody's training)
     def tensor(self, x: Tensor, to: Side) -> Tensor:
-        """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W.
+        """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W."""
+        height, width = x.shape[2:]
+        if seen := seen_shape(height, width, self.side):
+            return tensor_from_afar(x, seen, lambda small: self._as_it_is(small, to))
+        return self._as_it_is(x, to)
 
-        The picture is padded by reflection to what the network needs and cropped back.
+    def _as_it_is(self, x: Tensor, to: Side) -> Tensor:
+        """As ``tensor``, where the network sees the picture at its own size.
+
+        It is padded by reflection to what the network needs, and cropped back.
         """
         count, _, height, width = x.shape
         picture = self._rows(lambda places: x[:1, :, places], to, height, width)
@@ -119,7 +140,7 @@ class Translator:
                 fake: Tensor = self.quick[to](padded)
             return fake[..., :height, :width].to(x.device)
         if count > 1:
-            return torch.cat([self.tensor(one[None], to) for one in x])
+            return torch.cat([self._as_it_is(one[None], to) for one in x])
         channels = self.formats(to)[1].channels
         whole = torch.empty(1, channels, height, width, dtype=torch.float32)
 
@@ -143,6 +164,10 @@ class Translator:
         source, target = self.formats(to)
         first, count = pictures[0], len(pictures)
         height, width = first.shape[:2]
+        if seen := seen_shape(height, width, self.side):
+            return arrays_from_afar(
+                list(pictures), seen, source, target, lambda x: self._as_it_is(x, to), self.device
+            )
         picture = self._rows(
             lambda places: source.to_tensor(first[None, places.numpy()]), to, height, width
         )
@@ -152,7 +177,7 @@ class Translator:
             stored = torch.from_numpy(np.stack(list(pictures)))
             if source.dtype == "uint8":  # a GPU is handed bytes, and hands over bytes
                 stored = stored.to(self.device)
-            return list(target.to_pixels(self.tensor(source.to_tensor(stored), to)))
+            return list(target.to_pixels(self._as_it_is(source.to_tensor(stored), to)))
         if count > 1:
             return [self.arrays([one], to)[0] for one in pictures]
         whole = np.empty((height, width, target.channels), target.dtype)
@@ -171,12 +196,17 @@ class Translator:
     def is_too_large(self, picture: Pixels, to: Side) -> bool:
         """Whether a stored ``(H, W, C)`` picture must be cut into strips."""
         height, width = picture.shape[:2]
+        if seen_shape(height, width, self.side):
+            return False
         source, _ = self.formats(to)
         rows = self._rows(lambda _: source.to_tensor(picture[None]), to, height, width)
         return self._cut(rows, to, 1, stored=2 * picture.nbytes) is not None
 
-    def padded(self, height: int, width: int) -> tuple[int, int]:
+    def taken(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of such a picture as the network takes it."""
+        return self._padded(*(seen_shape(height, width, self.side) or (height, width)))
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
         multiple = self.info.generator.size_multiple
         rows, columns = (max(SMALLEST, -(-n // multiple) * multiple) for n in (height, width))
         return rows, columns
@@ -184,7 +214,7 @@ class Translator:
     def _rows(self, read: Callable[[Tensor], Tensor], to: Side, height: int, width: int) -> Rows:
         """A picture, padded by reflection to what the network needs."""
         shape, channels = (height, width), self.formats(to)[0].channels
-        return padded_picture(read, channels, shape, self.padded(height, width), self.device)
+        return padded_picture(read, channels, shape, self._padded(height, width), self.device)
 
     def _cut(self, picture: Rows, to: Side, count: int, stored: float) -> Cut | None:
         return how_to_cut(self.pair.towards(to), picture, self.tile, self.device, count, stored)
@@ -212,14 +242,14 @@ class Translator:
             return [self._translate_any(one, to, size) for one in picture]
         if isinstance(picture, Tensor):
             return self._translate_tensor(picture, to, size)
-        stored = self._stored(picture, to)
+        source, target = self.formats(to)
+        stored = as_stored(picture, source, self.info.background)
         if stored.size == 0:
             raise UsageError("cannot translate a picture without pixels")
         try:
             result = self.arrays([scaled(stored, size)], to)[0]
         except TooLargeError as error:
             raise UsageError(f"cannot translate this picture: {error}") from error
-        _, target = self.formats(to)
         if (
             isinstance(picture, np.ndarray)
             or target.dtype != "uint8"
@@ -250,33 +280,6 @@ class Translator:
         fake = self.tensor(batch, to)
         return fake if x.ndim == 4 else fake[0]
 
-    def _stored(self, picture: Any, to: Side) -> Pixels:
-        source, _ = self.formats(to)
-        if isinstance(picture, str | Path):
-            try:
-                return self.read(Path(picture), to)
-            except DamagedPictureError as error:
-                raise DiptychError(f"cannot read {picture}: {error}") from error
-        if isinstance(picture, Image.Image):
-            if source.dtype != "uint8" or source.channels not in (1, 3):
-                raise UsageError(f"this model takes {source.describe()}: give an array or a path")
-            try:
-                return read_pil(picture, source, self.info.background)
-            except DamagedPictureError as error:
-                raise UsageError(f"cannot translate this PIL image: {error}") from error
-        if isinstance(picture, np.ndarray):
-            array = picture[..., None] if picture.ndim == 2 else picture
-            if array.ndim != 3 or array.shape[2] != source.channels or array.dtype != source.dtype:
-                raise UsageError(
-                    f"the array is {array.dtype} {picture.shape}; this model takes (H, W, "
-                    f"{source.channels}) of {source.dtype}"
-                )
-            if not np.isfinite(array).all():
-                raise UsageError("the array holds NaN or infinity")
-            return array
-        raise UsageError(f"cannot translate a {type(picture).__name__}: give a path, a PIL image, "
-                         "a NumPy array, a tensor, or a list of these")  # fmt: skip
-
 
 def parse_precision(text: str, name: str = "--precision") -> TranslatingPrecision:
     """The precision as typed. Raises UsageError, which calls it ``name``."""
@@ -296,17 +299,19 @@ def load(
     device: str = "auto",
     tile: Tile = "auto",
     precision: TranslatingPrecision = "float32",
+    see: See = "auto",
 ) -> Translator:
     """Open a run folder or a ``model.safetensors`` for translating.
 
-    ``tile`` and ``precision`` as in Translator. Raises DiptychError with one line if there is no
-    usable model at ``path``, UsageError for options that are none.
+    ``tile``, ``precision`` and ``see`` as in Translator. Raises DiptychError with one line if there
+    is no usable model at ``path``, UsageError for options that are none.
     """
     tile, precision = parse_tile(str(tile), "tile"), parse_precision(precision, "precision")
+    see = parse_see(str(see), "see")
     place = Path(path)
     if place.is_dir():
         if not (place / "model.safetensors").is_file():
             raise DiptychError(f"there is no model in {place} (yet): looked for model.safetensors")
         place = place / "model.safetensors"
     where = choose_device(device)
-    return Translator(load_model(place, where), where, tile, precision)
+    return Translator(load_model(place, where), where, tile, precision, see)

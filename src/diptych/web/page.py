@@ -47,7 +47,7 @@ def make_page(actions: Actions) -> gr.Blocks:
             )  # fmt: skip
             to = gr.Radio(_directions(first), value="b", label="Direction", min_width=200)
             size = gr.Dropdown(
-                _sizes(first), value=_trained_size(first), label="Shorter side", min_width=160,
+                _sizes(first), value=_usual_size(first), label="Shorter side", min_width=160,
                 filterable=False,
             )  # fmt: skip
         with gr.Tab("One picture"), gr.Row(equal_height=False):
@@ -149,7 +149,7 @@ def make_page(actions: Actions) -> gr.Blocks:
             chosen = models[name]
             return (
                 gr.Radio(_directions(chosen), value="b"),
-                gr.Dropdown(_sizes(chosen), value=_trained_size(chosen)),
+                gr.Dropdown(_sizes(chosen), value=_usual_size(chosen)),
                 gr.Image(visible=len(chosen.ways) == 2),
             )
 
@@ -188,12 +188,13 @@ def _directions(model: ServedModel) -> list[tuple[str, str]]:
     return [(f"{model.domains[model.source(to)]} → {model.domains[to]}", to) for to in model.ways]
 
 
-def _trained_size(model: ServedModel) -> int:
-    return model.translator.info.size
+def _usual_size(model: ServedModel) -> int:
+    """What most will want: the picture's own size, where the network sees it from afar."""
+    return OWN_SIZE if model.translator.side is not None else model.translator.info.size
 
 
 def _sizes(model: ServedModel) -> list[tuple[str, int]]:
-    own = _trained_size(model)
+    own = model.translator.info.size
     sizes = [(f"{own} pixels, as trained", own)]
     sizes += [(f"{size} pixels", size) for size in SIZES if size > own]
     return [*sizes, ("as it is", OWN_SIZE)]

@@ -107,7 +107,7 @@ class Service:
         height, width = picture.shape[:2]
 
         def taken(size: int | None) -> tuple[int, int]:
-            return model.translator.padded(*scaled_shape(height, width, size))
+            return model.translator.taken(*scaled_shape(height, width, size))
 
         rows, columns = taken(size)
         most = self.limits.network_pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -97,10 +98,11 @@ class Worker:
                 if self.closing:
                     return []
                 first = self.jobs[0]
-                height, width = first.translator.padded(*first.picture.shape[:2])
+                own = first.picture.shape[0] * first.picture.shape[1]
+                pixels = max(own, math.prod(first.translator.taken(*first.picture.shape[:2])))
                 on_cpu = first.translator.device.type == "cpu"
                 room = CPU_PIXELS_AT_ONCE if on_cpu else PIXELS_AT_ONCE
-                most = max(1, min(self.batch, room // (height * width)))
+                most = max(1, min(self.batch, room // pixels))
                 chosen = [job for job in self.jobs if job.goes_with(first)][:most]
                 for job in chosen:
                     self.jobs.remove(job)

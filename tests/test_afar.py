@@ -1,0 +1,250 @@
+"""Large pictures seen from afar: a network sees a small one, its change is brought to the large."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED, Command
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+import diptych as package
+from diptych.config import GeneratorConfig
+from diptych.data.pixels import RGB, PixelFormat
+from diptych.errors import UsageError
+from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.networks import make_generator
+from diptych.translation import afar
+from diptych.translation.clips import Steady
+from diptych.translation.translator import Translator
+
+RETOUCH = GeneratorConfig(
+    width=4, blocks=1, halvings=1, norm="pixel", upsample="resize", output="retouch"
+)
+CPU = torch.device("cpu")
+SIDE = 16  # of the training
+
+
+def info(
+    config: GeneratorConfig = RETOUCH, preprocess: Any = "resize-crop", b: PixelFormat = RGB
+) -> ModelInfo:
+    return ModelInfo(config, RGB, b, SIDE, preprocess, "white", 0)
+
+
+class Recolour(nn.Module):
+    """Any function of single pixels as a generator; it notes what it was shown."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(tuple(x.shape))
+        y: Tensor = self.function(x)
+        return y
+
+
+def translator(function: Any, **options: Any) -> tuple[Translator, Recolour]:
+    G = Recolour(function)
+    options = {"tile": "off", **options}  # (strips need to know the layers)
+    return Translator(GeneratorPair(G, None, info()), CPU, **options), G
+
+
+def photograph(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth, with detail, like one."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
+    return (smooth + rng.integers(-9, 10, smooth.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(100, 70), (17, 400), (64, 64)])
+def test_the_network_sees_the_size_of_its_training_and_the_picture_keeps_its_own(
+    shape: tuple[int, int],
+) -> None:
+    one, G = translator(lambda x: x + 0.25)
+    picture = photograph(*shape)
+    made = one.to_b(picture)
+    assert made.shape == picture.shape
+    (seen,) = G.seen
+    assert min(seen[2:]) == SIDE
+    assert seen[3] / seen[2] == pytest.approx(shape[1] / shape[0], rel=0.1)
+    # An even change arrives everywhere, and no detail of the picture is lost.
+    expected = (picture.astype(float) + 0.25 * 127.5).clip(0, 255)
+    assert np.abs(made - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 90), (9, 30)])
+def test_what_is_no_larger_is_seen_as_it_is(shape: tuple[int, int]) -> None:
+    one, G = translator(lambda x: -x)
+    picture = photograph(*shape)
+    assert np.abs(one.to_b(picture).astype(int) - (255 - picture)).max() <= 1
+    assert all(rows >= SIDE or rows >= shape[0] for _, _, rows, _ in G.seen)
+
+
+def reference(
+    x: NDArray[np.float64], change: NDArray[np.float64], small: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Kopf et al. (2007), eq. 3, with a tent for the places and a Gaussian for the looks."""
+    (_, height, width), (_, rows, columns) = x.shape, small.shape
+    made = np.empty_like(x)
+    for i in range(height):
+        for j in range(width):
+            down = (i + 0.5) * rows / height - 0.5
+            across = (j + 0.5) * columns / width - 0.5
+            total, weights = np.zeros(len(x)), 0.0
+            for p in (int(np.floor(down)), int(np.floor(down)) + 1):
+                for q in (int(np.floor(across)), int(np.floor(across)) + 1):
+                    row, column = min(max(p, 0), rows - 1), min(max(q, 0), columns - 1)
+                    near = (1 - abs(down - p)) * (1 - abs(across - q))
+                    unlike = np.square(small[:, row, column] - x[:, i, j]).mean()
+                    weight = near * (np.exp(-unlike / (2 * afar.ALIKE**2)) + afar.LEAST)
+                    total += weight * change[:, row, column]
+                    weights += weight
+            made[:, i, j] = x[:, i, j] + total / weights
+    return made.clip(-1, 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.tuples(*[st.integers(2, 6)] * 2), st.tuples(*[st.integers(7, 20)] * 2),
+    st.integers(1, 7), st.integers(0, 99),
+)  # fmt: skip
+def test_the_change_is_enlarged_as_the_formula_says_in_bands_of_any_height(
+    little: tuple[int, int], large: tuple[int, int], rows: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x, small, change = (rng.uniform(-1, 1, (3, *shape)) for shape in (large, little, little))
+    expected = reference(x, change, small)
+    whole, by, look = (torch.from_numpy(values)[None] for values in (x, change, small))
+    parts = [
+        afar.changed(whole[:, :, top : top + rows], by, look, top, large[0])
+        for top in range(0, large[0], rows)
+    ]
+    assert np.abs(torch.cat(parts, dim=2)[0].numpy() - expected).max() < 1e-5
+
+
+def test_bands_cover_every_row_once() -> None:
+    for height, width in [(1, 1), (7, afar.BAND), (3000, 4000), (5, 3 * afar.BAND)]:
+        parts = list(afar.bands(height, width))
+        assert parts[0][0] == 0
+        assert parts[-1][1] == height
+        assert all(one[1] == other[0] for one, other in pairwise(parts))
+
+
+def test_a_change_ends_where_what_was_changed_ends() -> None:
+    """Half a picture is dark, and brightened; its border lies within a place that is seen."""
+    one, _ = translator(lambda x: torch.where(x < 0, x + 0.5, x))
+    picture = np.full((128, 128, 3), 230, np.uint8)
+    picture[:, :61] = 20
+    made = one.to_b(picture).astype(int)
+    assert np.abs(made[:, 61:] - 230).max() <= 1
+    assert np.abs(made[:, :56] - (20 + 64)).max() <= 2
+    even = (
+        0.5 * 127.5 * (64 - np.arange(56, 61)) / 8
+    )  # what bilinear interpolation alone would give
+    assert (made[64, 56:61, 0] - 20 > even).all()
+
+
+def test_arrays_tensors_and_lists_agree() -> None:
+    pair = GeneratorPair(make_generator(RETOUCH, 3, 3), None, info())
+    one = Translator(pair, CPU)
+    pictures = [photograph(90, 120, seed) for seed in range(3)]
+    alone = [one.to_b(picture).astype(int) for picture in pictures]
+    together = one.arrays(pictures, "b")
+    x = RGB.to_tensor(np.stack(pictures))
+    as_tensors = RGB.to_pixels(one.to_b(x)).astype(int)
+    for first, second, third in zip(alone, together, as_tensors, strict=True):
+        assert np.abs(first - second).max() <= 1
+        assert np.abs(first - third).mean() < 1  # (Pillow shrinks bytes to bytes)
+
+
+def test_who_sees_what() -> None:
+    grey = PixelFormat(1, "uint8", 0, 255)
+    picture_made_anew = GeneratorConfig(width=4, blocks=1)
+    auto = {
+        "retouches": info(), "squeezed": info(preprocess="resize"),
+        "crops of large pictures": info(preprocess="crop"), "all sizes": info(preprocess="none"),
+        "paints anew": info(picture_made_anew), "has other channels": info(b=grey),
+    }  # fmt: skip
+    sides = {name: afar.side_seen(known, "auto") for name, known in auto.items()}
+    assert sides == {**dict.fromkeys(auto), "retouches": SIDE, "squeezed": SIDE}
+    assert afar.side_seen(info(), "own") is None
+    assert afar.side_seen(info(picture_made_anew), 40) == 40
+    with pytest.raises(UsageError, match="see 40: A has 3 channels and B 1"):
+        afar.side_seen(auto["has other channels"], 40)
+
+
+def test_large_pictures_need_no_strips_and_count_as_what_is_seen() -> None:
+    pair = GeneratorPair(make_generator(RETOUCH, 3, 3), None, info())
+    one, own = Translator(pair, CPU, tile=16), Translator(pair, CPU, tile=16, see="own")
+    assert not one.is_too_large(photograph(64, 64), "b")
+    assert one.taken(3000, 4000) == (16, 22)
+    assert own.is_too_large(photograph(64, 64), "b")
+    assert own.taken(3000, 4000) == (3000, 4000)
+
+
+def test_frames_are_smoothed_as_they_are_seen() -> None:
+    one = Translator(GeneratorPair(make_generator(RETOUCH, 3, 3), None, info()), CPU)
+    assert Steady(one, "b", 0.5).translator.side == SIDE
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    G_ab, G_ba = make_generator(RETOUCH, 3, 3), make_generator(RETOUCH, 3, 3)
+    path = tmp_path_factory.mktemp("afar") / "model.safetensors"
+    save_model(path, GeneratorPair(G_ab, G_ba, info()))
+    return path
+
+
+def test_translate_see(model: Path, tmp_path: Path, diptych: Command) -> None:
+    Image.fromarray(photograph(90, 120)).save(tmp_path / "photo.png")
+    made = {}
+    for see in ("auto", "16", "own", "24"):
+        out = tmp_path / f"{see}.png"
+        done = diptych("translate", model, tmp_path / "photo.png", "-o", out, "--see", see)
+        assert done.returncode == 0, done.stderr
+        made[see] = np.asarray(Image.open(out))
+        expected = package.load(model, "cpu", see=see).to_b(tmp_path / "photo.png")  # type: ignore[arg-type]
+        np.testing.assert_array_equal(made[see], np.asarray(expected))
+    np.testing.assert_array_equal(made["auto"], made["16"])
+    assert (made["own"] != made["auto"]).any()
+    assert (made["24"] != made["auto"]).any()
+
+
+@pytest.mark.parametrize("see", ["0", "-4", "all", "1.5"])
+def test_translate_says_what_see_takes(
+    model: Path, tmp_path: Path, see: str, diptych: Command
+) -> None:
+    done = diptych("translate", model, tmp_path, "-o", tmp_path / "out", "--see", see)
+    assert done.returncode == 2
+    assert done.stderr == f"diptych: --see {see!r}: give auto, own, or pixels of the shorter side\n"
+
+
+def test_a_real_photograph_keeps_its_detail(model: Path) -> None:
+    folder = SHARED / "data" / "horse2zebra" / "testA"
+    if not folder.is_dir():
+        pytest.skip("no horses here")
+    path = sorted(folder.iterdir())[0]
+    photo = np.asarray(Image.open(path).convert("RGB")).astype(float)
+    made = np.asarray(package.load(model, "cpu").to_b(path)).astype(float)
+
+    def fine(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+        grey = picture.mean(2)
+        inner = grey[1:-1, 1:-1]
+        return 4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+
+    inside = (made.min(2) > 0) & (made.max(2) < 255)  # (nothing was cut off there)
+    inside = inside[1:-1, 1:-1]
+    like = np.corrcoef(fine(photo)[inside], fine(made)[inside])[0, 1]
+    assert like > 0.9

@@ -22,6 +22,7 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
+from diptych.training.run_folder import RunFolder
 from diptych.translation import afar
 from diptych.translation.clips import Steady
 from diptych.translation.translator import Translator
@@ -248,3 +249,32 @@ def test_a_real_photograph_keeps_its_detail(model: Path) -> None:
     inside = inside[1:-1, 1:-1]
     like = np.corrcoef(fine(photo)[inside], fine(made)[inside])[0, 1]
     assert like > 0.9
+
+
+def test_scores_at_another_size_are_of_what_translate_makes(
+    towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """Towns of 32 px are seen at 16 px; the scores must be those of the pictures that come out."""
+    settings = {
+        "data": {"size": SIDE}, "training": {"steps": 1, "samples": 2},
+        "generator": {"width": 4, "blocks": 0},
+        "discriminator": {"width": 4, "layers": 1, "sees": None, "texture": False},
+    }  # fmt: skip
+    run = package.train(
+        towns / "trainA", towns / "trainB", run=tmp_path / "run", preset="laptop",
+        settings={**settings, "loss": {"identity": 1}},
+    )  # fmt: skip
+    found = package.evaluate(run.path, features="efficientnet-lite0", size=32, device="cpu")
+    assert found.size == 32
+    assert not (run.path / "evaluation.json").exists()  # (the report is about 16 px)
+    heldout = RunFolder(run.path).data()["b"]["heldout"]
+    translator = run.load("cpu")
+    errors = []
+    for path in heldout:
+        with Image.open(path) as image:
+            y = RGB.to_tensor(np.asarray(image.convert("RGB").resize((32, 32)))[None])
+        errors.append(float((translator.to_b(y) - y).abs().mean()))
+    assert found.to_b.identity_l1 == pytest.approx(np.mean(errors), rel=1e-3)
+    done = diptych("evaluate", run.path, "--size", "7")
+    assert done.returncode == 2
+    assert done.stderr == "diptych: size 7: give 16 pixels or more\n"

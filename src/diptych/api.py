@@ -31,6 +31,7 @@ from diptych.training.start import (
     start_run,
 )
 from diptych.training.trainer import Watch
+from diptych.translation.scored import at_size
 from diptych.translation.translator import Translator, load
 
 
@@ -115,6 +116,7 @@ def evaluate(
     paired: bool | None = None,
     a: Target = Target(),
     b: Target = Target(),
+    size: int | None = None,
     device: str = "auto",
     keep: bool = True,
 ) -> Evaluation:
@@ -123,12 +125,17 @@ def evaluate(
     ``features`` is ``"inception"`` (fetched on first use, or read from ``inception_file``) or
     ``"efficientnet-lite0"``; None takes the first that is at hand. ``paired``: whether held-out
     pictures of A and B belong together, by name, or those of two test folders in their order if no
-    name agrees; None finds out by the names. With ``keep`` the run folder keeps the result as
-    ``evaluation.json``. Raises DiptychError with one line.
+    name agrees; None finds out by the names. ``size``: pixels a side that they are translated and
+    scored at, as ``load(run)`` translates such; None: those of the training. With ``keep`` the run
+    folder keeps the result as ``evaluation.json``, unless it is of another size. Raises
+    DiptychError with one line.
     """
     folder, where = RunFolder(Path(run)), choose_device(device)
     config, data = folder.config(), folder.data()
     pair = load_model(folder.saved_model(), where)
+    if size is not None:
+        pair = at_size(Translator(pair, where), size)
+        config = config.model_copy(update={"data": config.data.model_copy(update={"size": size})})
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
 
@@ -155,7 +162,7 @@ def evaluate(
     with usual_torch(where):
         net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
         found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
-    if keep:
+    if keep and size is None:
         keep_evaluation(run, found)
     return found
 

@@ -34,6 +34,10 @@ def evaluate(
         typer.Option(help="B shows these ImageNet classes, by number: 340 for zebras."),
     ] = None,
     classifier_a: Annotated[Optional[str], typer.Option(help="The same for A.")] = None,
+    size: Annotated[
+        Optional[int],
+        typer.Option(help="Pixels a side to translate and score at. Default: as trained."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
@@ -54,10 +58,11 @@ def evaluate(
         paired=paired,
         a=diptych.api.Target(palette_a, _classes("--classifier-a", classifier_a)),
         b=diptych.api.Target(palette, _classes("--classifier", classifier)),
+        size=size,
         device=device,
         keep=False,
     )
-    kept = keep(run, found)
+    kept = size is None and keep(run, found)
     if json_:
         print(json.dumps(asdict(found), indent=1))
         return

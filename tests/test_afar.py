@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import diptych as package
+from diptych.api import Run
 from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import UsageError
@@ -251,30 +255,53 @@ def test_a_real_photograph_keeps_its_detail(model: Path) -> None:
     assert like > 0.9
 
 
-def test_scores_at_another_size_are_of_what_translate_makes(
-    towns: Path, tmp_path: Path, diptych: Command
-) -> None:
-    """Towns of 32 px are seen at 16 px; the scores must be those of the pictures that come out."""
+@pytest.fixture(scope="module")
+def run(towns: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A training on 16 px that knows to retouch, and hardly anything else."""
     settings = {
-        "data": {"size": SIDE}, "training": {"steps": 1, "samples": 2},
+        "data": {"size": SIDE}, "training": {"steps": 2, "samples": 2},
         "generator": {"width": 4, "blocks": 0},
         "discriminator": {"width": 4, "layers": 1, "sees": None, "texture": False},
     }  # fmt: skip
-    run = package.train(
-        towns / "trainA", towns / "trainB", run=tmp_path / "run", preset="laptop",
-        settings={**settings, "loss": {"identity": 1}},
+    return package.train(
+        towns / "trainA", towns / "trainB", run=tmp_path_factory.mktemp("afar") / "run",
+        preset="laptop", settings=settings,
     )  # fmt: skip
+
+
+def shown(run: Run, side: str, size: int) -> list[NDArray[np.uint8]]:
+    """Its held-out pictures at that size."""
+    paths = RunFolder(run.path).data()[side]["heldout"]  # type: ignore[literal-required]
+    found = []
+    for path in paths:
+        with Image.open(path) as image:
+            found.append(np.asarray(image.convert("RGB").resize((size, size))))
+    return found
+
+
+def test_scores_at_another_size_are_of_what_translate_makes(run: Run, diptych: Command) -> None:
     found = package.evaluate(run.path, features="efficientnet-lite0", size=32, device="cpu")
     assert found.size == 32
-    assert not (run.path / "evaluation.json").exists()  # (the report is about 16 px)
-    heldout = RunFolder(run.path).data()["b"]["heldout"]
+    assert not (run.path / "evaluation.json").exists()  # (the report's are of 16 px)
     translator = run.load("cpu")
-    errors = []
-    for path in heldout:
-        with Image.open(path) as image:
-            y = RGB.to_tensor(np.asarray(image.convert("RGB").resize((32, 32)))[None])
-        errors.append(float((translator.to_b(y) - y).abs().mean()))
+    pictures = [RGB.to_tensor(picture[None]) for picture in shown(run, "b", 32)]
+    errors = [float((translator.to_b(y) - y).abs().mean()) for y in pictures]
     assert found.to_b.identity_l1 == pytest.approx(np.mean(errors), rel=1e-3)
     done = diptych("evaluate", run.path, "--size", "7")
     assert done.returncode == 2
     assert done.stderr == "diptych: size 7: give 16 pixels or more\n"
+
+
+def test_the_report_shows_large_pictures(run: Run, diptych: Command) -> None:
+    done = diptych("report", run.path)
+    assert done.returncode == 0, done.stderr
+    page = (run.path / "report.html").read_text()
+    assert (
+        "The networks see pictures at 16 px; what they change is added to these of 256 px" in page
+    )
+    addresses = re.findall(r'<img src="data:image/webp;base64,([^"]*)" alt="translated to B"', page)
+    made = [Image.open(io.BytesIO(base64.b64decode(address))) for address in addresses]
+    expected = [run.load("cpu").to_b(picture) for picture in shown(run, "a", 256)]
+    assert len(made) == len(expected) > 0
+    for one, other in zip(made, expected, strict=True):
+        assert np.abs(np.asarray(one).astype(int) - other).mean() < 4  # (it is packed for the page)

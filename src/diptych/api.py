@@ -31,7 +31,7 @@ from diptych.training.start import (
     start_run,
 )
 from diptych.training.trainer import Watch
-from diptych.translation.scored import at_size
+from diptych.translation.other_size import at_size, with_size
 from diptych.translation.translator import Translator, load
 
 
@@ -135,7 +135,7 @@ def evaluate(
     pair = load_model(folder.saved_model(), where)
     if size is not None:
         pair = at_size(Translator(pair, where), size)
-        config = config.model_copy(update={"data": config.data.model_copy(update={"size": size})})
+        config = with_size(config, size)
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
 

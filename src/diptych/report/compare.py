@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.data.domain import read_for_looking
-from diptych.data.pixels import preview
 from diptych.errors import UsageError
 from diptych.evaluation.scores import Direction, Evaluation
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side
-from diptych.report.page import check_page_name, data_url, template
+from diptych.report.page import check_page_name, picture_url, template
 from diptych.training.run_folder import RunFolder
+from diptych.translation.other_size import viewed_size, with_size
 from diptych.translation.translator import load
 
 
@@ -97,16 +97,17 @@ def _grid(
     names: list[str] = []
     columns: list[dict[str, str]] = []
     for run in runs:
-        config, translator = run.config(), load(run.path, "cpu")
+        translator = load(run.path, "cpu")
+        config = with_size(run.config(), viewed_size(translator))
         if to not in translator.pair.ways:
             continue
         own, other = translator.formats(to)
         reading = config.a if side == "a" else config.b
         found = read_for_looking(common[:most], reading, own, config)
         if not columns:
-            columns.append({path.name: data_url(preview(p, own)) for path, p in found})
+            columns.append({path.name: picture_url(p, own) for path, p in found})
         fakes = [translator.arrays([p], to)[0] for _, p in found]
-        views = [data_url(preview(fake, other)) for fake in fakes]
+        views = [picture_url(fake, other) for fake in fakes]
         names.append(str(run.path))
         columns.append({path.name: view for (path, _), view in zip(found, views, strict=True)})
     pictures = columns[0] if columns else {}

@@ -16,17 +16,20 @@ from PIL import Image
 
 from diptych.config import Config
 from diptych.data.domain import partners, read_for_looking
-from diptych.data.pixels import preview
+from diptych.data.pixels import PixelFormat, Pixels, preview
 from diptych.errors import UsageError
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import GeneratorPair, Side, load_model
+from diptych.model_file import GeneratorPair, Side
 from diptych.report.chart import line_chart
 from diptych.training.records import DataRecord
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import translate_there_and_back
+from diptych.translation.other_size import at_size, viewed_size, with_size
+from diptych.translation.translator import load
 
 MOST_RANKED = 4  # best and worst pictures of each direction
+LARGE = 128  # pixels a side: PNG files of more would make a heavy page
 MOST_SHEETS = 24  # on the slider: first, last, and evenly between
 
 
@@ -59,20 +62,23 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     """
     target = check_page_name(out or run.report)
     config = run.config()
-    pair = load_model(run.saved_model(), torch.device("cpu"))
-    data = run.data()
+    translator = load(run.saved_model(), "cpu")
+    view = viewed_size(translator)
+    pair = at_size(translator, view) if view != config.data.size else translator.pair
+    seen, data = with_size(config, view), run.data()
     metrics = run.read_metrics()
     seconds = metrics[-1].get("seconds", 0) if metrics else 0
     sections = [
         Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
         for side in [_other(other)]
-        if (rows := _rows(pair, config, data, other, data[side]["heldout"], pictures))
+        if (rows := _rows(pair, seen, data, other, data[side]["heldout"], pictures))
     ]
-    sections += _best_and_worst(run, pair, config, data)
+    sections += _best_and_worst(run, pair, seen, data)
     page = template("page.html.j2").render(
         name=run.path.resolve().name,
         config=config,
+        view=view,
         both_ways=len(pair.ways) == 2,
         step=pair.info.step,
         seconds=seconds,
@@ -208,10 +214,10 @@ def _rows(
         rows.append(
             Row(
                 path.name,
-                data_url(preview(picture, own)),
-                data_url(preview(made.fake, other)),
-                None if made.rec is None else data_url(preview(made.rec, own)),
-                data_url(preview(truth[0][1], other)) if truth else None,
+                picture_url(picture, own),
+                picture_url(made.fake, other),
+                None if made.rec is None else picture_url(made.rec, own),
+                picture_url(truth[0][1], other) if truth else None,
                 cycle_l1,
             )
         )
@@ -220,6 +226,12 @@ def _rows(
 
 def _other(side: Side) -> Side:
     return "b" if side == "a" else "a"
+
+
+def picture_url(picture: Pixels, pixel_format: PixelFormat) -> str:
+    """A picture to look at: large ones are packed as WebP, which shows no difference there."""
+    small = max(picture.shape[:2]) <= LARGE
+    return data_url(preview(picture, pixel_format), "PNG" if small else "WEBP")
 
 
 def data_url(image: Image.Image, kind: str = "PNG", quality: int = 90) -> str:

@@ -1,4 +1,4 @@
-"""What a translator makes of pictures of another size than it was trained on, to be scored."""
+"""Pictures of another size than the training's, as a translator translates them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from diptych.config import Config
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, Side
 from diptych.translation.translator import SMALLEST, Translator
+
+VIEW = 256  # pixels a side that people look at, where that costs no detail
 
 
 class Way(nn.Module):
@@ -31,3 +34,14 @@ def at_size(translator: Translator, size: int) -> GeneratorPair:
         raise UsageError(f"size {size}: give {SMALLEST} pixels or more")
     ways = {to: Way(translator, to) for to in translator.pair.ways}
     return GeneratorPair(ways["b"], ways.get("a"), replace(translator.info, size=size))
+
+
+def with_size(config: Config, size: int) -> Config:
+    """The settings by which pictures of ``size`` pixels are read."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"size": size})})
+
+
+def viewed_size(translator: Translator) -> int:
+    """The size to look at pictures in: larger than the training's, if those are seen from afar."""
+    size = translator.info.size
+    return max(size, VIEW) if translator.side is not None else size

@@ -236,7 +236,11 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
     torch.save(cut, tmp_path / "cut.pth")
     extra = {**resnet(4, 2).state_dict(), "model.99.weight": torch.zeros(1, 1, 1, 1)}
     torch.save(extra, tmp_path / "extra.pth")
+    failed = resnet(4, 2).state_dict()
+    failed["model.4.weight"][0, 0, 0, 0] = float("nan")
+    torch.save(failed, tmp_path / "failed.pth")
     cases = {
+        "failed.pth": "holds NaN or infinity (model.4.weight)",
         "bomb.pth": "is not", "whole.pth": "which could run programs", "list.pth": "state_dict",
         "other.pth": "no network that is known", "text.pth": "is not a .pth file",
         "cut.pth": "model.11.conv_block.5.weight is missing", "none.pth": "there is no file",

@@ -76,6 +76,11 @@ def read_weights(path: Path) -> Tensors:
         if value.is_quantized or value.is_complex():
             kind = "quantised" if value.is_quantized else "complex"
             raise DiptychError(f"{path} holds {kind} numbers ({name}): no such network is known")
+        if not bool(value.isfinite().all()):
+            raise DiptychError(
+                f"{path} holds NaN or infinity ({name}): its training had failed by then; take an "
+                "earlier file"
+            )
     # DataParallel puts "module." before every name.
     return {str(name).removeprefix("module."): value.float() for name, value in found.items()}
 

@@ -25,11 +25,17 @@ from diptych.translation.afar import (
     side_seen,
     tensor_from_afar,
 )
-from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture, parse_tile
+from diptych.translation.large import (
+    Cut,
+    Tile,
+    how_to_cut,
+    padded_picture,
+    parse_tile,
+    translate_cut,
+)
 from diptych.translation.reading import as_stored, read_bytes, read_file
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.scaling import allowed_shape, scaled
-from diptych.translation.strips import translate_by_strips
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 with matrix units
 Picture = str | Path | Image.Image | Pixels | Tensor
@@ -147,7 +153,7 @@ class Translator:
         def write(top: int, fake: Tensor) -> None:
             whole[:, :, top : top + fake.shape[2]] = fake
 
-        self._by_strips(picture, to, cut, (height, width), write)
+        translate_cut(self.pair.towards(to), picture, cut, (height, width), write)
         return whole.to(x.device)
 
     @torch.inference_mode()
@@ -185,7 +191,7 @@ class Translator:
         def write(top: int, fake: Tensor) -> None:
             whole[top : top + fake.shape[2]] = target.to_pixels(fake)[0]
 
-        self._by_strips(picture, to, cut, (height, width), write, progress)
+        translate_cut(self.pair.towards(to), picture, cut, (height, width), write, progress)
         return [whole]
 
     def _autocast(self) -> torch.autocast:
@@ -218,24 +224,6 @@ class Translator:
 
     def _cut(self, picture: Rows, to: Side, count: int, stored: float) -> Cut | None:
         return how_to_cut(self.pair.towards(to), picture, self.tile, self.device, count, stored)
-
-    def _by_strips(
-        self, picture: Rows, to: Side, cut: Cut, shape: tuple[int, int],
-        write: Callable[[int, Tensor], None], progress: Callable[[float], None] | None = None,
-    ) -> None:  # fmt: skip
-        done = 0.0
-
-        def tell(work: float) -> None:
-            nonlocal done
-            done += work
-            if progress is not None:
-                progress(done / cut.work)
-
-        def write_inside(top: int, fake: Tensor) -> None:
-            if top < shape[0]:
-                write(top, fake[:, :, : shape[0] - top, : shape[1]])
-
-        translate_by_strips(self.pair.towards(to), picture, cut.rows, cut.keep, write_inside, tell)
 
     def _translate_any(self, picture: Any, to: Side, size: int | None) -> Any:
         if isinstance(picture, list | tuple):

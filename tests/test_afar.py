@@ -35,13 +35,14 @@ RETOUCH = GeneratorConfig(
     width=4, blocks=1, halvings=1, norm="pixel", upsample="resize", output="retouch"
 )
 CPU = torch.device("cpu")
-SIDE = 16  # of the training
+TRAINED = 4  # pixels a side
+SIDE = afar.NEAR * TRAINED  # what is seen of larger pictures
 
 
 def info(
     config: GeneratorConfig = RETOUCH, preprocess: Any = "resize-crop", b: PixelFormat = RGB
 ) -> ModelInfo:
-    return ModelInfo(config, RGB, b, SIDE, preprocess, "white", 0)
+    return ModelInfo(config, RGB, b, TRAINED, preprocess, "white", 0)
 
 
 class Recolour(nn.Module):
@@ -173,6 +174,17 @@ def test_arrays_tensors_and_lists_agree() -> None:
         assert np.abs(first - third).mean() < 1  # (Pillow shrinks bytes to bytes)
 
 
+def test_arrays_may_lie_in_any_order_and_be_read_only(recwarn: pytest.WarningsRecorder) -> None:
+    one = Translator(GeneratorPair(make_generator(RETOUCH, 3, 3), None, info()), CPU)
+    picture = photograph(90, 120)
+    backwards = picture[::-1, :, ::-1]
+    np.testing.assert_array_equal(one.to_b(backwards), one.to_b(backwards.copy()))
+    picture.flags.writeable = False
+    one.to_b(picture)
+    one.to_b(Image.fromarray(picture), size=80)
+    assert not recwarn.list
+
+
 def test_who_sees_what() -> None:
     grey = PixelFormat(1, "uint8", 0, 255)
     picture_made_anew = GeneratorConfig(width=4, blocks=1)
@@ -185,6 +197,8 @@ def test_who_sees_what() -> None:
     assert sides == {**dict.fromkeys(auto), "retouches": SIDE, "squeezed": SIDE}
     assert afar.side_seen(info(), "own") is None
     assert afar.side_seen(info(picture_made_anew), 40) == 40
+    with pytest.raises(UsageError, match="see '7': give auto, own, or 16"):
+        afar.side_seen(info(), 7)
     with pytest.raises(UsageError, match="see 40: A has 3 channels and B 1"):
         afar.side_seen(auto["has other channels"], 40)
 
@@ -227,13 +241,14 @@ def test_translate_see(model: Path, tmp_path: Path, diptych: Command) -> None:
     assert (made["24"] != made["auto"]).any()
 
 
-@pytest.mark.parametrize("see", ["0", "-4", "all", "1.5"])
+@pytest.mark.parametrize("see", ["0", "-4", "all", "1.5", "15", "\uff16\uff14"])
 def test_translate_says_what_see_takes(
     model: Path, tmp_path: Path, see: str, diptych: Command
 ) -> None:
     done = diptych("translate", model, tmp_path, "-o", tmp_path / "out", "--see", see)
     assert done.returncode == 2
-    assert done.stderr == f"diptych: --see {see!r}: give auto, own, or pixels of the shorter side\n"
+    expected = f"--see {see!r}: give auto, own, or 16 or more pixels of the shorter side"
+    assert done.stderr == f"diptych: {expected}\n"
 
 
 def test_a_real_photograph_keeps_its_detail(model: Path) -> None:
@@ -259,7 +274,7 @@ def test_a_real_photograph_keeps_its_detail(model: Path) -> None:
 def run(towns: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A training on 16 px that knows to retouch, and hardly anything else."""
     settings = {
-        "data": {"size": SIDE}, "training": {"steps": 2, "samples": 2},
+        "data": {"size": 16}, "training": {"steps": 2, "samples": 2},
         "generator": {"width": 4, "blocks": 0},
         "discriminator": {"width": 4, "layers": 1, "sees": None, "texture": False},
     }  # fmt: skip
@@ -280,11 +295,11 @@ def shown(run: Run, side: str, size: int) -> list[NDArray[np.uint8]]:
 
 
 def test_scores_at_another_size_are_of_what_translate_makes(run: Run, diptych: Command) -> None:
-    found = package.evaluate(run.path, features="efficientnet-lite0", size=32, device="cpu")
-    assert found.size == 32
+    found = package.evaluate(run.path, features="efficientnet-lite0", size=96, device="cpu")
+    assert found.size == 96
     assert not (run.path / "evaluation.json").exists()  # (the report's are of 16 px)
     translator = run.load("cpu")
-    pictures = [RGB.to_tensor(picture[None]) for picture in shown(run, "b", 32)]
+    pictures = [RGB.to_tensor(picture[None]) for picture in shown(run, "b", 96)]
     errors = [float((translator.to_b(y) - y).abs().mean()) for y in pictures]
     assert found.to_b.identity_l1 == pytest.approx(np.mean(errors), rel=1e-3)
     done = diptych("evaluate", run.path, "--size", "7")
@@ -296,9 +311,7 @@ def test_the_report_shows_large_pictures(run: Run, diptych: Command) -> None:
     done = diptych("report", run.path)
     assert done.returncode == 0, done.stderr
     page = (run.path / "report.html").read_text()
-    assert (
-        "The networks see pictures at 16 px; what they change is added to these of 256 px" in page
-    )
+    assert "The networks were trained on 16 px; these pictures have 256." in page
     addresses = re.findall(r'<img src="data:image/webp;base64,([^"]*)" alt="translated to B"', page)
     made = [Image.open(io.BytesIO(base64.b64decode(address))) for address in addresses]
     expected = [run.load("cpu").to_b(picture) for picture in shown(run, "a", 256)]

@@ -13,7 +13,7 @@ from torch.fx.experimental import _config as tracing
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, Side
-from diptych.translation.translator import SMALLEST
+from diptych.translation.scaling import SMALLEST
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Large pictures, seen from afar: what a network changes in a small one is brought to a large one.
 
 A network that was trained on 64 px knows stripes of three pixels. In a photograph of 3,000 px it
-would look for such, and find hairs. So it is shown the photograph at the size that it knows; what
-it changes there is enlarged, and added to the photograph, which keeps all of its detail.
+would look for such, and find hairs. So it is shown the photograph shrunk; what it changes there is
+enlarged, and added to the photograph, which keeps all of its detail.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch import Tensor
 from diptych.data.pixels import PixelFormat, Pixels, resize
 from diptych.errors import UsageError
 from diptych.model_file import ModelInfo
-from diptych.translation.scaling import scaled_shape
+from diptych.translation.scaling import SMALLEST, scaled_shape
 
 See = int | Literal["auto", "own"]  # pixels of the shorter side that the network sees
 
+NEAR = 4  # times the size of the training: up to here what it has learned fits, and is finer so
 ALIKE = 0.2  # a difference in looks by which a place counts much less; pictures are [-1, 1]
 LEAST = 1e-4  # what even one that looks quite different counts, so that the sum is never zero
 BAND = 2**18  # pixels that are worked on at once
@@ -34,23 +35,27 @@ def parse_see(text: str, name: str = "--see") -> See:
         return "auto"
     if text == "own":
         return "own"
-    if text.isdecimal() and int(text) > 0:
+    if text.isascii() and text.isdecimal() and int(text) >= SMALLEST:
         return int(text)
-    raise UsageError(f"{name} {text!r}: give auto, own, or pixels of the shorter side")
+    raise UsageError(
+        f"{name} {text!r}: give auto, own, or {SMALLEST} or more pixels of the shorter side"
+    )
 
 
 def side_seen(info: ModelInfo, see: See) -> int | None:
     """The shorter side that the networks see larger pictures at; None: their own.
 
-    ``auto``: the size of the training, for a model that paints changes to pictures of one size.
-    Raises UsageError where there is no adding a change to a picture.
+    ``auto``: NEAR times the size of the training, for a model that paints changes to pictures of
+    one size (measured: docs/recipe.md, "Photographs larger than the training").
+    Raises UsageError where there is no adding a change to a picture, or too few pixels to see.
     """
+    see = parse_see(str(see), "see")
     if see == "own":
         return None
     alike = info.a.channels == info.b.channels
     if see == "auto":
         retouches = info.generator.output == "retouch" and alike
-        return info.size if retouches and info.preprocess in SCALED else None
+        return NEAR * info.size if retouches and info.preprocess in SCALED else None
     if not alike:
         raise UsageError(
             f"see {see}: A has {info.a.channels} channels and B {info.b.channels}, so that what "
@@ -74,7 +79,7 @@ def tensor_from_afar(
     small = F.interpolate(x, seen, mode="bicubic", antialias=True).clamp(-1, 1)
     change = translate(small) - small
     fake = torch.empty_like(x)
-    for top, bottom in bands(height, width):
+    for top, bottom in bands(height, len(x) * width):
         fake[:, :, top:bottom] = changed(x[:, :, top:bottom], change, small, top, height)
     return fake
 
@@ -98,7 +103,8 @@ def arrays_from_afar(
         fake = np.empty((height, width, target.channels), target.dtype)
         own = slice(i, i + 1)
         for top, bottom in bands(height, width):
-            x = source.to_tensor(picture[None, top:bottom]).to(device)
+            band = np.array(picture[None, top:bottom])  # (it may lie backwards, or be read-only)
+            x = source.to_tensor(band).to(device)
             y = changed(x, change[own], small[own], top, height)
             fake[top:bottom] = target.to_pixels(y)[0]
         fakes.append(fake)

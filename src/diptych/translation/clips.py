@@ -12,6 +12,7 @@ from diptych.data.pixels import Pixels, with_channels
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors
 from diptych.model_file import Side
+from diptych.translation.afar import See
 from diptych.translation.clip_files import Clip, ClipFile, Frame
 from diptych.translation.files import PIXELS_AT_ONCE, Job
 from diptych.translation.scaling import scaled
@@ -149,8 +150,8 @@ class Steady:
         steady = smoothed(translator.quick[to], self.past)
         pair = translator.pair
         pair = replace(pair, G_ab=steady) if to == "b" else replace(pair, G_ba=steady)
-        self.translator = Translator(pair, translator.device, tile="off")
-        self.translator.side = translator.side
+        see: See = translator.side or "own"
+        self.translator = Translator(pair, translator.device, tile="off", see=see)
         self.translator.precision = translator.precision  # (weights that are cast are so already)
         self.last: tuple[float, Pixels] | None = None  # the last frame's time, and it from afar
 

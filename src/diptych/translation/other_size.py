@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from diptych.config import Config
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, Side
-from diptych.translation.translator import SMALLEST, Translator
+from diptych.translation.scaling import SMALLEST
+from diptych.translation.translator import Translator
 
 VIEW = 256  # pixels a side that people look at, where that costs no detail
 

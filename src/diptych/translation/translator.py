@@ -20,7 +20,6 @@ from diptych.networks.casting import with_bf16_convolutions
 from diptych.translation.afar import (
     See,
     arrays_from_afar,
-    parse_see,
     seen_shape,
     side_seen,
     tensor_from_afar,
@@ -35,11 +34,10 @@ from diptych.translation.large import (
 )
 from diptych.translation.reading import as_stored, read_bytes, read_file
 from diptych.translation.rows import Rows, reflection
-from diptych.translation.scaling import allowed_shape, scaled
+from diptych.translation.scaling import SMALLEST, allowed_shape, scaled
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 with matrix units
 Picture = str | Path | Image.Image | Pixels | Tensor
-SMALLEST = 16  # pixels a side: below, reflection padding inside the networks has no room
 
 
 class Translator:
@@ -53,8 +51,9 @@ class Translator:
     processors with matrix units (AMX) several times as fast, and a few of 255 levels off.
 
     ``see``: the shorter side that the networks are shown larger pictures at; what they change is
-    enlarged and added to the picture, which keeps its size and detail. ``auto``: that of the
-    training for models that retouch (the preset ``laptop``), for others ``own``: as they are.
+    enlarged and added to the picture, which keeps its size and detail. ``auto``: four times the
+    size of the training for models that retouch (the preset ``laptop``), for others ``own``: as
+    they are.
     """
 
     def __init__(
@@ -295,7 +294,6 @@ def load(
     is no usable model at ``path``, UsageError for options that are none.
     """
     tile, precision = parse_tile(str(tile), "tile"), parse_precision(precision, "precision")
-    see = parse_see(str(see), "see")
     place = Path(path)
     if place.is_dir():
         if not (place / "model.safetensors").is_file():

@@ -47,7 +47,7 @@ def readme(
         f"# Pictures translated by {TITLES[format_]}",
         "",
         f"Written by diptych {facts['diptych']}; the model was trained on pictures of "
-        f"{facts['trained_size']} px a side, and does best with ones scaled to about that.",
+        f"{facts['trained_size']} px a side: scale much larger ones down first.",
         "",
         "| file | takes | gives |",
         "|---|---|---|",

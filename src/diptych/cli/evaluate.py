@@ -36,9 +36,7 @@ def evaluate(
     classifier_a: Annotated[Optional[str], typer.Option(help="The same for A.")] = None,
     size: Annotated[
         Optional[int],
-        typer.Option(
-            help="Pixels a side to translate and score at (not kept). Default: as trained."
-        ),
+        typer.Option(help="Pixels a side to score at (not kept). Default: as trained."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",

@@ -193,14 +193,14 @@ def test_who_sees_what() -> None:
         "crops of large pictures": info(preprocess="crop"), "all sizes": info(preprocess="none"),
         "paints anew": info(picture_made_anew), "has other channels": info(b=grey),
     }  # fmt: skip
-    sides = {name: afar.side_seen(known, "auto") for name, known in auto.items()}
+    sides = {name: afar.pixels_seen(known, "auto") for name, known in auto.items()}
     assert sides == {**dict.fromkeys(auto), "retouches": SIDE, "squeezed": SIDE}
-    assert afar.side_seen(info(), "own") is None
-    assert afar.side_seen(info(picture_made_anew), 40) == 40
+    assert afar.pixels_seen(info(), "own") is None
+    assert afar.pixels_seen(info(picture_made_anew), 40) == 40
     with pytest.raises(UsageError, match="see '7': give auto, own, or 16"):
-        afar.side_seen(info(), 7)
+        afar.pixels_seen(info(), 7)
     with pytest.raises(UsageError, match="see 40: A has 3 channels and B 1"):
-        afar.side_seen(auto["has other channels"], 40)
+        afar.pixels_seen(auto["has other channels"], 40)
 
 
 def test_large_pictures_need_no_strips_and_count_as_what_is_seen() -> None:
@@ -214,7 +214,7 @@ def test_large_pictures_need_no_strips_and_count_as_what_is_seen() -> None:
 
 def test_frames_are_smoothed_as_they_are_seen() -> None:
     one = Translator(GeneratorPair(make_generator(RETOUCH, 3, 3), None, info()), CPU)
-    assert Steady(one, "b", 0.5).translator.side == SIDE
+    assert Steady(one, "b", 0.5).translator.sees == SIDE
 
 
 @pytest.fixture(scope="module")

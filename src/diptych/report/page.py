@@ -65,16 +65,16 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     translator = load(run.saved_model(), "cpu")
     view = viewed_size(translator)
     pair = at_size(translator, view) if view != config.data.size else translator.pair
-    seen, data = with_size(config, view), run.data()
+    viewed, data = with_size(config, view), run.data()
     metrics = run.read_metrics()
     seconds = metrics[-1].get("seconds", 0) if metrics else 0
     sections = [
         Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
         for side in [_other(other)]
-        if (rows := _rows(pair, seen, data, other, data[side]["heldout"], pictures))
+        if (rows := _rows(pair, viewed, data, other, data[side]["heldout"], pictures))
     ]
-    sections += _best_and_worst(run, pair, seen, data)
+    sections += _best_and_worst(run, pair, viewed, data)
     page = template("page.html.j2").render(
         name=run.path.resolve().name,
         config=config,

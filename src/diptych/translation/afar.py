@@ -42,7 +42,7 @@ def parse_see(text: str, name: str = "--see") -> See:
     )
 
 
-def side_seen(info: ModelInfo, see: See) -> int | None:
+def pixels_seen(info: ModelInfo, see: See) -> int | None:
     """The shorter side that the networks see larger pictures at; None: their own.
 
     ``auto``: NEAR times the size of the training, for a model that paints changes to pictures of

@@ -16,7 +16,7 @@ from diptych.translation.afar import See
 from diptych.translation.clip_files import Clip, ClipFile, Frame
 from diptych.translation.files import PIXELS_AT_ONCE, Job
 from diptych.translation.scaling import scaled
-from diptych.translation.smooth import Past, from_afar, is_cut, smoothed
+from diptych.translation.smooth import Past, is_cut, smoothed, thumbnail
 from diptych.translation.translator import Translator
 from diptych.translation.writing import written_aside
 
@@ -150,7 +150,7 @@ class Steady:
         steady = smoothed(translator.quick[to], self.past)
         pair = translator.pair
         pair = replace(pair, G_ab=steady) if to == "b" else replace(pair, G_ba=steady)
-        see: See = translator.side or "own"
+        see: See = translator.sees or "own"
         self.translator = Translator(pair, translator.device, tile="off", see=see)
         self.translator.precision = translator.precision  # (weights that are cast are so already)
         self.last: tuple[float, Pixels] | None = None  # the last frame's time, and it from afar
@@ -164,7 +164,7 @@ class Steady:
             )
         shares = []
         for frame in frames:
-            seen = from_afar(frame.picture)
+            seen = thumbnail(frame.picture)
             share = 0.0
             if self.last is not None and not is_cut(self.last[1], seen):
                 share = 0.5 ** ((frame.seconds - self.last[0]) / self.half_life)

@@ -45,4 +45,4 @@ def with_size(config: Config, size: int) -> Config:
 def viewed_size(translator: Translator) -> int:
     """The size to look at pictures in: larger than the training's, if those are seen from afar."""
     size = translator.info.size
-    return max(size, VIEW) if translator.side is not None else size
+    return max(size, VIEW) if translator.sees is not None else size

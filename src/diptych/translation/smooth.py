@@ -77,12 +77,12 @@ def smoothed(generator: nn.Module, past: Past) -> nn.Module:
     return copied
 
 
-def from_afar(picture: Pixels) -> Pixels:
+def thumbnail(picture: Pixels) -> Pixels:
     """A frame, 16 pixels a side: what is left of it if it moves a little."""
     image = Image.fromarray(np.ascontiguousarray(picture)).convert("L")
     return np.asarray(image.resize((16, 16), Image.Resampling.BOX), np.float32)
 
 
 def is_cut(before: Pixels, after: Pixels) -> bool:
-    """Whether another scene begins between two frames (as ``from_afar`` shows them)."""
+    """Whether another scene begins between two frames (as ``thumbnail`` shows them)."""
     return bool(np.abs(before - after).mean() > CUT)

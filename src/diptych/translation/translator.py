@@ -20,8 +20,8 @@ from diptych.networks.casting import with_bf16_convolutions
 from diptych.translation.afar import (
     See,
     arrays_from_afar,
+    pixels_seen,
     seen_shape,
-    side_seen,
     tensor_from_afar,
 )
 from diptych.translation.large import (
@@ -67,7 +67,7 @@ class Translator:
         self.pair = pair
         self.device = device
         self.tile = tile
-        self.side = side_seen(pair.info, see)
+        self.sees = pixels_seen(pair.info, see)
         self.precision = choose_precision(precision, device)
         self.quick = {to: pair.towards(to) for to in pair.ways}  # what takes whole pictures
         if device.type == "cpu" and self.precision == torch.bfloat16:
@@ -124,7 +124,7 @@ class Translator:
     def tensor(self, x: Tensor, to: Side) -> Tensor:
         """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W."""
         height, width = x.shape[2:]
-        if seen := seen_shape(height, width, self.side):
+        if seen := seen_shape(height, width, self.sees):
             return tensor_from_afar(x, seen, lambda small: self._as_it_is(small, to))
         return self._as_it_is(x, to)
 
@@ -169,7 +169,7 @@ class Translator:
         source, target = self.formats(to)
         first, count = pictures[0], len(pictures)
         height, width = first.shape[:2]
-        if seen := seen_shape(height, width, self.side):
+        if seen := seen_shape(height, width, self.sees):
             return arrays_from_afar(
                 list(pictures), seen, source, target, lambda x: self._as_it_is(x, to), self.device
             )
@@ -201,7 +201,7 @@ class Translator:
     def is_too_large(self, picture: Pixels, to: Side) -> bool:
         """Whether a stored ``(H, W, C)`` picture must be cut into strips."""
         height, width = picture.shape[:2]
-        if seen_shape(height, width, self.side):
+        if seen_shape(height, width, self.sees):
             return False
         source, _ = self.formats(to)
         rows = self._rows(lambda _: source.to_tensor(picture[None]), to, height, width)
@@ -209,7 +209,7 @@ class Translator:
 
     def taken(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of such a picture as the network takes it."""
-        return self._padded(*(seen_shape(height, width, self.side) or (height, width)))
+        return self._padded(*(seen_shape(height, width, self.sees) or (height, width)))
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         multiple = self.info.generator.size_multiple

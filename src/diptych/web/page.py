@@ -190,7 +190,7 @@ def _directions(model: ServedModel) -> list[tuple[str, str]]:
 
 def _usual_size(model: ServedModel) -> int:
     """What most will want: the picture's own size, where the network sees it from afar."""
-    return OWN_SIZE if model.translator.side is not None else model.translator.info.size
+    return OWN_SIZE if model.translator.sees is not None else model.translator.info.size
 
 
 def _sizes(model: ServedModel) -> list[tuple[str, int]]:

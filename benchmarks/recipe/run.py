@@ -1,7 +1,7 @@
 """The ablation: train variants at equal cost, several seeds each, and write a table.
 
     python benchmarks/recipe/run.py towns scratch/recipe --seeds 3
-    python benchmarks/recipe/run.py horse2zebra scratch/h2z --variants baseline rate-1e-3
+    python benchmarks/recipe/run.py horse2zebra scratch/h2z --variants baseline retouch+plain
 
 The cost of a step is measured for all variants first, side by side in one process; each variant
 then gets as many steps as take the baseline's time. So the minutes are equal, and a noisy machine
@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: trainings run side by side, a core each
 
@@ -29,7 +28,7 @@ from tasks import TASKS, Task, folders, score
 
 from diptych.config import Config
 from diptych.data.domain import open_domains
-from diptych.settings import merge
+from diptych.settings import Tree, merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import make_config, start_run
 from diptych.training.trainer import Trainer
@@ -38,9 +37,19 @@ HERE = Path(__file__).parent
 NEVER = 10**9  # checkpoints and sample sheets on the way are not part of the comparison
 
 
-def variant_config(
-    task: Task, variant: dict[str, Any], seed: int, steps: int, precision: str
-) -> Config:
+def load_variants() -> dict[str, Tree]:
+    """The settings of every variant in ``variants.yaml``, by name."""
+    written: dict[str, Tree] = yaml.safe_load((HERE / "variants.yaml").read_text())
+
+    def settings(name: str) -> Tree:
+        own = dict(written[name])
+        base = own.pop("from", None)
+        return merge(settings(base), own) if base else own
+
+    return {name: settings(name) for name in written}
+
+
+def variant_config(task: Task, variant: Tree, seed: int, steps: int, precision: str) -> Config:
     """The ``paper`` preset on the task's networks, with the variant's settings on top."""
     training = {"steps": steps, "seed": seed, "device": "cpu", "precision": precision,
                 "sample_every": NEVER, "checkpoint_every": NEVER}  # fmt: skip
@@ -49,7 +58,7 @@ def variant_config(
 
 
 def measure_costs(
-    task: Task, variants: dict[str, Any], place: Path, precision: str
+    task: Task, variants: dict[str, Tree], place: Path, precision: str
 ) -> dict[str, float]:
     """The time of a step of each variant, in steps of the baseline; measured in turns."""
     path = place / f"costs-{precision}.json"
@@ -78,7 +87,7 @@ def train_and_score(
     task: Task, name: str, seed: int, steps: int, place: Path, precision: str
 ) -> None:
     """One training, in this process; its result is a file in ``place``."""
-    variant = yaml.safe_load((HERE / "variants.yaml").read_text())[name]
+    variant = load_variants()[name]
     run = RunFolder(place / "runs" / f"{name}-{seed}")
     started = time.perf_counter()
     config = variant_config(task, variant, seed, steps, precision)
@@ -110,7 +119,7 @@ def main() -> None:
         train_and_score(task, name, int(seed), int(steps), place, precision)
         return
 
-    variants = yaml.safe_load((HERE / "variants.yaml").read_text())
+    variants = load_variants()
     names = given.variants or list(variants)
     place.mkdir(parents=True, exist_ok=True)
     folders(task, place)

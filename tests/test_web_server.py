@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -29,8 +30,13 @@ from web import Server, as_png, running, wait_until
 
 from diptych.errors import UsageError
 from diptych.web.guard import Guard
+from diptych.web.limits import Limits, RefusedError
+from diptych.web.metrics import Metrics
+from diptych.web.models import load_models
+from diptych.web.page_actions import Actions
 from diptych.web.page_folder import PageFolder, page_folder
 from diptych.web.server import listen
+from diptych.web.service import Service
 
 KEY = "correct horse battery staple"
 LARGE = as_png(Image.new("RGB", (1200, 1200), "green"))  # takes the tiny network a while
@@ -241,6 +247,45 @@ def test_nobody_waits_for_those_who_hang_up(public: Server, bearer: dict[str, st
     assert translate(public, LARGE, bearer).status_code == 200
 
 
+def test_large_pictures_are_shown_smaller(trained: Path, tmp_path: Path) -> None:
+    """What is taken away is whole; what is shown need not fill the page's folder."""
+    service = Service(load_models([trained], "cpu", 10**6), Limits(), Metrics())
+    (tmp_path / "strip.png").write_bytes(as_png(Image.new("RGB", (2400, 32), "green")))
+    actions = Actions(service, PageFolder(tmp_path))
+    try:
+        upload = {"path": str(tmp_path / "strip.png")}
+        shown = asyncio.run(actions.translate(upload, trained.name, "b", None))
+    finally:
+        assert service.close()
+    for path, size in (
+        (shown.before, (1600, 21)), (shown.after, (1600, 21)), (shown.back, (1600, 21)),
+        (shown.result, (2400, 32)),
+    ):  # fmt: skip
+        assert path is not None
+        with Image.open(path) as image:
+            assert image.size == size
+
+
+def test_the_oldest_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diptych.web.page_folder.MOST_BYTES", 1000)
+    folder = PageFolder(tmp_path)
+    now = time.time()
+    kept = folder.keep("example.png", bytes(300))
+    ages = {name: folder.write(f"{name}.png", bytes(200)) for name in ("new", "mid", "old", "past")}
+    for path, age in zip(ages.values(), (0, 100, 200, 3700), strict=True):
+        os.utime(path, (now - age, now - age))
+    folder.make_room(0)
+    assert [path.exists() for path in ages.values()] == [True, True, True, False]
+    folder.make_room(200)
+    assert [path.exists() for path in ages.values()] == [True, True, False, False]
+    assert len(list(tmp_path.iterdir())) == 3  # folders of what was removed are gone as well
+    with pytest.raises(RefusedError, match="too many pictures") as refused:
+        folder.make_room(600)
+    assert refused.value.status == 429
+    assert kept.exists()
+    assert ages["new"].exists()  # a browser may be fetching it
+
+
 def test_a_killed_server_leaves_no_pictures_for_long() -> None:
     program = """
 import time
@@ -266,6 +311,28 @@ with page_folder() as folder:
         assert not outer.exists()
         assert other.path.exists()
     assert not other.path.parent.exists()
+
+
+def test_large_pictures_wait_outside(trained: Path, tmp_path: Path) -> None:
+    """What waits for the network is bounded in pixels too; one alone is always let in."""
+    with running(tmp_path / "notes", [trained], "--waiting-megapixels", "1") as server:
+        assert server.translate(LARGE).status_code == 200
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: server.translate(LARGE), range(4)))
+        assert {answer.status_code for answer in answers} == {200, 429}
+        assert server.translate(LARGE).status_code == 200
+
+
+def test_the_end_does_not_wait_for_a_picture_that_nobody_wants(
+    trained: Path, tmp_path: Path
+) -> None:
+    huge = as_png(Image.new("RGB", (7000, 6000)))
+    options = ["--network-megapixels", "50", "--answer-seconds", "3"]
+    with running(tmp_path / "notes", [trained], *options) as server:
+        assert server.translate(huge).status_code in (503, 504)
+        assert server.stop() == 0
+        assert server.process.stderr is not None
+        assert server.process.stderr.read() == ""
 
 
 def test_sigterm_answers_what_is_under_way(public: Server, bearer: dict[str, str]) -> None:

@@ -27,12 +27,15 @@ def ui(
         float, typer.Option(help="Most for one picture in the network, once scaled.")
     ] = 2,
     waiting: Annotated[int, typer.Option(help="Pictures in line; more are told to wait.")] = 32,
+    waiting_megapixels: Annotated[float, typer.Option(help="Most for all in line.")] = 100,
     batch: Annotated[int, typer.Option(help="Pictures at once, where sizes agree.")] = 8,
     upload_seconds: Annotated[float, typer.Option(help="For a picture to arrive.")] = 30,
     answer_seconds: Annotated[float, typer.Option(help="From then on to the answer.")] = 60,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Serve a page to drop pictures on, and an HTTP API."""
+    import os
+    import sys
     from importlib.util import find_spec
 
     from diptych.cli.console import say
@@ -45,8 +48,9 @@ def ui(
     from diptych.web.server import address_of, is_loopback, listen, serve
 
     limits = Limits(
-        megabytes, megapixels, network_megapixels, waiting, batch, upload_seconds, answer_seconds
-    )
+        megabytes, megapixels, network_megapixels, waiting, waiting_megapixels, batch,
+        upload_seconds, answer_seconds,
+    )  # fmt: skip
     if key is not None and len(key) < 16:
         raise UsageError(
             "the key is shorter than 16 characters: make one with "
@@ -64,11 +68,14 @@ def ui(
         from diptych.web.page_folder import page_folder
         from diptych.web.service import Service
 
-        service = Service(load_models(runs, device), limits, Metrics())
+        service = Service(load_models(runs, device, limits.network_pixels), limits, Metrics())
         try:
             with page_folder() as folder:
                 app = make_app(service, folder, key)
                 serve(app, listening, limits, lambda: say(f"ready on {address_of(listening)}"))
         finally:
-            service.close()
+            ended = service.close()
     say("stopped")
+    if not ended:  # (PyTorch aborts a process that ends by itself while a thread computes)
+        sys.stdout.flush()
+        os._exit(0)

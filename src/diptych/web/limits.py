@@ -28,6 +28,7 @@ class Limits:
     megapixels: float = 50  # of one picture as it is sent
     network_megapixels: float = 2  # of one picture as the network sees it, scaled if asked for
     waiting: int = 32  # pictures that are decoded, wait for the network, or are in it
+    waiting_megapixels: float = 100  # of them together, once decoded and scaled
     batch: int = 8  # pictures of one size that go through the network together
     upload_seconds: float = 30  # for a request to arrive
     answer_seconds: float = 60  # from then on to the answer
@@ -46,6 +47,11 @@ class Limits:
     def pixels(self) -> int:
         """The most pixels of a picture as it is sent."""
         return int(self.megapixels * 1e6)
+
+    @property
+    def waiting_pixels(self) -> int:
+        """The most pixels of all pictures that wait for the network or are in it."""
+        return int(self.waiting_megapixels * 1e6)
 
     @property
     def network_pixels(self) -> int:

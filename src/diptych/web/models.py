@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 from diptych.errors import DiptychError
 from diptych.model_file import Side
 from diptych.training.run_folder import RunFolder
+from diptych.translation.scaling import SMALLEST
 from diptych.translation.translator import Translator, load
 
+LONG = 16 / 9  # times their width: so long photographs are, and films
 SAYS_NOTHING = {"", "a", "b", "traina", "trainb", "testa", "testb", "images", "pictures", "train"}
 
 
@@ -33,14 +36,18 @@ class ServedModel:
         return "a" if to == "b" else "b"
 
 
-def load_models(paths: Sequence[Path], device: str) -> dict[str, ServedModel]:
+def load_models(paths: Sequence[Path], device: str, network_pixels: int) -> dict[str, ServedModel]:
     """The models at ``paths`` (run folders or model files) by name, in that order.
 
-    A model is called as its run folder, or as its file. Raises DiptychError as ``load`` does.
+    A model is called as its run folder, or as its file. One that sees large pictures from afar is
+    shown no more than ``network_pixels`` of usual ones. Raises DiptychError as ``load`` does.
     """
+    most = math.isqrt(int(network_pixels / LONG))
     models: dict[str, ServedModel] = {}
     for path in paths:
         translator = load(path, device, tile="off")  # (strips may be kept in files)
+        if translator.sees is not None and translator.sees > most >= SMALLEST:
+            translator = load(path, device, tile="off", see=most)
         stem = path.resolve().name if path.is_dir() else path.resolve().stem
         name, number = stem, 2
         while name in models:

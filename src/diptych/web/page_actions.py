@@ -19,11 +19,13 @@ from diptych.model_file import Side
 from diptych.translation.writing import default_format
 from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel
-from diptych.web.page_folder import PageFolder
+from diptych.web.page_folder import MOST_BYTES, PageFolder
 from diptych.web.service import Service
 
 MOST_AT_ONCE = 200  # pictures for one zip
+MOST_PACKED = MOST_BYTES // 2  # bytes of its pictures
 THUMBNAIL = 160  # pixels
+SHOWN = 1600  # pixels of the longer side, as browsers are shown a picture; the result is whole
 MOST_EXAMPLES = 12
 PATIENCE = 20  # times that one of several pictures waits for room
 
@@ -57,7 +59,8 @@ class Actions:
         height, width = made.picture.shape[:2]
         line = f"{width} × {height} pixels in {took:.2f} s"
         if made.rec is not None:
-            line += f", cycle L1 {cycle_l1(made.picture, made.rec, own):.3f}"
+            error = await asyncio.to_thread(cycle_l1, made.picture, made.rec, own)
+            line += f", cycle L1 {error:.3f}"
         ending = default_format(other)
         result = await self.service.encode(made.fake, ending, other)
         self.folder.make_room(len(result))
@@ -85,15 +88,18 @@ class Actions:
         _, other = model.translator.formats(to)
         ending = default_format(other)
         together = asyncio.Semaphore(self.service.limits.batch)
-        done = 0
+        done, room = 0, MOST_PACKED
 
         async def one(file: Any) -> tuple[bytes, Path] | str:
-            nonlocal done
+            nonlocal done, room
             async with together:
                 try:
                     data = self.folder.read(file["path"])
                     fake = await self._patiently(data, model, to, size)
                     result = await self.service.encode(fake, ending, other)
+                    if len(result) > room:
+                        return f"{name_of(file)}: the zip is full, choose a smaller size"
+                    room -= len(result)
                     return result, await self._picture("after.png", fake, other)
                 except RefusedError as refusal:
                     return f"{name_of(file)}: {refusal}"
@@ -157,15 +163,21 @@ class Actions:
         return made
 
     async def _picture(self, name: str, picture: Pixels, pixel_format: PixelFormat) -> Path:
-        content = await asyncio.to_thread(lambda: png(preview(picture, pixel_format)))
+        def packed() -> bytes:
+            image = preview(picture, pixel_format)
+            image.thumbnail((SHOWN, SHOWN))
+            return png(image)
+
+        content = await asyncio.to_thread(packed)
         self.folder.make_room(len(content))
         return self.folder.write(name, content)
 
 
 def cycle_l1(picture: Pixels, rec: Pixels, pixel_format: PixelFormat) -> float:
     """mean|rec - picture| in the units of the network, where values span [-1, 1]."""
-    difference = np.abs(rec.astype(np.float64) - picture).mean()
-    return float(difference * 2 / (pixel_format.high - pixel_format.low))
+    difference = np.subtract(rec, picture, dtype=np.float32)
+    error = np.abs(difference, out=difference).mean(dtype=np.float64)
+    return float(error * 2 / (pixel_format.high - pixel_format.low))
 
 
 def png(image: Any) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from diptych.web.limits import RefusedError
 
 KEPT_SECONDS = 3600
 MOST_BYTES = 512 * 10**6  # of all its files
+JUST_MADE = 60  # seconds in which a browser fetches a file: it is not removed for another one
 FAR = 2**32 - 1  # a time of change in the year 2106
 PREFIX = "diptych-ui-"
 STARTING_SECONDS = 60  # in which a new folder may not have its lock yet
@@ -73,19 +75,26 @@ class PageFolder:
         return path
 
     def make_room(self, count: int) -> None:
-        """Remove old files. Raises RefusedError if there is no room for ``count`` more bytes."""
-        total, oldest = count, time.time() - KEPT_SECONDS
-        for path in list(self.path.rglob("*")):
-            try:
+        """Remove what is too old and, for ``count`` more bytes, what is oldest.
+
+        Raises RefusedError if the rest has just been made and fills the folder.
+        """
+        found: list[tuple[float, int, Path]] = []
+        for path in self.path.rglob("*"):
+            with suppress(FileNotFoundError):
                 status = path.stat()
-                if status.st_mtime < oldest and path.is_file():
-                    path.unlink()
-                elif path.is_file():
-                    total += status.st_size
-            except FileNotFoundError:
-                continue
+                if stat.S_ISREG(status.st_mode):
+                    found.append((status.st_mtime, status.st_size, path))
+        now, total = time.time(), count + sum(size for _, size, _ in found)
+        for made, size, path in sorted(found):
+            if now - made < (KEPT_SECONDS if total <= MOST_BYTES else JUST_MADE):
+                break
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # (others are in it still)
+                path.parent.rmdir()
+            total -= size
         if total > MOST_BYTES:
-            raise RefusedError(429, "the page holds too many pictures: try again later", 60)
+            raise RefusedError(429, "the page holds too many pictures: try again later", JUST_MADE)
 
 
 @contextmanager

@@ -33,14 +33,16 @@ class Service:
         self.limits = limits
         self.metrics = metrics
         self.waiting = 0
+        self.pixels = 0  # of pictures that wait for the network or are in it
         self.seconds_each = 0.1  # in the network, lately
         self.worker = Worker(limits.batch, self._watch)
         self.threads = ThreadPoolExecutor(DECODING, "diptych decoding")
 
-    def close(self) -> None:
-        """End all threads."""
-        self.worker.close()
+    def close(self) -> bool:
+        """End all threads; False if one is still busy with pictures that nobody waits for."""
+        ended = self.worker.close()
         self.threads.shutdown(cancel_futures=True)
+        return ended
 
     def model(self, name: str | None) -> ServedModel:
         """The model of this name; the first one for None. Raises RefusedError."""
@@ -75,7 +77,14 @@ class Service:
         self.metrics.waiting.set(self.waiting)
         try:
             picture = await self._in_thread(lambda: self._decode(data, model, to, size), ends)
-            return await self._network(Job(model.translator, to, back, picture), model, ends)
+            pixels = picture.shape[0] * picture.shape[1]
+            if self.pixels and self.pixels + pixels > self.limits.waiting_pixels:
+                raise self.busy()
+            self.pixels += pixels
+            try:
+                return await self._network(Job(model.translator, to, back, picture), model, ends)
+            finally:
+                self.pixels -= pixels
         finally:
             self.waiting -= 1
             self.metrics.waiting.set(self.waiting)

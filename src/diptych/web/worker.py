@@ -10,9 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import numpy as np
-import torch
-
 from diptych.data.pixels import Pixels
 from diptych.model_file import Side
 from diptych.translation.files import PIXELS_AT_ONCE
@@ -74,15 +71,19 @@ class Worker:
             self.changed.notify()
         return job.done
 
-    def close(self) -> None:
-        """End the thread; jobs that have not begun are cancelled."""
+    def close(self) -> bool:
+        """End the thread; jobs that have not begun are cancelled.
+
+        False if it is still busy with a batch that nobody waits for, which ends with the process.
+        """
         with self.changed:
             self.closing = True
             for job in self.jobs:
                 job.done.cancel()
             self.jobs.clear()
             self.changed.notify()
-        self.thread.join(timeout=5)  # (a batch that nobody waits for ends with the process)
+        self.thread.join(timeout=5)
+        return not self.thread.is_alive()
 
     def _run(self) -> None:
         while batch := self._next_batch():
@@ -124,17 +125,13 @@ class Worker:
             job.done.set_result(translation)
 
 
-@torch.inference_mode()
 def translate_batch(batch: list[Job]) -> list[Translation]:
     """Translate pictures of one shape, and back where asked for, in one batch."""
     translator, to = batch[0].translator, batch[0].to
-    source, target = translator.formats(to)
-    x = source.to_tensor(np.stack([job.picture for job in batch])).to(translator.device)
-    fake = translator.tensor(x, to)
+    fakes = translator.arrays([job.picture for job in batch], to)
     recs: list[Pixels | None] = [None] * len(batch)
     if batch[0].back and translator.pair.back_from(to) is not None:
-        recs = list(source.to_pixels(translator.tensor(fake, "a" if to == "b" else "b")))
-    fakes = target.to_pixels(fake)
+        recs = list(translator.arrays(fakes, "a" if to == "b" else "b"))
     return [
         Translation(job.picture, one, rec) for job, one, rec in zip(batch, fakes, recs, strict=True)
     ]

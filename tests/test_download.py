@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import resource
 import stat
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -196,6 +199,24 @@ def test_bad_archives_write_nothing(tmp_path: Path, archive: bytes) -> None:
     with pytest.raises(DiptychError, match=r"x\.zip"):
         unpack(tmp_path / "in" / "x.zip", tmp_path / "in" / "out")
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["in", "in/x.zip"]
+
+
+def test_what_does_not_fit_is_kept(server: Server, tmp_path: Path, diptych: Command) -> None:
+    """A download of hours is not removed because the disk is full: the same command unpacks it."""
+    server.content = zipped({"trainA/1.png": bytes(500_000), "trainB/1.png": b"b"})
+    checksum = hashlib.sha256(server.content).hexdigest()
+    get = ["data", "get", "mine", "--url", f"{server.address}/any.zip", "--sha256", checksum]
+    full = subprocess.run(
+        [sys.executable, "-m", "diptych", *get], cwd=tmp_path, capture_output=True,
+        text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (99_999, 99_999)),
+    )  # fmt: skip
+    assert full.returncode == 1
+    assert "File too large (the download is kept: make room, and try again)" in full.stderr
+    assert [p.name for p in (tmp_path / "data").iterdir()] == [".mine.zip"]
+    done = diptych(*get, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["mine"]
+    assert server.paths == ["/any.zip"]
 
 
 def test_the_catalog_names_the_twelve_sets_of_the_paper(diptych: Command) -> None:

@@ -230,7 +230,9 @@ def scored(trained: Path, towns: Path, tmp_path_factory: pytest.TempPathFactory)
     return run
 
 
-def test_evaluate_from_the_command_line(scored: Path, diptych: Command) -> None:
+def test_evaluate_from_the_command_line(
+    scored: Path, towns: Path, tmp_path: Path, diptych: Command
+) -> None:
     palette = "#eee0be,#ffffff,#ba685c,#96ce80,#6cace4"
     options = ["--features", "efficientnet-lite0", "--paired", "--palette", palette]
     shown = diptych("evaluate", scored, *options, "--classifier", "340,341")
@@ -253,6 +255,18 @@ def test_evaluate_from_the_command_line(scored: Path, diptych: Command) -> None:
     page = (scored / "report.html").read_text()
     assert "A to B: the worst by efficientnet-lite0 features" in page
     assert "KID x 1000" in page
+
+    # Where its pictures have moved since, the scores stay, and nothing claims to be the worst.
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(scored, run)
+    shutil.copytree(towns, moved)
+    done = diptych("train", "--run", run, "--resume", "--data", moved)
+    assert done.returncode == 0, done.stderr
+    done = diptych("report", run)
+    assert done.returncode == 0, done.stderr
+    page = (run / "report.html").read_text()
+    assert "KID x 1000" in page
+    assert "the worst by" not in page
 
 
 def test_scores_are_shown_where_they_cannot_be_kept(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import diptych as package
+from diptych.data.folder import find_pictures
 from diptych.errors import DiptychError, UsageError
 from diptych.translation.files import plan, translate_files
 from diptych.translation.translator import Translator, load, parse_precision
@@ -245,6 +246,18 @@ def test_pictures_side_by_side_are_those_alone(translator: Translator, tmp_path:
     for job in jobs:
         alone = np.asarray(translator.to_b(job.source)).astype(int)
         assert np.abs(np.asarray(Image.open(job.target)) - alone).max() <= 1  # rounding
+
+
+def test_a_folder_may_be_called_like_a_picture(translator: Translator, tmp_path: Path) -> None:
+    (tmp_path / "in" / "x.png").mkdir(parents=True)
+    noise(32, 32, 0).save(tmp_path / "in" / "x.jpg")
+    noise(32, 32, 1).save(tmp_path / "in" / "x.png" / "y.jpg")
+    outcomes = translate_files(translator, plan([tmp_path / "in"], tmp_path / "out", "png"), "b")
+    assert all(outcome.problem is None for outcome in outcomes)
+    made = {
+        path.relative_to(tmp_path / "out").as_posix() for path in find_pictures(tmp_path / "out")
+    }
+    assert made == {"x-jpg.png", "x.png/y.png"}
 
 
 def test_a_batch_gives_what_single_pictures_give(translator: Translator) -> None:

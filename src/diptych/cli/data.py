@@ -54,7 +54,7 @@ def get(
 
     from diptych.cli.console import progress_bar, say
     from diptych.data.catalog import AUTHORS, find
-    from diptych.data.download import fetch, unpack
+    from diptych.data.download import BrokenArchiveError, fetch, unpack
     from diptych.errors import DiptychError, UsageError
 
     folder = out if out is not None else Path("data") / name
@@ -75,9 +75,13 @@ def get(
         progress.update(bar, info="unpacking")
         try:
             files = unpack(archive, folder)
-        except DiptychError as error:
+        except BrokenArchiveError as error:
             archive.unlink()
             raise DiptychError(f"{error} (it was removed: this command brings it anew)") from error
+        except DiptychError as error:
+            raise DiptychError(
+                f"{error} (the download is kept: make room, and try again)"
+            ) from error
         archive.unlink()
         progress.update(bar, info="")
     say(f"{files} files in {folder}")

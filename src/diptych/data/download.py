@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import re
 import shutil
@@ -21,6 +22,7 @@ from diptych.files import explain_os_errors, file_sha256
 CHUNK = 1 << 18  # bytes
 TIMEOUT = 30.0  # seconds without a byte
 TRIES = 4  # in a row that bring nothing
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 OnBytes = Callable[[int, "int | None"], None]  # bytes here, bytes in all if the server says
 
 
@@ -30,15 +32,18 @@ def fetch(
     """Download ``address`` to ``path``.
 
     What has arrived is kept in ``path.part``: a broken transfer goes on from there, at once or when
-    called again, if the server offers that and the file there is still the same. Raises
-    DiptychError when the server cannot be reached or refuses, the transfer keeps breaking, the
-    disk is full, or the checksum differs; UsageError for what is no address or no checksum.
+    called again, if the server offers that and the file there is still the same. A ``path`` that is
+    there with this checksum is not downloaded again. Raises DiptychError when the server cannot be
+    reached or refuses, the transfer keeps breaking, the disk is full, or the checksum differs;
+    UsageError for what is no address or no checksum.
     """
     address = _quoted(address)
     if sha256 is not None:
         sha256 = sha256.strip().lower()
         if not re.fullmatch("[0-9a-f]{64}", sha256):
             raise UsageError(f"{sha256!r} is no sha256: it must be 64 hexadecimal digits")
+        if path.is_file() and file_sha256(path) == sha256:
+            return
     part = path.with_name(f"{path.name}.part")
     with explain_os_errors(f"write {part}"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,18 +137,22 @@ def _transfer(address: str, part: Path, on_bytes: OnBytes | None) -> bool:
     return True
 
 
+class BrokenArchiveError(DiptychError):
+    """What was downloaded is no archive to unpack, now or ever."""
+
+
 def unpack(archive: Path, folder: Path) -> int:
     """Unpack a zip file as ``folder``; returns how many files it held.
 
     A single folder at the top of the archive is left away. It is unpacked under another name and
-    renamed, so ``folder`` is whole or absent. Raises DiptychError for a broken archive, one that
-    does not fit on the disk, or one with names that lead outside; nothing is written then.
+    renamed, so ``folder`` is whole or absent. Raises BrokenArchiveError for a broken archive or one
+    with names that lead outside, DiptychError where it does not fit; nothing is written then.
     """
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with explain_os_errors(f"unpack {archive}"), zipfile.ZipFile(archive) as bundle:
+        with zipfile.ZipFile(archive) as bundle:
             members = [
                 m for m in bundle.infolist()
                 if not m.is_dir() and not m.filename.startswith("__MACOSX/")
@@ -163,7 +172,11 @@ def unpack(archive: Path, folder: Path) -> int:
     except DiptychError:
         raise
     except Exception as error:  # of a broken file nearly every one there is
-        raise DiptychError(f"{archive} is not a zip file that can be unpacked: {error}") from error
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            raise DiptychError(f"cannot unpack {archive}: {error.strerror}") from error
+        raise BrokenArchiveError(
+            f"{archive} is not a zip file that can be unpacked: {error}"
+        ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return len(members)
@@ -173,6 +186,6 @@ def _check_name(archive: Path, member: zipfile.ZipInfo) -> None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
     is_link = stat.S_ISLNK(member.external_attr >> 16)
     if path.is_absolute() or ".." in path.parts or ":" in str(path) or is_link:
-        raise DiptychError(
+        raise BrokenArchiveError(
             f"{archive} holds {member.filename!r}, which leads outside: not unpacked"
         )

@@ -182,11 +182,12 @@ def _best_and_worst(
         side, other = _other(direction.to), direction.to
         if direction.distances is None or other not in pair.ways:
             continue
-        ranked = direction.distances.best_first
+        held = set(data[side]["heldout"])  # (they may have moved since)
+        ranked = [path for path in direction.distances.best_first if path in held]
         for which, paths in (("best", ranked[:MOST_RANKED]), ("worst", ranked[-MOST_RANKED:])):
             title = f"{side.upper()} to {other.upper()}: the {which} by {found.features} features"
-            rows = _rows(pair, config, data, other, paths, MOST_RANKED)
-            sections.append(Section(title, side.upper(), other.upper(), rows))
+            if rows := _rows(pair, config, data, other, paths, MOST_RANKED):
+                sections.append(Section(title, side.upper(), other.upper(), rows))
     return sections
 
 

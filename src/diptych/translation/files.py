@@ -71,7 +71,8 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
             pairs.append((given, Path(given.name)))
         else:
             raise DiptychError(f"there is no picture {given}: check the name")
-    taken: set[Path] = set()
+    # (A picture x.jpg may lie beside a folder that is called x.png.)
+    taken = {out / folder for _, below in pairs for folder in below.parents}
     jobs = []
     for source, below in pairs:
         suffix = clip_ending(source) if is_clip(source) else f".{ending}"

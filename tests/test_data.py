@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from diptych.data.batches import Batches, crop
+from diptych.data.batches import Batches, crop, shrunk
 from diptych.data.cache import open_cache
 from diptych.data.domain import Folders, open_domains, split
 from diptych.data.folder import find_pictures
-from diptych.data.geometry import fit_for_looking, fit_for_training, stored_size
-from diptych.data.pixels import PixelFormat
+from diptych.data.geometry import crop_size, fit_for_looking, fit_for_training, stored_size
+from diptych.data.pixels import PixelFormat, resize
 from diptych.data.sampler import Draw, Sampler
 from diptych.errors import DiptychError
 from diptych.settings import build_config
@@ -278,6 +278,63 @@ def test_batches_are_flipped_crops_in_unit_range(tmp_path: Path) -> None:
     window = crop(picture, 16, draw)
     window = window[:, ::-1] if draw.flip else window
     np.testing.assert_allclose(batch[0].permute(1, 2, 0), window, atol=1e-6)
+
+
+@given(
+    width=st.integers(1, 900), height=st.integers(1, 900), zoom=st.floats(1, 8),
+    share=st.floats(0, 1, exclude_max=True),
+)  # fmt: skip
+def test_crops_look_closer_as_far_as_a_picture_has_pixels(
+    width: int, height: int, zoom: float, share: float
+) -> None:
+    far, near = config(size=32).data, config(size=32, zoom=zoom).data
+    w, h = stored_size(near, width, height, 4)
+    usual = min(stored_size(far, width, height, 4))
+    assert usual <= min(w, h) <= max(usual, min(width, height))  # nothing is enlarged for it
+    assert min(w, h) <= round(zoom * 36)
+    side = crop_size(near, h, w, share)
+    assert 32 <= side <= min(w, h)
+    assert side / min(w, h) <= 32 / 36 + 0.5 / min(w, h)  # never more than a crop without zoom
+    assert crop_size(near, h, w, 0) == crop_size(far, h, w, share) == 32
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_larger_crops_are_shrunk_as_pillow_does(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.random((9, 9, 3)).repeat(6, 0).repeat(6, 1)  # edges, at which bicubic overshoots
+    most = 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
+    picture = (coarse * most).astype(dtype)
+    small = shrunk(torch.from_numpy(picture), 32).numpy()
+    assert small.dtype == dtype
+    if dtype != np.uint8:  # (in 8 bits Pillow lets it overshoot to black and white too)
+        assert picture.min() <= small.min()
+        assert small.max() <= picture.max()
+    expected = resize(picture, 32, 32)
+    difference = np.abs(small.astype(np.float64) - expected).max()
+    assert difference <= (1e-5 if dtype == np.float32 else 1)
+
+
+def test_a_batch_holds_crops_of_many_sizes(tmp_path: Path) -> None:
+    """Bars of 2 px, stored as 2 px: a closer look shows them as wide, a farther one finer."""
+    folder = tmp_path / "a"
+    folder.mkdir()
+    bars = np.tile(np.repeat([[0, 255]], 2, axis=1), (72, 18)).astype(np.uint8)
+    for i in range(3):
+        Image.fromarray(np.roll(bars, i, axis=1)).convert("RGB").save(folder / f"{i}.png")
+    write_pictures(tmp_path / "b", 3)
+    settings = config(zoom=4)
+    a, _ = open_domains(Folders(folder, tmp_path / "b"), settings)
+    batches = Batches(a, settings.data, seed=0, stream=0, device=CPU)
+    assert a.cache[0].shape == (72, 72, 3)
+    seen = batches.at(0, 40)
+    assert seen.shape == (40, 3, 16, 16)
+    assert torch.equal(seen[3:5], batches.at(3, 2))
+    sides = [crop_size(settings.data, 72, 72, batches.sampler.draw(i).size) for i in range(40)]
+    assert min(sides) < 24
+    assert max(sides) > 48
+    contrast = seen.std(dim=(1, 2, 3))
+    order = np.argsort(sides)
+    assert contrast[order[:10]].min() > 2 * contrast[order[-10:]].max()
 
 
 def test_pictures_of_another_depth_do_not_move_the_others(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ CASES = [
     (train("--data", "a"), 1, ["a has no trainA and no trainB"]),
     ([*train("a", "b"), "--set", "data.size=31"], 2, ["data.size 31", "30 or 32"]),
     ([*train("a", "b"), "--set", "data.size=8"], 2, ["data.size 8 is too small", "16"]),
+    ([*train("a", "b"), "--set", "data.size=5"], 2, ["data.size 5 is too small", "16"]),
     ([*train("a", "b"), "--set", "discriminator.sees=8"], 2,
      ["discriminator.sees 8 is too small", "use 13 or more"]),
     (train("a", "b", "--preset", "laptap"), 2, ["no preset 'laptap'", "'laptop'"]),

@@ -458,6 +458,17 @@ def test_a_run_that_was_stopped_before_it_saved_starts_again(towns: Path, tmp_pa
     assert [line["step"] for line in run.read_metrics()] == [3, 6, 9, 12]
 
 
+def test_there_are_no_closer_looks_at_whole_pictures(
+    towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    done = diptych(
+        "train", "--data", towns, "--run", tmp_path / "run", "--preset", "laptop", "--steps", "1",
+        "--preprocess", "resize", *TINY_OPTIONS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "data.zoom is off: there is none with data.preprocess resize" in done.stdout
+
+
 def test_domains_may_differ_in_channels_and_depth(tmp_path: Path, diptych: Command) -> None:
     """Grey 16-bit scans to colour pictures and back; the identity loss says that it is off."""
     import numpy as np

@@ -178,10 +178,16 @@ class DataConfig(Section):
     size: Annotated[int, Field(ge=4)] = 256  # pixels, of the square that is trained on
     preprocess: Preprocess = "resize-crop"
     load_size: Count | None = None  # shorter side (or width) before the crop; None: size * 286/256
+    zoom: Annotated[float, Field(ge=1, le=8)] = 1.0  # how much closer crops look, at most
     flip: bool = True  # mirror left-right half of the time
     background: str = "white"  # shows through where a picture is transparent
     strict: bool = False  # refuse damaged pictures instead of leaving them out
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share kept out when there is no test set
+
+    @property
+    def zooms(self) -> bool:
+        """Whether crops differ in how close they look."""
+        return self.zoom > 1 and self.preprocess == "resize-crop"
 
 
 class TrainingConfig(Section):
@@ -269,18 +275,17 @@ class Config(Section):
             )
         if self.training.compile and self.data.preprocess == "none":
             raise ValueError("training.compile needs pictures of one size: use a crop")
-        multiple = self.generator.size_multiple
+        multiple, smallest = self.generator.size_multiple, self.smallest_size()
         size = self.data.size
-        if size % multiple:
+        if size % multiple and size >= smallest:
             below, above = size // multiple * multiple, -(-size // multiple) * multiple
-            choice = f"{below} or {above}" if below else f"{above}"
+            choice = f"{below} or {above}" if below >= smallest else f"{above}"
             unet = self.generator.architecture == "unet"
             fewer = ", or fewer generator.levels" if unet else ""
             raise ValueError(
                 f"data.size {size} does not fit the {self.generator.architecture} generator, "
                 f"which needs a multiple of {multiple}: use {choice}{fewer}"
             )
-        smallest = self.smallest_size()
         if size < smallest:
             if self.shrink > 1:
                 raise ValueError(
@@ -288,7 +293,8 @@ class Config(Section):
                     f"use {smallest // self.shrink} or more, or fewer discriminator.layers"
                 )
             raise ValueError(
-                f"data.size {size} is too small for these networks: use {smallest} or more, "
+                f"data.size {size} is too small for these networks: use "
+                f"{-(-smallest // multiple) * multiple} or more, "
                 "or fewer discriminator.layers"
             )
         return self

@@ -165,7 +165,7 @@ def place_of(
     reading = {
         "version": VERSION,
         "domain": domain.model_dump(exclude={"range"}),
-        "data": data.model_dump(include={"size", "preprocess", "load_size", "background"}),
+        "data": data.model_dump(include={"size", "preprocess", "load_size", "zoom", "background"}),
         "multiple": multiple,
     }
     digest = hashlib.sha256(json.dumps(reading, sort_keys=True).encode())

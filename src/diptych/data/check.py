@@ -294,6 +294,12 @@ def _plan(domain: Domain, scans: Sequence[Scan]) -> Plan:
 def _crops(data: DataConfig) -> str:
     """What ``preprocess`` does, for people."""
     square = f"{data.size} x {data.size}"
+    if data.zooms:
+        closest = round(data.zoom * load_size(data))
+        return (
+            f"crops of {square} from pictures with a shorter side of {load_size(data)} to "
+            f"{closest}, if they have so many pixels"
+        )
     return {
         "resize-crop": f"crops of {square} from pictures with a shorter side of {load_size(data)}",
         "scale-width-crop": f"crops of {square} from pictures {load_size(data)} wide",

@@ -20,6 +20,18 @@ def load_size(data: DataConfig) -> int:
     return max(data.size, data.load_size or round(data.size * 286 / 256))
 
 
+def crop_size(data: DataConfig, height: int, width: int, share: float) -> int:
+    """Pixels a side of the crop of a stored picture that is shrunk to ``data.size``.
+
+    With ``data.zoom`` pictures are stored larger. The largest crop (``share`` 1) is as much of the
+    picture as without; the smallest (0) has ``data.size`` pixels; between them all ratios are
+    equally likely.
+    """
+    closer = max(1.0, min(height, width) / load_size(data)) if data.zooms else 1.0
+    side: int = round(data.size * closer**share)
+    return min(side, height, width)
+
+
 def kept_size(data: DataConfig, width: int, height: int) -> tuple[int, int]:
     """Width and height of the middle part of a picture that is trained on: nearly always all of it.
 
@@ -56,6 +68,8 @@ def _scale(data: DataConfig, width: int, height: int) -> float:
     scale = 1.0
     if data.preprocess == "resize-crop":
         scale = load_size(data) / min(width, height)
+        if scale < 1:  # (there is nothing to see closer in what is enlarged)
+            scale = min(1, data.zoom * scale)
     elif data.preprocess == "scale-width-crop":
         scale = load_size(data) / width
     return max(scale, data.size / min(width, height))  # a crop must fit in

@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Draw:
-    """A picture's index, where its crop lies (0 to 1 of the free room), and whether to mirror."""
+    """A picture's index, where its crop lies (0 to 1 of the free room), and whether to mirror.
+
+    ``size``, 0 to 1, is how large the crop is, if it may be larger than what is trained on.
+    """
 
     index: int
     x: float
     y: float
     flip: bool
+    size: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class Sampler:
         philox, fresh = self._philox
         fresh["state"]["counter"] = np.array([0, position, 0, 0], np.uint64)
         philox.state = fresh
-        x, y, flip = np.random.Generator(philox).random(3).tolist()
-        return Draw(index, x, y, flip < 0.5)
+        x, y, flip, size = np.random.Generator(philox).random(4).tolist()
+        return Draw(index, x, y, flip < 0.5, size)
 
     @cached_property
     def _philox(self) -> tuple[np.random.Philox, Any]:

@@ -284,6 +284,9 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             lines.append(
                 f"left out {len(domain.skipped)} damaged pictures of {domain.folder}: {names}{more}"
             )
+    data = config.data
+    if data.zoom > 1 and not data.zooms:
+        lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")
     if a.pixel_format.channels != b.pixel_format.channels:
         counts = f"A has {a.pixel_format.channels} channels and B {b.pixel_format.channels}"
         why = f"{counts}, so a picture of one cannot pass the other's"

@@ -22,7 +22,7 @@ CPU_PIXELS_AT_ONCE = 2**15
 
 @dataclass(frozen=True)
 class Translation:
-    """A picture as it went into the network, what came out, and that translated back."""
+    """A picture as it went into the network, what came out, and what came back from that."""
 
     picture: Pixels
     fake: Pixels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import math
 import os
 import signal
 import socket
@@ -28,7 +29,12 @@ from fastapi import FastAPI
 from starlette.requests import HTTPConnection
 from web import Server, as_png, running, wait_until
 
+from diptych.config import GeneratorConfig
+from diptych.data.pixels import RGB
 from diptych.errors import UsageError
+from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.networks import make_generator
+from diptych.translation.translator import load
 from diptych.web.guard import Guard
 from diptych.web.limits import Limits, RefusedError
 from diptych.web.metrics import Metrics
@@ -264,6 +270,21 @@ def test_large_pictures_are_shown_smaller(trained: Path, tmp_path: Path) -> None
         assert path is not None
         with Image.open(path) as image:
             assert image.size == size
+
+
+def test_a_served_model_sees_no_more_than_the_server_allows(tmp_path: Path) -> None:
+    """Four times its size would be too many pixels for the network: it sees as many as may be."""
+    generator = GeneratorConfig(width=4, blocks=0, halvings=1, output="retouch")
+    info = ModelInfo(generator, RGB, RGB, 320, "resize-crop", "white", 0)
+    G = make_generator(generator, 3, 3)
+    save_model(tmp_path / "large.safetensors", GeneratorPair(G, None, info))
+    assert load(tmp_path / "large.safetensors", "cpu").sees == 1280
+    limits = Limits()
+    models = load_models([tmp_path / "large.safetensors"], "cpu", limits.network_pixels)
+    translator = models["large"].translator
+    for shape in ((3024, 4032), (1080, 1920), (2160, 3840)):
+        assert math.prod(translator.taken(*shape)) <= limits.network_pixels
+    assert translator.taken(3024, 4032)[0] > 1000
 
 
 def test_the_oldest_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from diptych.data.batches import Batches, crop, shrunk
+from diptych.data.batches import Batches, crop, resized
 from diptych.data.cache import open_cache
 from diptych.data.domain import Folders, open_domains, split
 from diptych.data.folder import find_pictures
@@ -304,7 +304,7 @@ def test_larger_crops_are_shrunk_as_pillow_does(dtype: Any) -> None:
     coarse = rng.random((9, 9, 3)).repeat(6, 0).repeat(6, 1)  # edges, at which bicubic overshoots
     most = 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
     picture = (coarse * most).astype(dtype)
-    small = shrunk(torch.from_numpy(picture), 32).numpy()
+    small = resized(torch.from_numpy(picture), 32).numpy()
     assert small.dtype == dtype
     if dtype != np.uint8:  # (in 8 bits Pillow lets it overshoot to black and white too)
         assert picture.min() <= small.min()

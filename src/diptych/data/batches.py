@@ -42,7 +42,7 @@ class Batches:
             return picture
         height, width, _ = picture.shape
         window = crop(picture, crop_size(self.data, height, width, draw.size), draw)
-        return shrunk(window, self.data.size)
+        return resized(window, self.data.size)
 
 
 def crop(picture: Tensor, size: int, draw: Draw) -> Tensor:
@@ -55,8 +55,8 @@ def crop(picture: Tensor, size: int, draw: Draw) -> Tensor:
     return picture[top : top + size, left : left + size]
 
 
-def shrunk(picture: Tensor, size: int) -> Tensor:
-    """A square ``(H, W, C)`` picture as one of ``size`` pixels: bicubic, antialiased; its dtype."""
+def resized(picture: Tensor, size: int) -> Tensor:
+    """A square ``(H, W, C)`` picture at ``size`` pixels, on its device: as ``pixels.resize``."""
     if picture.shape[0] == size:
         return picture
     planes = picture.permute(2, 0, 1)[None]

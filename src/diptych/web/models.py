@@ -47,7 +47,7 @@ def load_models(paths: Sequence[Path], device: str, network_pixels: int) -> dict
     for path in paths:
         translator = load(path, device, tile="off")  # (strips may be kept in files)
         if translator.sees is not None and translator.sees > most >= SMALLEST:
-            translator = load(path, device, tile="off", see=most)
+            translator = Translator(translator.pair, translator.device, "off", see=most)
         stem = path.resolve().name if path.is_dir() else path.resolve().stem
         name, number = stem, 2
         while name in models:

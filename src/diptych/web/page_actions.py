@@ -155,20 +155,14 @@ class Actions:
             if len(made) == MOST_EXAMPLES:
                 break
             try:
-                image = preview(model.translator.read(path, to), own)
+                content = preview_png(model.translator.read(path, to), own, THUMBNAIL)
             except DamagedPictureError:
                 continue  # it was moved, perhaps
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
-            made.append((path, self.folder.keep(f"{path.stem}.png", png(image))))
+            made.append((path, self.folder.keep(f"{path.stem}.png", content)))
         return made
 
     async def _picture(self, name: str, picture: Pixels, pixel_format: PixelFormat) -> Path:
-        def packed() -> bytes:
-            image = preview(picture, pixel_format)
-            image.thumbnail((SHOWN, SHOWN))
-            return png(image)
-
-        content = await asyncio.to_thread(packed)
+        content = await asyncio.to_thread(preview_png, picture, pixel_format, SHOWN)
         self.folder.make_room(len(content))
         return self.folder.write(name, content)
 
@@ -180,8 +174,10 @@ def cycle_l1(picture: Pixels, rec: Pixels, pixel_format: PixelFormat) -> float:
     return float(error * 2 / (pixel_format.high - pixel_format.low))
 
 
-def png(image: Any) -> bytes:
-    """A PIL image as the content of a PNG file, packed fast rather than small."""
+def preview_png(picture: Pixels, pixel_format: PixelFormat, most: int) -> bytes:
+    """A picture to look at, at most ``most`` pixels a side: a PNG file, packed fast, not small."""
+    image = preview(picture, pixel_format)
+    image.thumbnail((most, most))
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()

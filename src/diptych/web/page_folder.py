@@ -90,8 +90,9 @@ class PageFolder:
             if now - made < (KEPT_SECONDS if total <= MOST_BYTES else JUST_MADE):
                 break
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # (others are in it still)
-                path.parent.rmdir()
+            if path.parent != self.path:
+                with suppress(OSError):  # (others are in it still)
+                    path.parent.rmdir()
             total -= size
         if total > MOST_BYTES:
             raise RefusedError(429, "the page holds too many pictures: try again later", JUST_MADE)

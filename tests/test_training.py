@@ -7,6 +7,8 @@ import os
 import pickle
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,22 @@ def test_a_run_folder_holds_everything(trained: Path) -> None:
     lines = RunFolder(trained).read_metrics()
     assert [line["step"] for line in lines] == [3, 6, 9, 12]
     assert {"cycle_a", "identity_b", "G_ab/adversarial", "D_a", "rate", "seconds"} <= set(lines[0])
+
+
+def test_an_installed_package_names_no_revision_of_the_repository_around_it(tmp_path: Path) -> None:
+    """A virtual environment often lies in the checkout of something else."""
+    who = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
+    for command in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    packages = tmp_path / ".venv" / "lib" / "python3" / "site-packages"
+    shutil.copytree(Path(package.__file__).parent, packages / "diptych")
+    ask = "from diptych.training.run_folder import made_with; print(*made_with())"
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        cwd=packages, env={**os.environ, "PYTHONPATH": str(packages)},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["diptych", "torch", "python", "machine"]
 
 
 def test_tensorboard_has_the_scalars_and_pictures(trained: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -252,13 +252,13 @@ def made_with() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    here = Path(__file__).parent
-    try:
+    checkout = Path(__file__).parents[3]
+    if not (checkout / ".git").exists():  # an installed package, which may lie in any repository
+        return found
+    with suppress(OSError, subprocess.SubprocessError):
         revision = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
-            cwd=here, capture_output=True, text=True, timeout=5, check=True,
+            cwd=checkout, capture_output=True, text=True, timeout=5, check=True,
         )  # fmt: skip
         found["git"] = revision.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        pass  # installed from a package, not from a checkout
     return found

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import SHARED, Command, start
 from measured import run_measured
-from PIL import Image
+from PIL import Image, ImageCms
 
 from diptych.config import GeneratorConfig, Norm
 from diptych.data.pixels import RGB
@@ -536,3 +536,30 @@ def test_memory_does_not_grow_with_length(trained: Path, tmp_path: Path) -> None
         peaks.append(peak)
     # (The 1,400 frames more are 107 MB, a third of what the process takes.)
     assert peaks[1] < 1.15 * peaks[0]
+
+
+@pytest.mark.parametrize("kind", ["profile", "exif"])
+def test_what_else_a_frame_carries_does_no_harm(
+    translator: Translator, tmp_path: Path, kind: str
+) -> None:
+    """PyAV 18 raises at EXIF blocks of frames, and colour profiles of PNG end it later on."""
+    first, *others = (Image.fromarray(picture) for picture in moving(3))
+    source = tmp_path / ("in.png" if kind == "profile" else "in.jpg")
+    if kind == "profile":
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        first.save(source, save_all=True, append_images=others, icc_profile=profile)
+    else:
+        exif = Image.Exif()
+        exif[0x010F] = "maker"
+        first.save(source, exif=exif)
+    ask = (
+        "import gc, sys; from pathlib import Path\n"
+        "from diptych.translation.clip_files import Clip\n"
+        "clip = Clip(Path(sys.argv[1]))\n"
+        "print(*(part.picture.shape for part in clip.parts())); clip.close(); gc.collect()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ask, source], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(48, 64, 3)" in done.stdout

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,7 @@ def test_a_cache_that_another_process_has_made_meanwhile_is_left_to_it(
     folder = tmp_path / "pictures"
     write_pictures(folder, 3)
     other_process = f"""
+from collections.abc import Callable
 from pathlib import Path
 from diptych.data.cache import open_cache
 from diptych.data.folder import find_pictures
@@ -359,3 +362,41 @@ def test_all_of_horse2zebra_is_read() -> None:
     assert (len(a.train), len(b.train), len(a.heldout), len(b.heldout)) == (1067, 1334, 120, 140)
     assert not a.skipped
     assert not b.skipped
+
+
+def test_a_damaged_cache_is_made_anew(towns: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
+    folder, settings = towns / "trainA", config()
+
+    def opened() -> np.ndarray[Any, Any]:
+        files = find_pictures(folder)
+        cache = open_cache(folder, files, settings.a, settings.data, 4)
+        return np.stack([cache[i] for i in range(len(cache))])
+
+    whole = opened()
+    (place,) = tmp_path.iterdir()
+    damages: list[Callable[[], Any]] = [
+        lambda: (place / "index.json").write_text(""),
+        lambda: (place / "index.json").write_text("{}"),
+        lambda: os.truncate(place / "pixels.bin", 1000),
+        lambda: os.truncate(place / "pixels.bin", 0),
+        (place / "pixels.bin").unlink,
+    ]
+    for damage in damages:
+        damage()
+        assert (opened() == whole).all()
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_what_a_killed_process_was_caching_goes_after_a_day(
+    towns: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
+    for name, age in (("old", 25 * 60 * 60), ("new", 60)):
+        left = tmp_path / f"{name}.1.partial" / "pixels.bin"
+        left.parent.mkdir()
+        left.write_bytes(b"0")
+        os.utime(left, (time.time() - age,) * 2)
+    folder, settings = towns / "trainA", config()
+    open_cache(folder, find_pictures(folder), settings.a, settings.data, 4)
+    assert [path.name for path in tmp_path.glob("*.partial")] == ["new.1.partial"]

@@ -471,7 +471,7 @@ def test_a_run_that_was_stopped_before_it_saved_starts_again(towns: Path, tmp_pa
     assert not run.best_model.exists()
     assert run.read_metrics()[-1]["step"] == 12
     shutil.rmtree(run.checkpoints)
-    run.checkpoints.mkdir()
+    run.model.unlink()
     resume_run(run)
     assert [line["step"] for line in run.read_metrics()] == [3, 6, 9, 12]
 
@@ -517,3 +517,53 @@ def test_domains_may_differ_in_channels_and_depth(tmp_path: Path, diptych: Comma
         assert scan.size == (50, 33)
         assert scan.mode == "I;16"
         assert os.path.getsize(out / "0.png") > 100
+
+
+def copied(trained: Path, to: Path) -> RunFolder:
+    """A run of 12 steps to spoil."""
+    shutil.copytree(trained, to)
+    return RunFolder(to)
+
+
+def test_a_run_that_has_lost_its_checkpoints_keeps_its_model(trained: Path, tmp_path: Path) -> None:
+    run = copied(trained, tmp_path / "run")
+    for path in checkpoint.checkpoints(run.checkpoints):
+        shutil.rmtree(path)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(DiptychError, match=r"no checkpoint to go on from any more: .* --from "):
+        resume_run(run, {"training": {"steps": 14}})
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@pytest.mark.parametrize("left", ["none", "older"])
+def test_a_run_that_ended_before_its_model_was_written_gets_it(
+    trained: Path, tmp_path: Path, left: str
+) -> None:
+    run = copied(trained, tmp_path / "run")
+    whole = run.model.read_bytes()
+    run.model.unlink()
+    if left == "older":
+        older = copied(trained, tmp_path / "older")
+        shutil.rmtree(older.checkpoints / "step-00000012")
+        resumed = trainer_of(older)
+        resumed.resume()
+        resumed.save()
+        shutil.copy(older.model, run.model)
+        assert run.model.read_bytes() != whole
+    resume_run(run)
+    assert run.model.read_bytes() == whole
+
+
+def trainer_of(run: RunFolder) -> Trainer:
+    settings = run.config()
+    a, b = open_domains(run.folders(), settings)
+    return Trainer(settings, run, a, b, CPU)
+
+
+def test_copies_of_checkpoints_are_left_alone(trained: Path, tmp_path: Path) -> None:
+    run = copied(trained, tmp_path / "run")
+    copy = run.checkpoints / "step-00000008-good"
+    shutil.copytree(run.checkpoints / "step-00000008", copy)
+    checkpoint.prune(run.checkpoints, keep_last=1, keep_every=4)
+    checkpoint.prune(run.checkpoints, keep_last=1, keep_every=0)
+    assert {path.name for path in run.checkpoints.iterdir()} == {copy.name, "step-00000012"}

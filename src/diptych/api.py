@@ -198,6 +198,8 @@ def _wanted(
         )
     for path, picture, truth in zip(source.paths, source.pictures, truths or [], strict=False):
         if picture.shape[:2] != truth.shape[:2]:
+            if paired is None and palette is None:  # names that only number the pictures
+                return Wanted(None, None, target.classes)
             raise UsageError(
                 f"{path} and its partner differ in size: they cannot be compared; use --unpaired"
             )

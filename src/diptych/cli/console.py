@@ -49,13 +49,13 @@ def note(line: str) -> None:
 
 
 def progress_bar() -> Progress:
-    """A bar with the time gone by and a text at its end."""
+    """A bar with the time gone by and a text at its end; give it names by ``printable``."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[info]}"),
+        TextColumn("{task.fields[info]}", markup=False),
         console=console,
         transient=False,
     )

@@ -120,6 +120,7 @@ def _translate_pictures(
     """What was wrong with those that were skipped."""
     from diptych.cli.console import note, progress_bar
     from diptych.data.opening import is_animated
+    from diptych.errors import printable
     from diptych.translation.files import Outcome, translate_files
 
     if not jobs:
@@ -131,7 +132,7 @@ def _translate_pictures(
         def show(outcome: Outcome) -> None:
             nonlocal done
             done += 1
-            progress.update(bar, completed=done, info=outcome.job.source.name)
+            progress.update(bar, completed=done, info=printable(outcome.job.source.name))
             if outcome.problem is not None:
                 note(f"skipped {outcome.job.source}: {outcome.problem}")
             elif is_animated(outcome.job.source):
@@ -173,11 +174,12 @@ def _translate_clip(
     translator: Translator, job: Job, to: Side, size: int | None, batch: int, smooth: float
 ) -> None:
     from diptych.cli.console import duration, note, progress_bar
+    from diptych.errors import printable
     from diptych.training.interrupt import InterruptedRunError, stop_on_signals
     from diptych.translation.clips import translate_clip
 
     with progress_bar() as progress, stop_on_signals() as request:
-        bar = progress.add_task(job.source.name, total=None, info="")
+        bar = progress.add_task(printable(job.source.name), total=None, info="")
 
         def show(done: int, expected: int | None) -> None:
             progress.update(bar, completed=done, total=expected, info=f"frame {done}")

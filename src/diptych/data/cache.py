@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,9 +32,10 @@ from diptych.data.many import in_order, or_reason
 from diptych.data.opening import no_warnings
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
-from diptych.files import explain_os_errors, file_sha256
+from diptych.files import explain_os_errors, file_sha256, sync_folder, write_whole
 
 VERSION = 4  # of the cache's layout; part of the key, so old caches are simply not found
+PIXELS, INDEX = "pixels.bin", "index.json"  # the files of a cache
 ALIGNED = 8  # bytes: where a picture starts is a multiple of this, so that any dtype can be viewed
 ON_GPU = 1 / 8  # of its free memory may be taken by one folder's pictures
 OnProgress = Callable[[int, int], None]  # done, total
@@ -109,7 +111,12 @@ def cache_root() -> Path:
     if given := os.environ.get("DIPTYCH_CACHE"):
         return Path(given)
     home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(home) if home else Path.home() / ".cache") / "diptych"
+    try:
+        return (Path(home) if home else Path.home() / ".cache") / "diptych"
+    except RuntimeError as error:  # as of a user who is known by a number alone
+        raise DiptychError(
+            "there is no home folder to keep decoded pictures in: set DIPTYCH_CACHE to a folder"
+        ) from error
 
 
 def open_cache(
@@ -129,10 +136,11 @@ def open_cache(
     with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
         outdated = place.exists()
         if outdated:
-            cache = _read(place)
-            if not _some_read_now(cache, folder, domain, data):
+            cache = _read_if_whole(place)
+            if cache is not None and not _some_read_now(cache, folder, domain, data):
                 return cache
         root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
         aside = place.with_name(f"{place.name}.{os.getpid()}.partial")
         shutil.rmtree(aside, ignore_errors=True)
         try:
@@ -141,9 +149,26 @@ def open_cache(
                 shutil.rmtree(place, ignore_errors=True)
             with suppress(OSError):  # another process was faster, and reads what it made
                 aside.rename(place)
+                sync_folder(root)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return _read(place)
+
+
+def _read_if_whole(place: Path) -> PictureCache | None:
+    """The cache; None if a power cut or somebody's hand has left only part of it."""
+    try:
+        return _read(place)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _sweep(root: Path) -> None:
+    """Remove caches that were being made a day ago: their processes have been killed."""
+    for left in root.glob("*.partial"):
+        with suppress(OSError):
+            if time.time() - (left / PIXELS).stat().st_mtime > 24 * 60 * 60:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _some_read_now(
@@ -201,7 +226,7 @@ def _build(
     entries: list[tuple[str, Entry]] = []  # with the dtype of each
     skipped: list[Skipped] = []
     offset = 0
-    with open(aside / "pixels.bin", "wb") as out:
+    with open(aside / PIXELS, "wb") as out:
         for done, (path, result) in enumerate(in_order(or_reason(decode), files), 1):
             name = str(path.relative_to(folder))
             if isinstance(result, str):
@@ -216,13 +241,16 @@ def _build(
                 offset += picture.nbytes
             if on_progress is not None:
                 on_progress(done, len(files))
+        out.flush()
+        os.fsync(out.fileno())
     kept, dtype = of_one_kind(folder, entries, skipped)
     index = {
         "dtype": dtype,
+        "bytes": offset,
         "entries": columns(kept),
         "skipped": [vars(one) for one in skipped],
     }
-    (aside / "index.json").write_text(json.dumps(index))
+    write_whole(aside / INDEX, json.dumps(index))
 
 
 def columns(entries: Sequence[Entry]) -> list[list[Any]]:
@@ -257,10 +285,14 @@ def of_one_kind(
 
 
 def _read(place: Path) -> PictureCache:
-    index = json.loads((place / "index.json").read_text())
+    """Raises OSError, ValueError, KeyError or TypeError if it is not whole."""
+    index = json.loads((place / INDEX).read_text())
     name, content, offset, shape, low, high = index["entries"]
+    pixels = np.memmap(place / PIXELS, np.uint8, mode="r")
+    if len(pixels) != index["bytes"]:
+        raise ValueError(f"{place / PIXELS} has {len(pixels)} bytes, not {index['bytes']}")
     return PictureCache(
-        np.memmap(place / "pixels.bin", np.uint8, mode="r"),
+        pixels,
         np.dtype(index["dtype"]),
         tuple(map(Entry, name, content, offset, map(tuple, shape), low, high)),
         tuple(Skipped(**one) for one in index["skipped"]),

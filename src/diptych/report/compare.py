@@ -95,7 +95,7 @@ def _grid(
     first, *others = (run.data()[side]["heldout"] for run in runs)
     common = [Path(path) for path in first if all(path in other for other in others)]
     names: list[str] = []
-    columns: list[dict[str, str]] = []
+    columns: list[dict[Path, str]] = []
     for run in runs:
         translator = load(run.path, "cpu")
         config = with_size(run.config(), viewed_size(translator))
@@ -105,10 +105,10 @@ def _grid(
         reading = config.a if side == "a" else config.b
         found = read_for_looking(common[:most], reading, own, config)
         if not columns:
-            columns.append({path.name: picture_url(p, own) for path, p in found})
+            columns.append({path: picture_url(p, own) for path, p in found})
         fakes = [translator.arrays([p], to)[0] for _, p in found]
         views = [picture_url(fake, other) for fake in fakes]
         names.append(str(run.path))
-        columns.append({path.name: view for (path, _), view in zip(found, views, strict=True)})
+        columns.append({path: view for (path, _), view in zip(found, views, strict=True)})
     pictures = columns[0] if columns else {}
-    return names, [(name, [column.get(name, "") for column in columns]) for name in pictures]
+    return names, [(p.name, [column.get(p, "") for column in columns]) for p in pictures]

@@ -110,8 +110,8 @@ def _from_format_2(parts: Parts) -> None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The finished checkpoints, oldest first."""
-    return sorted(folder.glob("step-*"))
+    """The finished checkpoints, oldest first; folders of other names are somebody's copies."""
+    return sorted(p for p in folder.glob("step-*") if p.name.removeprefix("step-").isdecimal())
 
 
 def read_newest(

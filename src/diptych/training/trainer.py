@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from shlex import quote
 
 import torch
 
@@ -15,7 +16,7 @@ from diptych.data.domain import Domain
 from diptych.errors import DiptychError
 from diptych.evaluation.scores import Yardstick
 from diptych.files import explain_os_errors
-from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.training import checkpoint, distributed
 from diptych.training.average import keep_share, update_average
 from diptych.training.guard import LOWER_RATE, MOST_IN_A_ROW
@@ -83,11 +84,29 @@ class Trainer:
     def resume(self) -> list[str]:
         """Take back the newest checkpoint; returns a line for each damaged one passed over.
 
-        A run that stopped before its first checkpoint starts again.
+        A run that stopped before its first checkpoint starts again. Raises DiptychError if it has
+        lost those that it had: to start again would write over its model.
         """
         if not checkpoint.checkpoints(self.run.checkpoints):
+            if self.run.model.exists():
+                raise DiptychError(
+                    f"{self.run.path} has a model, but no checkpoint to go on from any more: start "
+                    f"a new run from it, with --from {quote(str(self.run.model))}"
+                )
             return [f"there is no checkpoint in {self.run.path} yet"]
-        return self.state.load(self.run.checkpoints)
+        problems = self.state.load(self.run.checkpoints)
+        # A run that was stopped between its last checkpoint and its model has that still to write.
+        if distributed.rank() == 0 and self.progress() >= 1 and not self._has_written_model():
+            with explain_os_errors(f"write the run {self.run.path}"):
+                save_model(self.run.model, self._pair())
+        return problems
+
+    def _has_written_model(self) -> bool:
+        """Whether the model file is of this step."""
+        try:
+            return load_model(self.run.model, torch.device("cpu")).info.step == self.state.step
+        except DiptychError:  # (it is not there, or damaged)
+            return False
 
     def train(self, watch: Watch | None = None, max_minutes: float | None = None) -> bool:
         """Train to the end, and return True; after ``max_minutes`` of this call save, return False.
@@ -212,6 +231,7 @@ class Trainer:
             )
         state.load(self.run.checkpoints, healthy=True)
         state.setbacks += 1
+        self.owes_save = False  # what was due is of the steps that are taken back
         if distributed.rank() == 0:
             checkpoint.drop_after(self.run.checkpoints, state.step)
         if log is not None:

@@ -158,7 +158,14 @@ def upright(frame: av.VideoFrame, background: str) -> Pixels:
     ).to_ndarray()
     if transparent:
         picture = on_background(picture, background)
-    sides: list[Any] = list(frame.side_data)  # (a mapping that yields its values)
+    # Side data only where they are needed: in PyAV 18 those of a PNG with a colour profile end the
+    # process later on, and kinds that it does not know (EXIF in a JPEG frame) are an error.
+    if not frame.rotation:
+        return picture
+    try:
+        sides: list[Any] = list(frame.side_data)  # (a mapping that yields its values)
+    except ValueError:
+        return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
     matrix = next(
         (np.frombuffer(side, np.int32) for side in sides if side.type.name == "DISPLAYMATRIX"), None
     )

@@ -138,7 +138,6 @@ def test_a_cache_that_another_process_has_made_meanwhile_is_left_to_it(
     folder = tmp_path / "pictures"
     write_pictures(folder, 3)
     other_process = f"""
-from collections.abc import Callable
 from pathlib import Path
 from diptych.data.cache import open_cache
 from diptych.data.folder import find_pictures

@@ -134,8 +134,8 @@ def open_cache(
     root = cache_root()
     place = place_of(folder, files, domain, data, multiple)
     with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
-        outdated = place.exists()
-        if outdated:
+        found = place.exists()
+        if found:
             cache = _read_if_whole(place)
             if cache is not None and not _some_read_now(cache, folder, domain, data):
                 return cache
@@ -145,7 +145,7 @@ def open_cache(
         shutil.rmtree(aside, ignore_errors=True)
         try:
             _build(aside, folder, files, domain, data, multiple, on_progress)
-            if outdated:
+            if found:
                 shutil.rmtree(place, ignore_errors=True)
             with suppress(OSError):  # another process was faster, and reads what it made
                 aside.rename(place)
@@ -246,7 +246,6 @@ def _build(
     kept, dtype = of_one_kind(folder, entries, skipped)
     index = {
         "dtype": dtype,
-        "bytes": offset,
         "entries": columns(kept),
         "skipped": [vars(one) for one in skipped],
     }
@@ -289,11 +288,13 @@ def _read(place: Path) -> PictureCache:
     index = json.loads((place / INDEX).read_text())
     name, content, offset, shape, low, high = index["entries"]
     pixels = np.memmap(place / PIXELS, np.uint8, mode="r")
-    if len(pixels) != index["bytes"]:
-        raise ValueError(f"{place / PIXELS} has {len(pixels)} bytes, not {index['bytes']}")
+    dtype = np.dtype(index["dtype"])
+    end = offset[-1] + math.prod(shape[-1]) * dtype.itemsize
+    if len(pixels) < end:
+        raise ValueError(f"{place / PIXELS} has {len(pixels)} bytes of {end}")
     return PictureCache(
         pixels,
-        np.dtype(index["dtype"]),
+        dtype,
         tuple(map(Entry, name, content, offset, map(tuple, shape), low, high)),
         tuple(Skipped(**one) for one in index["skipped"]),
     )

@@ -136,8 +136,7 @@ class RunFolder:
         with only_one(self.path) as locked:
             self.check_free()
             with explain_os_errors(f"write the run folder {self.path}"):
-                self.samples.mkdir(exist_ok=True)
-                self.checkpoints.mkdir(exist_ok=True)
+                self.make_folders()
                 for stale in (self.best_model, self.evaluation, self.demo_scores, self.report):
                     stale.unlink(missing_ok=True)  # of a run that stopped before it learned much
                 write_whole(self.path / "config.yaml", to_yaml(config, made_with()))
@@ -208,6 +207,11 @@ class RunFolder:
             return TypeAdapter(dict[str, str]).validate_python(tree["made_with"])
         except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
             return {}
+
+    def make_folders(self) -> None:
+        """What a training writes into, where it is missing."""
+        self.samples.mkdir(exist_ok=True)
+        self.checkpoints.mkdir(exist_ok=True)
 
     def sweep(self) -> None:
         """Remove what a process that was killed while writing has left behind."""

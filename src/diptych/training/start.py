@@ -237,8 +237,7 @@ def _train(
             if resume:
                 run.sweep()
                 checkpoint.sweep(run.checkpoints)
-                for needed in (run.samples, run.checkpoints):
-                    needed.mkdir(exist_ok=True)  # somebody may have made room
+                run.make_folders()  # (somebody may have made room)
                 if moved:
                     run.write_data(folders, a, b)
             else:
@@ -289,9 +288,7 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
     data = config.data
     if data.zoom > 1 and not data.zooms:
         lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")
-    training = config.training
-    judged = training.judged or 0
-    if not training.history and judged > training.batch + training.untouched:
+    if not config.training.history and config.training.more_judged > config.training.untouched:
         lines.append("training.judged adds no fakes: without training.history there are no older")
     if a.pixel_format.channels != b.pixel_format.channels:
         counts = f"A has {a.pixel_format.channels} channels and B {b.pixel_format.channels}"

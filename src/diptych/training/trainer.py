@@ -94,12 +94,7 @@ class Trainer:
                     f"a new run from it, with --from {quote(str(self.run.model))}"
                 )
             return [f"there is no checkpoint in {self.run.path} yet"]
-        problems = self.state.load(self.run.checkpoints)
-        # A run that was stopped between its last checkpoint and its model has that still to write.
-        if distributed.rank() == 0 and self.progress() >= 1 and not self._has_written_model():
-            with explain_os_errors(f"write the run {self.run.path}"):
-                save_model(self.run.model, self._pair())
-        return problems
+        return self.state.load(self.run.checkpoints)
 
     def _has_written_model(self) -> bool:
         """Whether the model file is of this step."""
@@ -128,7 +123,10 @@ class Trainer:
         training, state = self.config.training, self.state
         started = last = time.monotonic()
         first_step = state.step
-        # A run that was stopped between a step and its scores has them still to make.
+        # A run that was stopped between its last checkpoint and its model has that still to write;
+        if log is not None and self.progress() >= 1 and not self._has_written_model():
+            save_model(self.run.model, self._pair())
+        # and one that was stopped between a step and its scores has them still to make.
         signal_number = self._look(log, stop, self.progress() >= 1) if first_step else 0
         while self.progress() < 1 and not signal_number:
             self.step()

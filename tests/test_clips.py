@@ -267,7 +267,7 @@ def test_folders_hold_pictures_and_videos(trained: Path, tmp_path: Path, diptych
     assert sound == read_clip(folder / "deep" / "two.avi")[2]
     again = diptych("translate", trained, folder, "-o", out)
     assert again.returncode == 2
-    assert "exists: choose another output folder, or --overwrite" in again.stderr
+    assert "exists: choose another output folder, --overwrite or --skip-ex" in again.stderr
 
 
 def test_animated_gifs_can_become_videos(trained: Path, tmp_path: Path, diptych: Command) -> None:
@@ -361,7 +361,9 @@ def test_what_cannot_be_done_is_said_in_one_line(
     ]
     for source, target, code, words in cases:
         with pytest.raises(DiptychError) as error:
-            translate_clip(translator, plan_file([tmp_path / source], tmp_path / target, RGB), "b")
+            translate_clip(
+                translator, *plan_file([tmp_path / source], tmp_path / target, RGB), to="b"
+            )
         assert error.value.exit_code == code
         assert words in str(error.value)
     done = diptych("translate", trained, tmp_path / "text.mp4", "-o", tmp_path / "out.mp4")

@@ -357,6 +357,7 @@ def test_lpips_is_given_true_pairs_where_its_package_is_installed(
         (["--palette", "#fff,#000", "--unpaired"], "in pairs"),
         (["--classifier", "zebra"], "0 to 999"),
         (["--inception-file", __file__], "is not the published Inception network"),
+        (["--inception-file", "x.pt", "--features", "efficientnet-lite0"], "not efficientnet"),
     ],
 )
 def test_mistakes_end_in_one_line(
@@ -408,6 +409,15 @@ def test_only_pictures_that_belong_together_are_paired(
         paired(maps[:3], views[1:4], towns)  # two have partners: their order says nothing
     with pytest.raises(UsageError, match="only the pictures of two test folders"):
         paired(maps[:3], renamed, None)  # held out by chance
+    nested: dict[str, list[Path]] = {"a": [], "b": []}
+    for side, pictures in (("a", maps[:3]), ("b", views[:3])):
+        for folder, picture in zip(("lyon", "metz", "metz/nord"), pictures, strict=True):
+            (tmp_path / side / folder).mkdir(parents=True)
+            copy = shutil.copy(picture, tmp_path / side / folder / f"1{picture.suffix}")
+            nested[side].append(Path(copy))
+    assert paired(nested["a"], nested["b"][::-1], None) == by_name
+    with pytest.raises(UsageError, match="names like 1 come several times"):
+        paired(nested["a"], [*nested["b"][:2], renamed[0]], None)
     (tmp_path / f"view-{views[1].name}").write_bytes(b"no picture")
     (tmp_path / "map-damaged.png").write_bytes(b"no picture")
     with pytest.raises(UsageError, match="none damaged"):
@@ -439,6 +449,10 @@ def test_a_palette_is_of_colours_and_pictures_may_differ_in_size(
     of_labels = diptych("evaluate", tmp_path / "run-1", "--palette", "white,black,#f00", "--json")
     assert of_labels.returncode == 0, of_labels.stderr
     assert 0 < json.loads(of_labels.stdout)["to_b"]["palette"]["pixel_accuracy"] < 1
+    assert json.loads(of_labels.stdout)["size"] is None
+    refused = diptych("evaluate", tmp_path / "run-1", "--size", "64")
+    assert refused.returncode == 2
+    assert "keep their own sizes" in refused.stderr
     of_heights = diptych("evaluate", tmp_path / "run-2", "--palette", "white,black")
     assert of_heights.returncode == 2
     assert "8-bit pictures" in of_heights.stderr
@@ -451,6 +465,29 @@ def test_pictures_that_are_gone_are_named(trained: Path, tmp_path: Path) -> None
     (tmp_path / "run" / "data.json").write_text(json.dumps(data))
     with pytest.raises(DiptychError, match=r"held-out pictures of A .* /nowhere/horse\.png"):
         package.evaluate(tmp_path / "run", a=Target(classes=(3,)))
+
+
+def test_scores_say_which_pictures_they_are_without(
+    scored: Path, tmp_path: Path, diptych: Command
+) -> None:
+    shutil.copytree(scored, tmp_path / "run")
+    data = json.loads((scored / "data.json").read_text())
+    held = data["b"]["heldout"]
+    held[3] = str(tmp_path / "gone.png")
+    held[5] = str(tmp_path / "damaged.png")
+    (tmp_path / "damaged.png").write_bytes(b"no picture")
+    (tmp_path / "run" / "data.json").write_text(json.dumps(data))
+    done = diptych("evaluate", tmp_path / "run", "--features", "efficientnet-lite0", "--unpaired")
+    assert done.returncode == 0, done.stderr
+    assert "A to B: 10 translations, 8 real pictures" in done.stdout
+    assert "not scored: 2, the first" in done.stdout
+    assert f"the first of them {held[3]}. If they have moved, say where to: diptych" in done.stderr
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert found["evaluation"]["unread"] == [held[3], held[5]]
+    page = tmp_path / "compare.html"
+    side_by_side = diptych("compare", scored, tmp_path / "run", "-o", page)
+    said = " ".join(side_by_side.stdout.split())  # (a note is broken into lines)
+    assert "scored on different held-out pictures" in said, side_by_side.stderr
 
 
 def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Command) -> None:
@@ -500,6 +537,7 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
     done = diptych("compare", scored, tmp_path / "other", "-o", page, "--pictures", "3")
     assert done.returncode == 0, done.stderr
     assert "scoring" not in done.stdout  # both have been scored already
+    assert "different held-out" not in done.stdout
     text = page.read_text()
     assert text.count("<img") == 2 * 3 * 3  # directions, pictures, source and two runs
     assert str(tmp_path / "other") in text

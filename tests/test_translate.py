@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, Command
+from conftest import SHARED, Command, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -123,6 +125,11 @@ def test_one_picture_may_become_a_file_of_any_name(
         assert done.returncode == 0, done.stderr
         with Image.open(tmp_path / name) as picture:
             assert (picture.format, picture.size) == (format_, (50, 37))
+    for name in ("zebra.gif", "zebra.heic"):  # and not a folder of that name
+        done = diptych("translate", trained, pictures / "odd.png", "-o", tmp_path / name)
+        assert done.returncode == 2
+        assert f"cannot write {name.split('.')[1]!r}: choose from png, jpg" in done.stderr
+        assert not (tmp_path / name).exists()
     (tmp_path / "folder.png").mkdir()
     done = diptych("translate", trained, pictures / "odd.png", "-o", tmp_path / "folder.png")
     assert done.returncode == 0, done.stderr
@@ -139,8 +146,58 @@ def test_other_files_are_replaced_only_when_asked(
     assert done.returncode == 2
     assert "horse.png exists" in done.stderr
     assert (tmp_path / "horse.png").read_bytes() == b"something else of mine"
+    kept = diptych(*command, "--skip-existing")
+    assert (kept.returncode, kept.stdout.split(":")[0]) == (0, "nothing to do"), kept.stderr
+    assert (tmp_path / "horse.png").read_bytes() == b"something else of mine"
+    assert diptych(*command, "--skip-existing", "--overwrite").returncode == 2
     assert diptych(*command, "--overwrite").returncode == 0
     assert Image.open(tmp_path / "horse.png").size == (20, 20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("size", [24, 560], ids=["side by side", "one by one"])
+def test_a_folder_that_was_stopped_goes_on(
+    trained: Path, tmp_path: Path, diptych: Command, number: signal.Signals, size: int
+) -> None:
+    (tmp_path / "in").mkdir()
+    count = 3000 if size < 100 else 40
+    noise(size, size).save(tmp_path / "in" / "0000.png")
+    for i in range(1, count):
+        os.link(tmp_path / "in" / "0000.png", tmp_path / "in" / f"{i:04}.png")
+    out = tmp_path / "out"
+    process = start("translate", trained, tmp_path / "in", "-o", out)
+    while not out.exists() or sum(1 for _ in out.iterdir()) < 5:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    made = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert not [name for name in made if "partial" in name]
+    assert 5 <= len(made) < count
+    assert err.splitlines()[-1].startswith(f"diptych: stopped: {len(made)} of {count} pictures are")
+    done = diptych("translate", trained, tmp_path / "in", "-o", out, "--skip-existing")
+    assert done.returncode == 0, done.stderr
+    assert f"{count - len(made)} pictures written" in done.stdout
+    assert {name: (out / name).stat().st_mtime_ns for name in made} == made
+    assert len({path.read_bytes() for path in out.iterdir()}) == 1
+    assert len(list(out.iterdir())) == count
+
+
+def test_of_several_pages_or_frames_the_first_is_translated(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    (tmp_path / "in").mkdir()
+    pages = [noise(24, 20, seed) for seed in range(3)]
+    for name in ("pages.tif", "moving.gif", "moving.webp", "one.tif", "one.png"):
+        more = [] if name.startswith("one") else pages[1:]
+        pages[0].save(tmp_path / "in" / name, save_all=True, append_images=more)
+    done = diptych("translate", trained, tmp_path / "in", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    remarks = sorted(line for line in done.stdout.splitlines() if line.startswith("note:"))
+    assert ["moving.gif moves" in remarks[0], "moving.webp moves" in remarks[1]] == [True, True]
+    assert "pages.tif has several pages, and the first was translated" in remarks[2]
+    assert len(remarks) == 3
 
 
 @pytest.mark.parametrize(("name", "most"), [("jpg", 65_500), ("webp", 16_383)])

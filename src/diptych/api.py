@@ -127,13 +127,19 @@ def evaluate(
     pictures of A and B belong together, by name, or those of two test folders in their order if no
     name agrees; None finds out by the names. ``size``: pixels a side that they are translated and
     scored at, as ``load(run)`` translates such; None: those of the training. With ``keep`` the run
-    folder keeps the result as ``evaluation.json``, unless it is of another size. Raises
+    folder keeps the result as ``evaluation.json``, unless it is of another size. Held-out pictures
+    that are missing or damaged are left out, and named in the result as ``unread``. Raises
     DiptychError with one line.
     """
     folder, where = RunFolder(Path(run)), choose_device(device)
     config, data = folder.config(), folder.data()
     pair = load_model(folder.saved_model(), where)
     if size is not None:
+        if config.data.preprocess == "none":
+            raise UsageError(
+                f"the pictures of {run} keep their own sizes (data.preprocess none), and are "
+                "scored in those: go without a size"
+            )
         pair = at_size(Translator(pair, where), size)
         config = with_size(config, size)
     if a != Target():
@@ -152,9 +158,7 @@ def evaluate(
 
     held_a = heldout("a", config.a, pair.info.a)
     held_b = heldout("b", config.b, pair.info.b)
-    whole = len(held_a.paths) == len(data["a"]["heldout"])
-    whole = whole and len(held_b.paths) == len(data["b"]["heldout"])
-    ordered = whole and folder.folders().test_a is not None
+    ordered = not held_a.unread and not held_b.unread and folder.folders().test_a is not None
     to_b = _wanted(b, held_a, held_b, paired, ordered)
     to_a = _wanted(a, held_b, held_a, paired, ordered) if "a" in pair.ways else Wanted()
     file = Path(inception_file) if inception_file is not None else None
@@ -220,6 +224,11 @@ def _partners(
         return by_name
     names = {path.stem for path in targets}
     alone = next((path for path in sources if path.stem not in names), sources[0])
+    if all(path.stem in names for path in sources):
+        raise UsageError(
+            f"--paired, but names like {sources[0].stem} come several times, and not in folders of "
+            "the same names: go without --paired"
+        )
     if any(path.stem in names for path in sources):
         raise UsageError(
             f"--paired, but {alone} has no partner of its own name among those held out, as others "

@@ -43,13 +43,16 @@ def evaluate(
 ) -> None:
     """Score a run on its held-out pictures."""
     import json
+    import sys
     from dataclasses import asdict
     from shlex import quote
 
     import diptych.api
     from diptych.cli.console import say, show_table
+    from diptych.errors import printable
     from diptych.evaluation.features import parse_feature_name
     from diptych.evaluation.table import score_tables
+    from diptych.training.run_folder import RunFolder
 
     found = diptych.api.evaluate(
         run,
@@ -63,6 +66,13 @@ def evaluate(
         keep=False,
     )
     kept = size is None and keep(run, found)
+    if found.unread:
+        print(
+            f"note: {len(found.unread)} held-out pictures are missing or damaged, the first of "
+            f"them {printable(found.unread[0])}. If they have moved, say where to: "
+            f"{RunFolder(run).moved_command}",
+            file=sys.stderr,
+        )
     if json_:
         print(json.dumps(asdict(found), indent=1))
         return

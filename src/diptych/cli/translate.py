@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from diptych.model_file import Side
-    from diptych.translation.files import Job
+    from diptych.translation.files import Existing, Job
     from diptych.translation.translator import Translator
 
 
@@ -56,6 +56,10 @@ def translate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files in OUT (but never an input).")
     ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave those that are in OUT: go on where a "
+        "translation was stopped.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     precision: Annotated[
         str,
@@ -75,7 +79,7 @@ def translate(
     from diptych.translation.large import parse_tile
     from diptych.translation.smooth import measures_frames
     from diptych.translation.translator import load, parse_precision
-    from diptych.translation.writing import FORMATS, check_format, default_format, format_of
+    from diptych.translation.writing import PICTURE_ENDINGS, check_format, default_format, format_of
 
     if to not in ("a", "b"):
         raise UsageError(f"--to {to!r}: {nearest(to, ['a', 'b'])}")
@@ -85,15 +89,21 @@ def translate(
     translator = load(run, device, parse_tile(tile), parse_precision(precision), parse_see(see))
     translator.pair.towards(side)  # (a model of one way says so before it looks for pictures)
     _, target = translator.formats(side)
+    if overwrite and skip_existing:
+        raise UsageError("--overwrite and --skip-existing disagree: leave one of them out")
+    existing: Existing = "replace" if overwrite else "skip" if skip_existing else "refuse"
     ending = format_of(f".{format_}") if format_ else default_format(target)
-    names_file = (is_clip(out) or format_of(out.suffix) in FORMATS) and not out.is_dir()
+    names_file = (is_clip(out) or out.suffix.lower() in PICTURE_ENDINGS) and not out.is_dir()
     if names_file:
-        if format_ and format_of(out.suffix) in FORMATS and format_of(out.suffix) != ending:
+        if format_ and not is_clip(out) and format_of(out.suffix) != ending:
             raise UsageError(f"{out} and --format {format_} disagree: leave one of them out")
-        jobs = [plan_file(inputs, out, target, overwrite)]
+        jobs = plan_file(inputs, out, target, existing)
     else:
         check_format(ending, target)
-        jobs = plan(inputs, out, ending, overwrite)
+        jobs = plan(inputs, out, ending, existing)
+    if not jobs:
+        say(f"nothing to do: all translations are in {out}")
+        return
     clips = [job for job in jobs if is_clip(job.target)]
     pictures = [job for job in jobs if job not in clips]
     if clips:
@@ -101,7 +111,9 @@ def translate(
         check_clip_model(translator, side, smooth)
         if smooth and not measures_frames(translator.pair.towards(side)):
             note("--smooth changes nothing: the norms of this model look at no whole frame")
-    bad_pictures = _translate_pictures(translator, pictures, side, size, batch)
+    if format_ and clips:
+        note("--format is for pictures: videos keep their own, or become .mkv")
+    bad_pictures = _translate_pictures(translator, pictures, out, side, size, batch)
     bad_clips = _translate_clips(translator, clips, side, size, batch, smooth)
     counts = [("pictures", pictures, bad_pictures), ("videos", clips, bad_clips)]
     skipped = [*bad_pictures, *bad_clips]
@@ -115,17 +127,19 @@ def translate(
 
 
 def _translate_pictures(
-    translator: Translator, jobs: Sequence[Job], to: Side, size: int | None, batch: int
+    translator: Translator, jobs: Sequence[Job], out: Path, to: Side, size: int | None, batch: int
 ) -> list[str]:
     """What was wrong with those that were skipped."""
     from diptych.cli.console import note, progress_bar
     from diptych.data.opening import is_animated
+    from diptych.data.tiff import has_more_pages
     from diptych.errors import printable
+    from diptych.training.interrupt import InterruptedRunError, StopNowError, stop_on_signals
     from diptych.translation.files import Outcome, translate_files
 
     if not jobs:
         return []
-    with progress_bar() as progress:
+    with progress_bar() as progress, stop_on_signals() as request:
         bar = progress.add_task("translating", total=len(jobs), info="")
         done = 0
 
@@ -136,14 +150,24 @@ def _translate_pictures(
             if outcome.problem is not None:
                 note(f"skipped {outcome.job.source}: {outcome.problem}")
             elif is_animated(outcome.job.source):
-                webp = outcome.job.source.suffix.lower() == ".webp"  # (FFmpeg cannot play these)
-                advice = "" if webp else ": for all of it give an -o that ends in .mp4"
+                unplayed = outcome.job.source.suffix.lower() in (".webp", ".avif")  # (by FFmpeg)
+                advice = "" if unplayed else ": for all of it give an -o that ends in .mp4"
                 note(f"{outcome.job.source} moves, and its first picture was translated{advice}")
+            elif has_more_pages(outcome.job.source):
+                note(f"{outcome.job.source} has several pages, and the first was translated")
 
         def show_part(share: float) -> None:
             progress.update(bar, completed=done + share)
 
-        outcomes = translate_files(translator, jobs, to, size, batch, show, show_part)
+        try:
+            with request.at_once():
+                outcomes = translate_files(translator, jobs, to, size, batch, show, show_part)
+        except StopNowError:
+            raise InterruptedRunError(
+                f"stopped: {done} of {len(jobs)} pictures are in {out}; the same with "
+                "--skip-existing goes on",
+                request.signal_number,
+            ) from None
     return [f"{outcome.job.source}: {outcome.problem}" for outcome in outcomes if outcome.problem]
 
 

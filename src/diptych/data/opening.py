@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from PIL import Image
+from PIL import Image, features
 
 from diptych.errors import printable
 
@@ -70,10 +70,11 @@ def _what(mode: int) -> str:
 
 
 def is_animated(path: Path) -> bool:
-    """Whether a GIF, PNG or WebP file holds more than one picture, to be shown in turn."""
+    """Whether a GIF, PNG, WebP or AVIF file holds more than one picture, to be shown in turn."""
+    formats = ["GIF", "PNG", "WEBP", *(["AVIF"] if features.check("avif") else [])]
     try:
         with no_warnings(), opened(path) as file:
-            image = Image.open(file, formats=["GIF", "PNG", "WEBP"])
+            image = Image.open(file, formats=formats)
             return bool(getattr(image, "is_animated", False))
     except Exception:  # what is wrong with it shows when it is read
         return False

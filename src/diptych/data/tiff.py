@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from diptych.data.alpha import on_background
 from diptych.data.eight_bit import ORIENTATION, oriented, read_image
-from diptych.data.opening import DamagedPictureError, DeepValuesError, check_size
+from diptych.data.opening import (
+    DamagedPictureError,
+    DeepValuesError,
+    check_size,
+    kind_of,
+    no_warnings,
+    opened,
+)
 from diptych.data.pixels import Pixels, with_channels
 
 CHANNELS_FIRST = ("SYX", "CYX")
@@ -60,6 +68,22 @@ def read_tiff_as_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
     if array.shape[2] == page.colours + 1:  # a channel of unknown meaning
         array = array[..., : page.colours]
     return with_channels(array, channels)
+
+
+def has_more_pages(path: Path) -> bool:
+    """Whether a TIFF file holds more pictures than the one that is read from it."""
+    import tifffile
+
+    try:
+        with no_warnings(), opened(path) as file:
+            if kind_of(file) != "tiff":
+                return False
+            with tifffile.TiffFile(file) as tiff:
+                pages = [page.aspage() for page in tiff.pages]
+                whole = [page for page in pages if not page.is_reduced and not page.is_mask]
+                return len(whole) > 1 and tiff.series[0].axes not in AXES
+    except Exception:  # what is wrong with it shows when it is read
+        return False
 
 
 def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from diptych.config import FeatureName
 from diptych.data.cache import cache_root
 from diptych.data.download import fetch
-from diptych.errors import DiptychError, one_of
+from diptych.errors import DiptychError, UsageError, one_of
 from diptych.files import explain_os_errors, file_sha256
 
 FEATURE_NAMES: tuple[FeatureName, ...] = ("inception", "efficientnet-lite0")
@@ -87,8 +87,10 @@ def make_feature_net(
 
     Inception is fetched on first use, or read from ``inception_file``. With ``classify`` its
     pictures are classified by EfficientNet-Lite0, which always does. Raises DiptychError where a
-    network cannot be had.
+    network cannot be had, and UsageError for a file of Inception where another name is given.
     """
+    if inception_file is not None and name not in (None, "inception"):
+        raise UsageError(f"{inception_file} is for the features inception, not {name}")
     if name is None:
         at_hand = inception_file is not None or inception_place().is_file()
         name = "inception" if at_hand else "efficientnet-lite0"

@@ -80,11 +80,12 @@ class Evaluation:
     """What ``diptych evaluate`` finds out."""
 
     step: int
-    size: int  # pixels a side that the pictures were scored at
+    size: int | None  # pixels a side that the pictures were scored at; None: their own
     features: str
     frechet_name: str  # FID, where it may be called that
     to_b: Direction
     to_a: Direction | None  # None for a model that translates one way only
+    unread: tuple[str, ...] = ()  # held-out files that are missing or damaged: scored without
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -99,6 +100,7 @@ class Heldout:
     paths: Sequence[Path]
     pictures: Sequence[Pixels]
     pixel_format: PixelFormat
+    unread: Sequence[Path] = ()  # that should be among them, and are missing or damaged
 
     def tensors(self, device: torch.device) -> Iterator[Tensor]:
         """One ``(1, C, H, W)`` tensor in [-1, 1] after the other: sizes may differ."""
@@ -110,8 +112,10 @@ def read_heldout(
     paths: Iterable[Path], reading: DomainConfig, pixel_format: PixelFormat, config: Config
 ) -> Heldout:
     """Those of the held-out pictures that can be read; perhaps none."""
-    found = read_for_looking(paths, reading, pixel_format, config)
-    return Heldout([path for path, _ in found], [picture for _, picture in found], pixel_format)
+    wanted = list(paths)
+    found = dict(read_for_looking(wanted, reading, pixel_format, config))
+    unread = [path for path in wanted if path not in found]
+    return Heldout(list(found), list(found.values()), pixel_format, unread)
 
 
 @dataclass(frozen=True)
@@ -159,12 +163,19 @@ def evaluate_pair(
     with evaluation_mode(*pair.networks), torch.inference_mode():
         return Evaluation(
             pair.info.step,
-            pair.info.size,
+            _side_of([*a.pictures, *b.pictures]),
             net.name,
             net.frechet_name,
             direction("b", to_b),
             direction("a", to_a) if "a" in pair.ways else None,
+            tuple(str(path) for path in (*a.unread, *b.unread)),
         )
+
+
+def _side_of(pictures: Sequence[Pixels]) -> int | None:
+    """Pixels a side of squares of one size; None for others."""
+    sides = {side for picture in pictures for side in picture.shape[:2]}
+    return sides.pop() if len(sides) == 1 else None
 
 
 def score_sets(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diptych.errors import printable
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness, PaletteScores
 from diptych.evaluation.scores import FEW, FEWEST, Direction, Evaluation, SetScores
@@ -33,13 +34,20 @@ def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
     pictures, targets = direction.pictures, direction.targets
     title = f"{_name(direction)}: {pictures} translations, {targets} real pictures"
     columns = ["", "translations", "real, split", "untouched"]
+    unread = ""
+    if evaluation.unread:
+        unread = (
+            f" Held-out pictures that are missing or damaged, and not scored: "
+            f"{len(evaluation.unread)}, the first {printable(evaluation.unread[0])}."
+        )
     if direction.distances is None:
         note = (
             f"Distances between sets need at least {FEWEST} held-out pictures of each domain: give "
-            "test folders, or train with a larger --set data.holdout."
+            "test folders, or train with a larger --set data.holdout." + unread
         )
         return ScoreTable(title, columns, [], note)
     found = direction.distances
+    size = f"of {evaluation.size} px" if evaluation.size else "in their own sizes"
     sets = (found.translations, found.split, found.untouched)
     rows = [
         ["KID x 1000", *(f"{1000 * one.kid.value:.1f}" for one in sets)],
@@ -51,9 +59,9 @@ def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
     if found.translations.recognised is not None:
         rows.append(["recognised", *(_recognised(one) for one in sets)])
     note = (
-        f"{evaluation.features} features, pictures of {evaluation.size} px. The split compares one "
-        "half of the real pictures with the other: no translator can be expected to do better. "
-        "Untouched pictures are what doing nothing would score."
+        f"{evaluation.features} features, pictures {size}. "
+        "The split compares one half of the real pictures with the other: no translator can be "
+        "expected to do better. Untouched pictures are what doing nothing would score." + unread
     )
     if min(pictures, targets) < FEW:
         note += (

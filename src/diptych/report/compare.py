@@ -36,6 +36,8 @@ def comparison_tables(
         f"{evaluations[0].features} features. Lower is better, but for precision and recall. "
         "Scores of pictures of different sizes cannot be compared."
     )
+    if len({_scored(*each) for each in zip(runs, evaluations, strict=True)}) > 1:
+        note += " These runs were scored on different held-out pictures: compare with care."
     tables = []
     for name in ("A to B", "B to A"):
         rows = []
@@ -45,11 +47,17 @@ def comparison_tables(
                 continue
             seconds = max((line.get("seconds", 0) for line in run.read_metrics()), default=0.0)
             facts = [str(run.path), f"{evaluation.step:,}", f"{seconds / 60:.0f}"]
-            facts.append(str(evaluation.size))
+            facts.append(str(evaluation.size or "own"))
             rows.append(facts + _scores(direction))
         if rows:
             tables.append(ScoreTable(name, columns, rows, note))
     return tables
+
+
+def _scored(run: RunFolder, evaluation: Evaluation) -> frozenset[str]:
+    """The held-out pictures of both domains that the scores are of."""
+    data = run.data()
+    return frozenset(data["a"]["heldout"] + data["b"]["heldout"]) - set(evaluation.unread)
 
 
 def _scores(direction: Direction) -> list[str]:

@@ -24,8 +24,11 @@ class InterruptedRunError(DiptychError):
         return type(self), (str(self), self.signal_number)
 
 
-class StopNowError(Exception):
-    """A signal came within a block that is left at once for it."""
+class StopNowError(BaseException):
+    """A signal came within a block that is left at once for it.
+
+    (As KeyboardInterrupt it is no Exception: what makes the best of damaged files lets it pass.)
+    """
 
 
 class StopRequest:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -33,6 +33,7 @@ PIXELS_ON_CPU = 2**16  # there a batch saves little, and what is larger leaves t
 SIDE_BY_SIDE = 2**18
 PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
 T = TypeVar("T")
+Existing = Literal["refuse", "replace", "skip"]  # what to do where a translation would lie
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,14 @@ class Outcome:
     problem: str | None
 
 
-def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False) -> list[Job]:
+def plan(
+    inputs: Sequence[Path], out: Path, ending: str, existing: Existing = "refuse"
+) -> list[Job]:
     """Where each picture and video goes: folders keep their structure below ``out``.
 
-    Raises DiptychError for an input that is missing, and UsageError where an output would lie in
-    a folder of inputs, overwrite one of them or, without ``overwrite``, any other file.
+    To skip what exists is to plan only the rest, which may be nothing. Raises DiptychError for an
+    input that is missing, and UsageError where an output would lie in a folder of inputs, overwrite
+    one of them or, unless it is to be replaced, any other file.
     """
     pairs: list[tuple[Path, Path]] = []
     for given in inputs:
@@ -85,13 +89,12 @@ def plan(inputs: Sequence[Path], out: Path, ending: str, overwrite: bool = False
             number += 1
         taken.add(target)
         jobs.append(Job(source, target))
-    _check_targets(jobs, overwrite)
-    return jobs
+    return _check_targets(jobs, existing)
 
 
 def plan_file(
-    inputs: Sequence[Path], out: Path, target: PixelFormat, overwrite: bool = False
-) -> Job:
+    inputs: Sequence[Path], out: Path, target: PixelFormat, existing: Existing = "refuse"
+) -> list[Job]:
     """One picture or video to a file of a given name.
 
     Raises as ``plan``, and UsageError where such a file cannot hold it.
@@ -105,13 +108,12 @@ def plan_file(
         check_clip_name(out)
     else:
         check_format(format_of(out.suffix), target)
-    job = Job(inputs[0], out)
-    _check_targets([job], overwrite)
-    return job
+    return _check_targets([Job(inputs[0], out)], existing)
 
 
-def _check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
-    sources = set()
+def _check_targets(jobs: Sequence[Job], existing: Existing) -> list[Job]:
+    """The jobs that are left to do."""
+    sources, left = set(), []
     for job in jobs:
         with suppress(OSError):  # what is wrong with it shows when it is read
             sources.add(_identity(job.source))
@@ -119,13 +121,19 @@ def _check_targets(jobs: Sequence[Job], overwrite: bool) -> None:
         try:
             there = _identity(job.target)
         except (FileNotFoundError, NotADirectoryError):
+            left.append(job)
             continue
         except OSError as error:
             raise DiptychError(f"cannot write {job.target}: {error.strerror}") from error
         if there in sources:
             raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
-        if not overwrite:
-            raise UsageError(f"{job.target} exists: choose another output folder, or --overwrite")
+        if existing == "refuse":
+            raise UsageError(
+                f"{job.target} exists: choose another output folder, --overwrite or --skip-existing"
+            )
+        if existing == "replace":
+            left.append(job)
+    return left
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -147,7 +155,8 @@ def translate_files(
 
     Pictures that cannot be read, or that the format cannot hold, are reported. ``on_part`` is told
     the share that is done, 0 to 1, of a picture too large for the memory.
-    Raises DiptychError if an output cannot be written.
+    Raises DiptychError if an output cannot be written. An exception of a signal handler ends it
+    soon: pictures that other threads are at are written, and reported, before it is passed on.
     """
     _, target_format = translator.formats(to)
 
@@ -177,7 +186,11 @@ def translate_files(
     under_way: list[tuple[int, Future[list[Outcome]]]] = []  # (with the number of pixels)
 
     def finish(most_under_way: int) -> None:
-        while len(under_way) > most_under_way or sum(n for n, _ in under_way) > PIXELS_WAITING:
+        while under_way and (
+            under_way[0][1].done()
+            or len(under_way) > most_under_way
+            or sum(n for n, _ in under_way) > PIXELS_WAITING
+        ):
             _, future = under_way.pop(0)
             for outcome in future.result():
                 done(outcome)
@@ -185,34 +198,54 @@ def translate_files(
     threads = torch.get_num_threads()
     on_cpu = translator.device.type == "cpu"
     in_threads = translator.device.type in ("cpu", "cuda")
-    with ThreadPoolExecutor(os.cpu_count()) as pool, one_thread_each(threads) as cores:
-        results = ahead(pool, read, jobs, 2 * batch)
-        for shape, group in groupby(
-            results, lambda r: r[1].shape if not isinstance(r[1], str) else None
-        ):
-            if shape is None:
-                for job, reason in group:
-                    done(Outcome(job, str(reason)))
-                continue
-            pixels = shape[0] * shape[1]
-            side_by_side = in_threads and pixels <= SIDE_BY_SIDE and len(jobs) > 1
-            if torch.get_num_threads() != (1 if side_by_side else threads):
-                finish(most_under_way=0)
-                torch.set_num_threads(1 if side_by_side else threads)
-            at_once = max(1, min(batch, (PIXELS_ON_CPU if on_cpu else PIXELS_AT_ONCE) // pixels))
-            while some := list(islice(group, at_once)):
-                chunk = [(job, picture) for job, picture in some if not isinstance(picture, str)]
-                if side_by_side:
-                    future = cores.submit(translate_and_write, chunk)
-                    under_way.append((pixels * len(chunk), future))
-                else:
-                    for one in translate(chunk):
-                        under_way.append((pixels, pool.submit(write, [one])))
-                    del one
-                del some, chunk  # large ones are not to meet the next
-                finish(most_under_way=2 * max(batch, threads))
-        finish(most_under_way=0)
+    try:
+        with workers(os.cpu_count()) as pool, one_thread_each(threads) as cores:
+            results = ahead(pool, read, jobs, 2 * batch)
+            for shape, group in groupby(
+                results, lambda r: r[1].shape if not isinstance(r[1], str) else None
+            ):
+                if shape is None:
+                    for job, reason in group:
+                        done(Outcome(job, str(reason)))
+                    continue
+                pixels = shape[0] * shape[1]
+                side_by_side = in_threads and pixels <= SIDE_BY_SIDE and len(jobs) > 1
+                if torch.get_num_threads() != (1 if side_by_side else threads):
+                    finish(most_under_way=0)
+                    torch.set_num_threads(1 if side_by_side else threads)
+                at_once = max(
+                    1, min(batch, (PIXELS_ON_CPU if on_cpu else PIXELS_AT_ONCE) // pixels)
+                )
+                while some := list(islice(group, at_once)):
+                    chunk = [
+                        (job, picture) for job, picture in some if not isinstance(picture, str)
+                    ]
+                    if side_by_side:
+                        future = cores.submit(translate_and_write, chunk)
+                        under_way.append((pixels * len(chunk), future))
+                    else:
+                        for one in translate(chunk):
+                            under_way.append((pixels, pool.submit(write, [one])))
+                        del one
+                    del some, chunk  # large ones are not to meet the next
+                    finish(most_under_way=2 * max(batch, threads))
+            finish(most_under_way=0)
+    finally:
+        for _, future in under_way:  # after an error or a signal: those that it found at work
+            if future.done() and not future.cancelled() and future.exception() is None:
+                for outcome in future.result():
+                    done(outcome)
     return outcomes
+
+
+@contextmanager
+def workers(count: int | None) -> Iterator[ThreadPoolExecutor]:
+    """``count`` threads. At an error or a signal they end what they are at, and begin no more."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -221,11 +254,10 @@ def one_thread_each(count: int) -> Iterator[ThreadPoolExecutor]:
 
     The caller tells it; afterwards it has ``count`` for itself again.
     """
-    pool = ThreadPoolExecutor(count)
     try:
-        yield pool
+        with workers(count) as pool:
+            yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(count)
 
 

@@ -12,12 +12,15 @@ from typing import BinaryIO
 
 import numpy as np
 
+from diptych.data.decode import SUFFIXES
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import UsageError
 from diptych.files import explain_os_errors
 
 FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
+# Endings by which people mean a file and no folder, also of formats that are only read, or neither.
+PICTURE_ENDINGS = SUFFIXES | {".avif", ".heic", ".heif", ".jxl"}
 MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
 PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
 

@@ -18,6 +18,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from command import Commands
+
 from diptych.data import town
 from diptych.data.pixels import PixelFormat
 
@@ -76,15 +78,15 @@ def start(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[s
 
 
 @pytest.fixture(scope="session")
-def diptych() -> Command:
+def diptych(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     """Run the real command to its end: ``diptych("train", ...)``."""
+    commands = Commands(tmp_path_factory.mktemp("commands"))
 
     def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        with start(*arguments, cwd=cwd) as process:
-            out, err = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return commands.run(arguments, cwd)
 
-    return run
+    yield run
+    commands.close()
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,8 @@ def test_compiled_networks_train_as_the_plain_ones(
 ) -> None:
     """Also without a cycle loss, of which every second step is; with the layers meant for GPUs."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    # (One number at a time: C++ compilers take twice as long over the same in vectors.)
+    monkeypatch.setattr("torch._inductor.config.cpp.simdlen", 1)
     seen: list[torch.Size] = []
 
     def compiled_for_gpu(x: Tensor) -> bool:

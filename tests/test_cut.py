@@ -24,7 +24,7 @@ def patch_nce_by_hand(queries: Tensor, keys: Tensor, temperature: float) -> floa
     losses = []
     for query, key in zip(queries, keys, strict=True):
         for i in range(len(query)):
-            alike = torch.stack([query[i] @ key[j] for j in range(len(key))]) / temperature
+            alike = key @ query[i] / temperature
             losses.append(-(alike[i] - torch.log(alike.exp().sum())))
     return float(torch.stack(losses).mean())
 

@@ -20,6 +20,7 @@ from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, load_model
 from diptych.settings import Tree, merge
 from diptych.surroundings import usual_torch
+from diptych.training.memory import keep_freed_memory
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,
@@ -132,6 +133,8 @@ def evaluate(
     DiptychError with one line.
     """
     folder, where = RunFolder(Path(run)), choose_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
     config, data = folder.config(), folder.data()
     pair = load_model(folder.saved_model(), where)
     if size is not None:

@@ -75,7 +75,7 @@ def grows_not(towns: Path, run: Path, steps: int, every: int) -> list[Use]:
 
 
 def test_a_short_training_does_not_grow(towns: Path, tmp_path: Path) -> None:
-    grows_not(towns, tmp_path / "run", steps=1200, every=50)
+    grows_not(towns, tmp_path / "run", steps=700, every=25)
 
 
 @pytest.mark.slow

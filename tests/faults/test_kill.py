@@ -55,14 +55,13 @@ def killed_ends_as_unkilled(
     assert not leftovers(place / "killed")
 
 
-@pytest.mark.parametrize("case", ["scored", "bf16"])
-def test_a_killed_run_ends_as_one_that_was_not(case: str, pictures: Path, tmp_path: Path) -> None:
-    killed_ends_as_unkilled(ALONE, CASES[case], pictures, tmp_path, kills=3)
+def test_a_killed_run_ends_as_one_that_was_not(pictures: Path, tmp_path: Path) -> None:
+    killed_ends_as_unkilled(ALONE, CASES["bf16"], pictures, tmp_path, kills=3)
 
 
 def test_so_it_does_under_torchrun(pictures: Path, tmp_path: Path) -> None:
     options = [*CASES["float32"], "--evaluate-every", "15"]
-    killed_ends_as_unkilled(TOGETHER, options, pictures, tmp_path, kills=2)
+    killed_ends_as_unkilled(TOGETHER, options, pictures, tmp_path, kills=1)
 
 
 @pytest.mark.slow

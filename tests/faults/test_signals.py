@@ -29,7 +29,7 @@ def test_a_second_signal_ends_at_once(
 ) -> None:
     """Also in the middle of writing, which takes seconds on this disk."""
     run = tmp_path / "run"
-    monkeypatch.setenv("FLUSH_SECONDS", "1")
+    monkeypatch.setenv("FLUSH_SECONDS", "0.5")
     process = launch(ALONE, "--data", pictures, "--run", run, *OPTIONS, "--steps", "100000")
     monkeypatch.undo()
     wait_for_writing(process, run)
@@ -80,15 +80,15 @@ def scored(run: Path) -> list[int]:
 
 
 def test_max_minutes_saves_and_ends_well(pictures: Path, tmp_path: Path, diptych: Command) -> None:
-    options = ["--data", pictures, *OPTIONS, "--steps", "80"]
+    options = ["--data", pictures, *OPTIONS, "--steps", "40"]
     assert diptych("train", *options, "--run", tmp_path / "whole").returncode == 0
     run = tmp_path / "parts"
-    parts = [diptych("train", *options, "--run", run, "--max-minutes", "0.02")]
+    parts = [diptych("train", *options, "--run", run, "--max-minutes", "0.01")]
     while "next: diptych train" in parts[-1].stdout:
         assert parts[-1].returncode == 0, parts[-1].stderr
         assert f"next: diptych train --run {run} --resume" in " ".join(parts[-1].stdout.split())
-        parts.append(diptych("train", "--run", run, "--resume", "--max-minutes", "0.02"))
+        parts.append(diptych("train", "--run", run, "--resume", "--max-minutes", "0.01"))
         assert len(parts) < 50
     assert len(parts) >= 2
-    assert "done: 80 steps" in parts[-1].stdout
+    assert "done: 40 steps" in parts[-1].stdout
     assert contents(run) == contents(tmp_path / "whole")

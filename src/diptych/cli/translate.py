@@ -141,7 +141,7 @@ def _translate_pictures(
         return []
     with progress_bar() as progress, stop_on_signals() as request:
         bar = progress.add_task("translating", total=len(jobs), info="")
-        done = 0
+        done, before = 0, [_stamp(job.target) for job in jobs]
 
         def show(outcome: Outcome) -> None:
             nonlocal done
@@ -163,12 +163,22 @@ def _translate_pictures(
             with request.at_once():
                 outcomes = translate_files(translator, jobs, to, size, batch, show, show_part)
         except StopNowError:
+            made = sum(_stamp(job.target) != stamp for job, stamp in zip(jobs, before, strict=True))
+            advice = "" if any(before) else "; the same with --skip-existing goes on"
             raise InterruptedRunError(
-                f"stopped: {done} of {len(jobs)} pictures are in {out}; the same with "
-                "--skip-existing goes on",
+                f"stopped: {made} of {len(jobs)} pictures are in {out}{advice}",
                 request.signal_number,
             ) from None
     return [f"{outcome.job.source}: {outcome.problem}" for outcome in outcomes if outcome.problem]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Another one once a file has been written; None while there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _translate_clips(

@@ -24,6 +24,7 @@ from diptych.files import explain_os_errors, file_sha256
 
 FEATURE_NAMES: tuple[FeatureName, ...] = ("inception", "efficientnet-lite0")
 BATCH = 32
+BATCH_ON_CPU = 4  # 1.7 times as fast as 32: what layers make stays in the cache
 
 INCEPTION_ADDRESS = (
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
@@ -54,6 +55,7 @@ class FeatureNet:
 
     name: FeatureName
     run: Run
+    batch: int = BATCH
 
     @property
     def frechet_name(self) -> str:
@@ -64,8 +66,8 @@ class FeatureNet:
     def __call__(self, pictures: Sequence[Image.Image]) -> Described:
         """Describe the pictures, in batches."""
         rows, classes = [], []
-        for start in range(0, len(pictures), BATCH):
-            features, verdicts = self.run(pictures[start : start + BATCH])
+        for start in range(0, len(pictures), self.batch):
+            features, verdicts = self.run(pictures[start : start + self.batch])
             rows.append(features.cpu().double().numpy())
             if verdicts is not None:
                 classes.append(verdicts.argmax(dim=1).cpu().numpy())
@@ -94,13 +96,16 @@ def make_feature_net(
     if name is None:
         at_hand = inception_file is not None or inception_place().is_file()
         name = "inception" if at_hand else "efficientnet-lite0"
+    batch = BATCH_ON_CPU if device.type == "cpu" else BATCH
     if name == "efficientnet-lite0":
-        return FeatureNet(name, _efficientnet_lite0(device))
+        return FeatureNet(name, _efficientnet_lite0(device), batch)
     inception = _inception(inception_file, device)
     if not classify:
-        return FeatureNet(name, inception)
+        return FeatureNet(name, inception, batch)
     classifier = _efficientnet_lite0(device)
-    return FeatureNet(name, lambda pictures: (inception(pictures)[0], classifier(pictures)[1]))
+    return FeatureNet(
+        name, lambda pictures: (inception(pictures)[0], classifier(pictures)[1]), batch
+    )
 
 
 def inception_place() -> Path:

@@ -156,7 +156,7 @@ def translate_files(
     Pictures that cannot be read, or that the format cannot hold, are reported. ``on_part`` is told
     the share that is done, 0 to 1, of a picture too large for the memory.
     Raises DiptychError if an output cannot be written. An exception of a signal handler ends it
-    soon: pictures that other threads are at are written, and reported, before it is passed on.
+    soon: what other threads are writing is written before it is passed on.
     """
     _, target_format = translator.formats(to)
 
@@ -198,43 +198,33 @@ def translate_files(
     threads = torch.get_num_threads()
     on_cpu = translator.device.type == "cpu"
     in_threads = translator.device.type in ("cpu", "cuda")
-    try:
-        with workers(os.cpu_count()) as pool, one_thread_each(threads) as cores:
-            results = ahead(pool, read, jobs, 2 * batch)
-            for shape, group in groupby(
-                results, lambda r: r[1].shape if not isinstance(r[1], str) else None
-            ):
-                if shape is None:
-                    for job, reason in group:
-                        done(Outcome(job, str(reason)))
-                    continue
-                pixels = shape[0] * shape[1]
-                side_by_side = in_threads and pixels <= SIDE_BY_SIDE and len(jobs) > 1
-                if torch.get_num_threads() != (1 if side_by_side else threads):
-                    finish(most_under_way=0)
-                    torch.set_num_threads(1 if side_by_side else threads)
-                at_once = max(
-                    1, min(batch, (PIXELS_ON_CPU if on_cpu else PIXELS_AT_ONCE) // pixels)
-                )
-                while some := list(islice(group, at_once)):
-                    chunk = [
-                        (job, picture) for job, picture in some if not isinstance(picture, str)
-                    ]
-                    if side_by_side:
-                        future = cores.submit(translate_and_write, chunk)
-                        under_way.append((pixels * len(chunk), future))
-                    else:
-                        for one in translate(chunk):
-                            under_way.append((pixels, pool.submit(write, [one])))
-                        del one
-                    del some, chunk  # large ones are not to meet the next
-                    finish(most_under_way=2 * max(batch, threads))
-            finish(most_under_way=0)
-    finally:
-        for _, future in under_way:  # after an error or a signal: those that it found at work
-            if future.done() and not future.cancelled() and future.exception() is None:
-                for outcome in future.result():
-                    done(outcome)
+    with workers(os.cpu_count()) as pool, one_thread_each(threads) as cores:
+        results = ahead(pool, read, jobs, 2 * batch)
+        for shape, group in groupby(
+            results, lambda r: r[1].shape if not isinstance(r[1], str) else None
+        ):
+            if shape is None:
+                for job, reason in group:
+                    done(Outcome(job, str(reason)))
+                continue
+            pixels = shape[0] * shape[1]
+            side_by_side = in_threads and pixels <= SIDE_BY_SIDE and len(jobs) > 1
+            if torch.get_num_threads() != (1 if side_by_side else threads):
+                finish(most_under_way=0)
+                torch.set_num_threads(1 if side_by_side else threads)
+            at_once = max(1, min(batch, (PIXELS_ON_CPU if on_cpu else PIXELS_AT_ONCE) // pixels))
+            while some := list(islice(group, at_once)):
+                chunk = [(job, picture) for job, picture in some if not isinstance(picture, str)]
+                if side_by_side:
+                    future = cores.submit(translate_and_write, chunk)
+                    under_way.append((pixels * len(chunk), future))
+                else:
+                    for one in translate(chunk):
+                        under_way.append((pixels, pool.submit(write, [one])))
+                    del one
+                del some, chunk  # large ones are not to meet the next
+                finish(most_under_way=2 * max(batch, threads))
+        finish(most_under_way=0)
     return outcomes
 
 

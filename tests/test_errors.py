@@ -71,6 +71,7 @@ CASES = [
     (train("a", "b", "--set", "loss.adversarial=wgan"), 2, ["'wgan'", "'wgangp'"]),
     (train("a", "b", "--set", "discriminator.norm=foo"), 2, ["'foo'", "instance"]),
     (train("a", "b", "--method", "fastcut", "--set", "contrast=5"), 2, ["contrast"]),
+    (train("a", "b", "--set", "data.background=#ff88zz"), 2, ["#ff88zz"]),
     ([*train("a", "b"), "--set", "generator.architecture=unet", "--set", "generator.levels=3",
       "--set", "generator.upsample=antialias"], 2, ["antialias needs architecture resnet"]),
     ([*train("a", "b"), "--set", "generator.architecture=unet", "--set", "generator.levels=3",

@@ -231,6 +231,8 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
     (tmp_path / "text.pth").write_text("no weights")
     packed = torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8)
     torch.save({"weight": packed}, tmp_path / "packed.pth")
+    torch.save({"weight": torch.eye(3).to_sparse()}, tmp_path / "sparse.pth")
+    torch.save({"weight": torch.zeros(3).to(torch.float8_e4m3fn)}, tmp_path / "float8.pth")
     cut = resnet(4, 2).state_dict()
     del cut["model.11.conv_block.5.weight"]
     torch.save(cut, tmp_path / "cut.pth")
@@ -245,6 +247,7 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
         "other.pth": "no network that is known", "text.pth": "is not a .pth file",
         "cut.pth": "model.11.conv_block.5.weight is missing", "none.pth": "there is no file",
         "extra.pth": "model.99.weight is unknown", "packed.pth": "holds quantised numbers",
+        "sparse.pth": "holds sparse numbers", "float8.pth": "no network that is known",
     }  # fmt: skip
     for name, words in cases.items():
         with pytest.raises(DiptychError) as caught:

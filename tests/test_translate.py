@@ -388,9 +388,10 @@ def test_python_says_what_it_cannot_take(translator: Translator, picture: Any, r
 @pytest.mark.parametrize("picture", [np.zeros((8, 8, 3), np.uint8), torch.zeros(3, 8, 8)])
 @pytest.mark.parametrize(("size", "reason"), [
     (0, "size 0: give a number of pixels"), (-3, "size -3: give"), (14_000, "pixels, too many"),
+    ("32", "size '32': give a number of pixels"),
 ])  # fmt: skip
 def test_python_refuses_sizes_beyond_reason(
-    translator: Translator, picture: Any, size: int, reason: str
+    translator: Translator, picture: Any, size: Any, reason: str
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         translator.to_b(picture, size=size)

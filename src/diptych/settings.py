@@ -80,7 +80,8 @@ def parse_assignment(text: str) -> Tree:
     if not equals or not key.strip():
         raise UsageError(f"--set {text!r}: write it as section.key=value")
     try:
-        tree: Any = yaml.safe_load(value)
+        # (A colour like #ff8800 is no comment.)
+        tree: Any = value if value.startswith("#") else yaml.safe_load(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--set {text!r}: the value is not valid YAML") from error
     for part in reversed(key.strip().split(".")):

@@ -73,10 +73,11 @@ def read_weights(path: Path) -> Tensors:
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise DiptychError(f"{path} is not a list of named tensors (a state_dict)")
     for name, value in found.items():
-        if value.is_quantized or value.is_complex():
-            kind = "quantised" if value.is_quantized else "complex"
+        if value.is_quantized or value.is_complex() or value.layout != torch.strided:
+            complex_ = "complex" if value.is_complex() else "sparse"
+            kind = "quantised" if value.is_quantized else complex_
             raise DiptychError(f"{path} holds {kind} numbers ({name}): no such network is known")
-        if not bool(value.isfinite().all()):
+        if not bool(value.float().isfinite().all()):  # (float8 cannot be asked)
             raise DiptychError(
                 f"{path} holds NaN or infinity ({name}): its training had failed by then; take an "
                 "earlier file"

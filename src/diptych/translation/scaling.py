@@ -34,11 +34,11 @@ def allowed_shape(height: int, width: int, size: int | None) -> tuple[int, int]:
 def scaled_shape(height: int, width: int, size: int | None) -> tuple[int, int]:
     """Height and width, the shorter one scaled to ``size`` pixels; unchanged for None.
 
-    Raises UsageError for a size below 1.
+    Raises UsageError for a size that is no whole number of 1 or more.
     """
     if size is None:
         return height, width
-    if size < 1:
-        raise UsageError(f"size {size}: give a number of pixels, 1 or more")
+    if not isinstance(size, int) or size < 1:
+        raise UsageError(f"size {size!r}: give a number of pixels, 1 or more")
     factor = size / min(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))

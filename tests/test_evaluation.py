@@ -477,7 +477,8 @@ def test_scores_say_which_pictures_they_are_without(
     held[5] = str(tmp_path / "damaged.png")
     (tmp_path / "damaged.png").write_bytes(b"no picture")
     (tmp_path / "run" / "data.json").write_text(json.dumps(data))
-    done = diptych("evaluate", tmp_path / "run", "--features", "efficientnet-lite0", "--unpaired")
+    lite = ["--features", "efficientnet-lite0"]
+    done = diptych("evaluate", tmp_path / "run", *lite, "--unpaired")
     assert done.returncode == 0, done.stderr
     assert "A to B: 10 translations, 8 real pictures" in done.stdout
     assert "not scored: 2, the first" in done.stdout
@@ -485,7 +486,7 @@ def test_scores_say_which_pictures_they_are_without(
     found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert found["evaluation"]["unread"] == [held[3], held[5]]
     page = tmp_path / "compare.html"
-    side_by_side = diptych("compare", scored, tmp_path / "run", "-o", page)
+    side_by_side = diptych("compare", scored, tmp_path / "run", "-o", page, *lite)
     said = " ".join(side_by_side.stdout.split())  # (a note is broken into lines)
     assert "scored on different held-out pictures" in said, side_by_side.stderr
 

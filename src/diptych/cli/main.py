@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -49,8 +51,27 @@ def root(
     """Two folders of pictures in, a translator between them out."""
 
 
+class Interruption(BaseException):
+    """Ctrl-C or SIGTERM; on its way out, what is half written goes.
+
+    (Typer would catch a KeyboardInterrupt, and say nothing.)
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interruption(number)
+
+
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    for number, handler in usual.items():  # (a background job may be told to ignore Ctrl-C)
+        if signal.getsignal(number) == handler:
+            signal.signal(number, _interrupt)
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -60,9 +81,9 @@ def main() -> None:
             raise
         print(f"diptych: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except Interruption as interruption:
         print("diptych: interrupted", file=sys.stderr)
-        os._exit(130)  # worker threads may be busy with a picture
+        os._exit(128 + interruption.number)  # worker threads may be busy with a picture
     except BrokenPipeError:
         raise
     except OSError as error:

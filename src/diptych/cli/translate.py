@@ -194,8 +194,11 @@ def _translate_clips(
     for job in jobs:
         try:
             _translate_clip(translator, job, to, size, batch, smooth)
-        except InterruptedRunError:
-            raise
+        except InterruptedRunError as error:
+            if len(jobs) == 1:
+                raise
+            line = f"{error}, which --skip-existing would take for whole"
+            raise InterruptedRunError(line, error.signal_number) from None
         except DiptychError as error:
             if len(jobs) == 1:
                 raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import Pixels, resize
 from diptych.errors import UsageError
@@ -38,7 +40,7 @@ def scaled_shape(height: int, width: int, size: int | None) -> tuple[int, int]:
     """
     if size is None:
         return height, width
-    if not isinstance(size, int) or size < 1:
+    if not isinstance(size, Integral) or size < 1:
         raise UsageError(f"size {size!r}: give a number of pixels, 1 or more")
     factor = size / min(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))

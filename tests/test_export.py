@@ -103,13 +103,19 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
 def run_example(python: Path, script: Path, photos: list[Path], model: Path, out: Path) -> None:
     """The example gives what diptych gives, but for one of 255 levels."""
-    for photo in photos:
+    clear = Image.open(photos[-1]).convert("RGBA")
+    clear.paste((9, 9, 9, 0), (0, 0, clear.width // 2, clear.height))
+    clear.save(out / "half-clear.png")
+    for photo in [*photos, out / "half-clear.png"]:
         done = subprocess.run(
-            [python, script, photo, out / photo.name], capture_output=True, text=True, timeout=300
+            [python, script, photo, out / f"to-b-{photo.name}"],
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         expected = np.array(package.load(model).to_b(photo))
-        assert levels(pixels(out / photo.name), expected) <= 1
+        assert levels(pixels(out / f"to-b-{photo.name}"), expected) <= 1
 
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -55,7 +55,9 @@ def deploy(
             aside = Path(folder)
             for way, script in zip(directions, scripts, strict=True):
                 _write(way, format_, aside, _facts(way, pair.info), uint8, float16)
-                (aside / script).write_text(example(format_, way, pixels), "utf-8")
+                (aside / script).write_text(
+                    example(format_, way, pixels, pair.info.background), "utf-8"
+                )
             facts = _facts(directions[0], pair.info)
             text = readme(format_, directions, facts, pixels, float16)
             (aside / "README.md").write_text(text, "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diptych.data.alpha import parse_background
 from diptych.data.pixels import PixelFormat
 from diptych.interchange.program import Direction
 
@@ -58,8 +59,11 @@ RUNTIMES = {
 }
 
 
-def example(format_: str, way: Direction, uint8: bool) -> str:
-    """The Python script for the file of that format, which takes pictures or, else, floats."""
+def example(format_: str, way: Direction, uint8: bool, background: str) -> str:
+    """The Python script for the file of that format, which takes pictures or, else, floats.
+
+    ``background`` shows through where a picture is transparent.
+    """
     runtime = RUNTIMES[format_]
     pil = _is_image(way.source), _is_image(way.target)
     imports = sorted(["import numpy as np", runtime.imports], key=lambda line: line.split()[1])
@@ -70,7 +74,7 @@ def example(format_: str, way: Direction, uint8: bool) -> str:
         "source, target = sys.argv[1:]",
         "here = Path(__file__).parent",
         runtime.load.format(name=way.name, signature=signature),
-        _read(way.source),
+        *_read(way.source, background),
         *([runtime.run_pixels] if uint8 else _floats(way, runtime)),
         _save(way.target),
     ]
@@ -99,13 +103,17 @@ def _is_image(pixels: PixelFormat) -> bool:
     return pixels.dtype == "uint8" and pixels.channels in (1, 3)
 
 
-def _read(source: PixelFormat) -> str:
+def _read(source: PixelFormat, background: str) -> list[str]:
     if not _is_image(source):
-        return f"picture = np.load(source)  # (H, W, {source.channels}) {source.dtype}"
+        return [f"picture = np.load(source)  # (H, W, {source.channels}) {source.dtype}"]
     mode, axis = ("RGB", "") if source.channels == 3 else ("L", "[..., None]")
-    return (
-        f'picture = np.array(ImageOps.exif_transpose(Image.open(source)).convert("{mode}")){axis}'
-    )
+    return [
+        "photo = ImageOps.exif_transpose(Image.open(source))",
+        "if photo.has_transparency_data:",
+        f'    behind = Image.new("RGBA", photo.size, {(*parse_background(background), 255)})',
+        '    photo = Image.alpha_composite(behind, photo.convert("RGBA"))',
+        f'picture = np.array(photo.convert("{mode}")){axis}',
+    ]
 
 
 def _save(target: PixelFormat) -> str:

@@ -30,7 +30,7 @@ class Commands:
         )  # fmt: skip
 
     def run(
-        self, arguments: tuple[str | Path, ...], cwd: Path | None
+        self, *arguments: str | Path, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """As ``subprocess.run`` does it, in the environment of now."""
         command = ["diptych", *map(str, arguments)]

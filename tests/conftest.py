@@ -92,11 +92,7 @@ def diptych(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
         yield whole_command
         return
     commands = Commands(tmp_path_factory.mktemp("commands"))
-
-    def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        return commands.run(arguments, cwd)
-
-    yield run
+    yield commands.run
     commands.close()
 
 

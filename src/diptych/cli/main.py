@@ -23,6 +23,7 @@ from diptych.cli import (
     ui,
 )
 from diptych.errors import DiptychError, printable
+from diptych.training.interrupt import StopNowError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,19 +52,9 @@ def root(
     """Two folders of pictures in, a translator between them out."""
 
 
-class Interruption(BaseException):
-    """Ctrl-C or SIGTERM; on its way out, what is half written goes.
-
-    (Typer would catch a KeyboardInterrupt, and say nothing.)
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interruption(number)
+def _stop_now(number: int, frame: FrameType | None) -> None:
+    """On its way out, what is half written goes. (Of KeyboardInterrupt Typer would say nothing.)"""
+    raise StopNowError(number)
 
 
 def main() -> None:
@@ -71,7 +62,7 @@ def main() -> None:
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     for number, handler in usual.items():  # (a background job may be told to ignore Ctrl-C)
         if signal.getsignal(number) == handler:
-            signal.signal(number, _interrupt)
+            signal.signal(number, _stop_now)
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -81,9 +72,9 @@ def main() -> None:
             raise
         print(f"diptych: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except Interruption as interruption:
+    except StopNowError as stopped:
         print("diptych: interrupted", file=sys.stderr)
-        os._exit(128 + interruption.number)  # worker threads may be busy with a picture
+        os._exit(128 + stopped.signal_number)  # worker threads may be busy with a picture
     except BrokenPipeError:
         raise
     except OSError as error:

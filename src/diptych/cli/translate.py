@@ -134,12 +134,12 @@ def _translate_pictures(
     from diptych.data.opening import is_animated
     from diptych.data.tiff import has_more_pages
     from diptych.errors import printable
-    from diptych.training.interrupt import InterruptedRunError, StopNowError, stop_on_signals
+    from diptych.training.interrupt import InterruptedRunError, StopNowError
     from diptych.translation.files import Outcome, translate_files
 
     if not jobs:
         return []
-    with progress_bar() as progress, stop_on_signals() as request:
+    with progress_bar() as progress:
         bar = progress.add_task("translating", total=len(jobs), info="")
         done, before = 0, [_stamp(job.target) for job in jobs]
 
@@ -160,14 +160,13 @@ def _translate_pictures(
             progress.update(bar, completed=done + share)
 
         try:
-            with request.at_once():
-                outcomes = translate_files(translator, jobs, to, size, batch, show, show_part)
-        except StopNowError:
+            outcomes = translate_files(translator, jobs, to, size, batch, show, show_part)
+        except StopNowError as stopped:
             made = sum(_stamp(job.target) != stamp for job, stamp in zip(jobs, before, strict=True))
             advice = "" if any(before) else "; the same with --skip-existing goes on"
             raise InterruptedRunError(
                 f"stopped: {made} of {len(jobs)} pictures are in {out}{advice}",
-                request.signal_number,
+                stopped.signal_number,
             ) from None
     return [f"{outcome.job.source}: {outcome.problem}" for outcome in outcomes if outcome.problem]
 

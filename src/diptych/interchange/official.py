@@ -73,9 +73,10 @@ def read_weights(path: Path) -> Tensors:
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise DiptychError(f"{path} is not a list of named tensors (a state_dict)")
     for name, value in found.items():
-        if value.is_quantized or value.is_complex() or value.layout != torch.strided:
-            complex_ = "complex" if value.is_complex() else "sparse"
-            kind = "quantised" if value.is_quantized else complex_
+        sparse = value.layout != torch.strided
+        kinds = {"quantised": value.is_quantized, "complex": value.is_complex(), "sparse": sparse}
+        kind = next((kind for kind, is_such in kinds.items() if is_such), None)
+        if kind is not None:
             raise DiptychError(f"{path} holds {kind} numbers ({name}): no such network is known")
         if not bool(value.float().isfinite().all()):  # (float8 cannot be asked)
             raise DiptychError(

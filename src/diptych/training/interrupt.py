@@ -25,10 +25,14 @@ class InterruptedRunError(DiptychError):
 
 
 class StopNowError(BaseException):
-    """A signal came within a block that is left at once for it.
+    """A signal came, and what is under way is left at once for it.
 
     (As KeyboardInterrupt it is no Exception: what makes the best of damaged files lets it pass.)
     """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
 
 
 class StopRequest:
@@ -44,7 +48,7 @@ class StopRequest:
         self.leaves_at_once = True
         try:
             if self.signal_number:
-                raise StopNowError
+                raise StopNowError(self.signal_number)
             yield
         finally:
             self.leaves_at_once = False
@@ -53,7 +57,7 @@ class StopRequest:
         """A signal has come."""
         self.signal_number = number
         if self.leaves_at_once:
-            raise StopNowError
+            raise StopNowError(number)
 
 
 @contextmanager

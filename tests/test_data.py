@@ -21,10 +21,11 @@ from PIL import Image
 
 from diptych.data.batches import Batches, crop, resized
 from diptych.data.cache import open_cache
+from diptych.data.decode import DamagedPictureError, read_picture
 from diptych.data.domain import Folders, open_domains, split
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import crop_size, fit_for_looking, fit_for_training, stored_size
-from diptych.data.pixels import PixelFormat, resize
+from diptych.data.pixels import PixelFormat, Pixels, resize
 from diptych.data.sampler import Draw, Sampler
 from diptych.errors import DiptychError
 from diptych.settings import build_config
@@ -116,18 +117,43 @@ def test_the_cache_is_built_once_and_anew_when_a_picture_changes(tmp_path: Path)
     assert built == [1, 2, 3, 1, 2, 3]
 
 
-def test_a_picture_that_can_be_read_again_comes_back(tmp_path: Path) -> None:
+def test_a_picture_that_can_be_read_again_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_pictures(tmp_path / "a", 3)
     write_pictures(tmp_path / "b", 3, first=50)
-    good = (tmp_path / "a" / "1.png").read_bytes()
-    stamp = (tmp_path / "a" / "1.png").stat().st_mtime_ns
-    (tmp_path / "a" / "1.png").write_bytes(bytes(len(good)))  # as a failing disk would give it
-    os.utime(tmp_path / "a" / "1.png", ns=(stamp, stamp))
     folders = Folders(tmp_path / "a", tmp_path / "b")
-    assert [one.name for one in open_domains(folders, config())[0].skipped] == ["1.png"]
-    (tmp_path / "a" / "1.png").write_bytes(good)
-    os.utime(tmp_path / "a" / "1.png", ns=(stamp, stamp))
+
+    def failing(path: Path, *how: Any) -> Pixels:
+        if path == tmp_path / "a" / "1.png":
+            raise DamagedPictureError("input/output error")
+        return read_picture(path, *how)
+
+    with monkeypatch.context() as disk:
+        disk.setattr("diptych.data.cache.read_picture", failing)
+        assert [one.name for one in open_domains(folders, config())[0].skipped] == ["1.png"]
     assert not open_domains(folders, config())[0].skipped
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no time of the last change there")
+def test_another_picture_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+    """As where two were swapped that came out of an archive."""
+    for name, first in (("a", 0), ("b", 100)):
+        (tmp_path / name).mkdir()
+        for value in range(3):
+            array = np.full((16, 16, 3), first + value, np.uint8)
+            Image.fromarray(array).save(tmp_path / name / f"{value}.bmp")
+            os.utime(tmp_path / name / f"{value}.bmp", (10**9, 10**9))
+    folders = Folders(tmp_path / "a", tmp_path / "b")
+
+    def values() -> list[int]:
+        return [int(picture.max()) for picture in open_domains(folders, config())[0].cache]
+
+    assert values() == [0, 1, 2]
+    (tmp_path / "a" / "0.bmp").rename(tmp_path / "a" / "aside")
+    (tmp_path / "a" / "1.bmp").rename(tmp_path / "a" / "0.bmp")
+    (tmp_path / "a" / "aside").rename(tmp_path / "a" / "1.bmp")
+    assert values() == [1, 0, 2]
 
 
 def test_a_cache_that_another_process_has_made_meanwhile_is_left_to_it(

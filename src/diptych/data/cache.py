@@ -1,8 +1,9 @@
 """Each picture is decoded once: a memory-mapped file of pixels with an index.
 
 A cache folder is named by a hash of what it was made from (file names, sizes, times, and how they
-were read), so a changed folder gets a new cache and an unchanged one is opened at once. Pictures
-may differ in size; they are stored one after the other in their own dtype.
+were read), so a changed folder gets a new cache and an unchanged one is opened at once. Times are
+those of the last writing and of the last change, as in git's index: the first travels with files.
+Pictures may differ in size; they are stored one after the other in their own dtype.
 """
 
 from __future__ import annotations
@@ -201,7 +202,8 @@ def place_of(
         except OSError:
             continue  # gone since the scan: building will name it
         digest.update(os.fsencode(path.relative_to(folder)))
-        digest.update(f"\0{status.st_size} {status.st_mtime_ns}\0".encode())
+        times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+        digest.update(f"\0{status.st_size} {times}\0".encode())
     return cache_root() / digest.hexdigest()[:32]
 
 

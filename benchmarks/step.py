@@ -212,7 +212,9 @@ def main() -> None:
     start(given)
     device = torch.device(given.device)
     shapes = list(itertools.product(given.size, given.width, given.batch))
-    given.compile = compiles(case_config(given, *shapes[0]), device)  # (as asked for, or usual)
+    given.compile = compiles(
+        case_config(given, *shapes[0]), None, device
+    )  # (as asked for, or usual)
     if given.memory:
         print_memory(given.memory, case_config(given, *shapes[0]), device)
         return

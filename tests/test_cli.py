@@ -14,7 +14,7 @@ import yaml
 from conftest import TINY_OPTIONS, Command
 
 from diptych.settings import build_config, merge, preset_names, read_preset, to_yaml
-from diptych.training.start import make_config
+from diptych.training.choice import make_config
 
 
 def test_help_names_every_command(diptych: Command) -> None:

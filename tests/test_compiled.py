@@ -13,6 +13,7 @@ from pictures import domain_in_memory
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from diptych.config import Config
 from diptych.cyclegan import CycleGAN
 from diptych.networks.casting import twin_of
 from diptych.settings import Tree, build_config, merge, read_preset
@@ -64,23 +65,42 @@ def test_compiled_networks_train_as_the_plain_ones(
 @pytest.mark.parametrize(
     ("settings", "device", "wanted"),
     [
-        ({"epochs": 200}, "cuda", True),
-        ({"epochs": 200}, "cpu", False),
-        ({"minutes": 60}, "mps", False),
-        ({"minutes": 3}, "cuda", False),
-        ({"steps": 100}, "cuda", False),
-        ({"steps": 100, "compile": True}, "cpu", True),
-        ({"steps": 10**6, "compile": False}, "cuda", False),
+        ({"training": {"epochs": 10_000}}, "cuda", True),
+        ({"training": {"epochs": 10}}, "cuda", False),
+        ({"training": {"epochs": 10_000}}, "cpu", False),
+        ({"training": {"minutes": 60}}, "mps", False),
+        ({"training": {"minutes": 60}}, "cuda", True),
+        ({"training": {"minutes": 3}}, "cuda", False),
+        ({"training": {"steps": 100}}, "cuda", False),
+        ({"training": {"steps": 100, "compile": True}}, "cpu", True),
+        ({"training": {"steps": 10**6, "compile": False}}, "cuda", False),
+        ({"training": {"minutes": 60}, "loss": {"r1": 1}}, "cuda", False),
+        ({"training": {"minutes": 60}, "loss": {"adversarial": "wgangp"}}, "cuda", False),
     ],
 )
 def test_long_trainings_on_a_gpu_are_compiled(
     settings: Tree, device: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("diptych.training.compiled.find_spec", lambda name: name == "triton")
-    config = build_config({"training": settings})
-    assert compiles(config, torch.device(device)) is wanted
+    config = build_config(settings)
+    epochs = config.training.epochs  # of four pictures, one a step
+    steps = 4 * epochs if epochs is not None else config.training.steps
+    assert compiles(config, steps, torch.device(device)) is wanted
     monkeypatch.setattr("diptych.training.compiled.find_spec", lambda name: None)
-    assert compiles(config, torch.device(device)) is bool(settings.get("compile"))
+    assert compiles(config, steps, torch.device(device)) is bool(config.training.compile)
+
+
+def test_the_length_in_epochs_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: list[int | None] = []
+
+    def noted(config: Config, steps: int | None, device: torch.device) -> bool:
+        known.append(steps)
+        return False
+
+    monkeypatch.setattr("diptych.training.step.compiles", noted)
+    for length in ({"epochs": 10, "steps": None}, {"steps": 7}, {"minutes": 1, "steps": None}):
+        training(merge(TINY, {"training": {"batch": 2, **length}}))
+    assert known == [10 * 4 // 2, 7, None]
 
 
 def test_what_cannot_be_compiled_is_trained_without(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,13 +22,14 @@ from PIL import Image
 from diptych.data.batches import Batches, crop, resized
 from diptych.data.cache import open_cache
 from diptych.data.decode import DamagedPictureError, read_picture
-from diptych.data.domain import Folders, open_domains, split
+from diptych.data.domain import Folders, data_folders, open_domains, split
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import crop_size, fit_for_looking, fit_for_training, stored_size
 from diptych.data.pixels import PixelFormat, Pixels, resize
 from diptych.data.sampler import Draw, Sampler
 from diptych.errors import DiptychError
-from diptych.settings import build_config
+from diptych.settings import build_config, merge
+from diptych.translation.other_size import with_size
 
 CPU = torch.device("cpu")
 
@@ -154,6 +155,58 @@ def test_another_picture_of_the_same_size_and_time_is_noticed(tmp_path: Path) ->
     (tmp_path / "a" / "1.bmp").rename(tmp_path / "a" / "0.bmp")
     (tmp_path / "a" / "aside").rename(tmp_path / "a" / "1.bmp")
     assert values() == [1, 0, 2]
+
+
+def test_two_processes_of_one_number_may_decode_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in two containers that share their cache: the second one begins while the first works."""
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "pictures"
+    write_pictures(folder, 3)
+    domain, data = config().a, config().data
+    others: list[int] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if done == 2:
+            others.append(len(open_cache(folder, find_pictures(folder), domain, data, 4)))
+
+    ours = open_cache(folder, find_pictures(folder), domain, data, 4, meanwhile)
+    assert (len(ours), others) == (3, [3])
+
+
+@pytest.mark.parametrize("kind", ["damaged", "other", "none"])
+def test_test_pictures_are_looked_at_before_the_training(tmp_path: Path, kind: str) -> None:
+    for i, name in enumerate(("trainA", "trainB", "testA", "testB")):
+        write_pictures(tmp_path / name, 2, first=10 * i)
+    folders = data_folders(tmp_path)
+    if kind == "damaged":
+        (tmp_path / "testA" / "broken.png").write_bytes(b"no picture")
+        a, b = open_domains(folders, config())
+        assert [path.name for path in a.heldout] == ["20.png", "21.png"]
+        assert [one.name for one in a.test_skipped] == ["broken.png"]
+        assert not b.test_skipped
+        with pytest.raises(DiptychError, match=r"testA cannot be used \(--strict\); .*broken"):
+            open_domains(folders, config(strict=True))
+        return
+    for path in (tmp_path / "testA").iterdir():
+        if kind == "other":
+            np.save(path.with_suffix(".npy"), np.zeros((20, 20, 3), np.uint8))
+            path.unlink()
+        else:
+            path.write_bytes(b"no picture")
+    settings = config()
+    if kind == "other":
+        for name in ("trainA", "trainB", "testB"):
+            for path in list((tmp_path / name).iterdir()):
+                np.save(path.with_suffix(".npy"), np.random.rand(20, 20).astype(np.float32))
+                path.unlink()
+        settings = build_config(
+            merge(settings.model_dump(), {"a": {"depth": "native"}, "b": {"depth": "native"}})
+        )
+    said = {"other": "testA are uint8 with 3 .*trainA float32 with 1", "none": "none of the 2 .*A"}
+    with pytest.raises(DiptychError, match=said[kind]):
+        open_domains(folders, settings)
 
 
 def test_a_cache_that_another_process_has_made_meanwhile_is_left_to_it(
@@ -290,6 +343,20 @@ def test_looking_shows_the_middle_without_stretching() -> None:
     assert shown[16].min() > 250
     assert shown[0].max() < 5
     assert fit_for_training(config(size=32).data, 4)(picture).shape == (72, 36, 3)
+
+
+@pytest.mark.parametrize("preprocess", ["resize-crop", "scale-width-crop"])
+def test_looking_is_as_close_as_a_given_load_size(preprocess: str) -> None:
+    """Lines that are 32 pixels apart in the picture, in the training crops and when looked at."""
+    picture = np.zeros((512, 512, 3), np.uint8)
+    picture[:, ::32] = 255
+    settings = config(size=64, preprocess=preprocess, load_size=256)
+    for fit in (fit_for_training(settings.data, 4), fit_for_looking(settings.data, 4)):
+        lines = np.flatnonzero(fit(picture)[32, :, 0] > 60)
+        assert set(np.diff(lines)) <= {1, 15, 16}
+    twice = with_size(settings, 128)
+    assert fit_for_looking(twice.data, 4)(picture).shape == (128, 128, 3)
+    assert twice.data.load_size == 512
 
 
 def test_batches_are_flipped_crops_in_unit_range(tmp_path: Path) -> None:

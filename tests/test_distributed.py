@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import TINY, TINY_OPTIONS
 from safetensors.torch import load_file
@@ -53,7 +55,10 @@ def test_weights_stay_equal_over_many_steps(towns: Path, tmp_path: Path) -> None
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
-def test_the_command_trains_and_resumes_under_torchrun(towns: Path, tmp_path: Path) -> None:
+def test_the_command_trains_and_resumes_under_torchrun(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the line that it prints for that."""
     run = tmp_path / "run"
     done = torchrun(*COMMAND, run, "--data", towns, *TINY_OPTIONS, "--steps", "8")
     assert done.returncode == 0, done.stderr
@@ -62,7 +67,14 @@ def test_the_command_trains_and_resumes_under_torchrun(towns: Path, tmp_path: Pa
     newest = max((run / "checkpoints").iterdir())
     parts = {path.name.removesuffix(".safetensors") for path in newest.iterdir()}
     assert {"model", "average", "optimizer-G", "process-0", "process-1"} <= parts
-    longer = torchrun(*COMMAND, run, "--resume", "--steps", "12")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not RunFolder(run).resume_command.startswith("torchrun")  # (it says nothing by itself)
+    for name in ("RANK", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "0")
+    launcher, processes, two, *typed = shlex.split(RunFolder(run).resume_command)
+    assert (launcher, processes, two) == ("torchrun", "--nproc-per-node", "2")
+    monkeypatch.undo()
+    longer = torchrun(*typed, "--steps", "12")
     assert longer.returncode == 0, longer.stderr
     assert [line["step"] for line in RunFolder(run).read_metrics()] == [3, 6, 8, 9, 12]
     alone = subprocess.run(

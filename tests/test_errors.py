@@ -31,6 +31,8 @@ def here(tmp_path: Path, towns: Path) -> Path:
     (tmp_path / "single").mkdir()
     shutil.copy(next((tmp_path / "a").iterdir()), tmp_path / "single")
     shutil.copytree(tmp_path / "a", tmp_path / "same-pictures")
+    shutil.copytree(tmp_path / "a", tmp_path / "outer")
+    shutil.copytree(tmp_path / "b", tmp_path / "outer" / "b")
     (tmp_path / "bad.yaml").write_text("training: [")
     (tmp_path / "odd.yaml").write_text("preset: 5\ntraining:\n")
     (tmp_path / "list.yaml").write_text("- training")
@@ -58,6 +60,14 @@ CASES = [
     (train("single", "b"), 1, ["single needs at least two different pictures"]),
     (train("a", "a"), 2, ["same folder a"]),
     (train("a", "same-pictures"), 2, ["same pictures"]),
+    (train("outer", "outer/b"), 2, ["outer/b lies in outer, which is searched", "side by side"]),
+    (train("outer/b", "outer"), 2, ["outer/b lies in outer"]),
+    ([*train("a", "b"), "--set", "training.compile=true", "--set", "loss.r1=1"], 2,
+     ["training.compile cannot be had with loss.r1"]),
+    ([*train("a", "b"), "--set", "optimizer.schedule=plateau", "--set", "loss.cycle=0"], 2,
+     ["plateau watches the cycle loss"]),
+    ([*train("a", "b"), "--set", "generator.architecture=unet", "--set", "generator.levels=4",
+      "--set", "generator.dropout=0.5"], 2, ["generator.dropout needs 5 or more"]),
     (train("a"), 2, ["two folders", "--data"]),
     (train("--data", "a"), 1, ["a has no trainA and no trainB"]),
     ([*train("a", "b"), "--set", "data.size=31"], 2, ["data.size 31", "30 or 32"]),

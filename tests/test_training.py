@@ -521,6 +521,44 @@ def test_domains_may_differ_in_channels_and_depth(tmp_path: Path, diptych: Comma
         assert os.path.getsize(out / "0.png") > 100
 
 
+def test_going_on_from_a_model_reads_pictures_as_it_did(tmp_path: Path, diptych: Command) -> None:
+    """Scans of a wider range first, then some of a narrow one: the same value means the same."""
+    import numpy as np
+    from PIL import Image
+
+    for i in range(4):
+        rng = np.random.default_rng(i)
+        for name, most in (("wide", 60_000), ("wide-b", 50_000), ("narrow", 900), ("dim", 800)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            scan = rng.integers(0, most, (40, 40)).astype(np.uint16)
+            Image.fromarray(scan).save(tmp_path / name / f"{i}.png")
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    options = [*TINY_OPTIONS, "--steps", "1"]
+    wide, narrow = (tmp_path / "wide", tmp_path / "wide-b"), (tmp_path / "narrow", tmp_path / "dim")
+    done = diptych("train", *wide, "--run", first, "--depth", "native", *options)
+    assert done.returncode == 0, done.stderr
+    done = diptych("train", *narrow, "--run", second, "--from", first, *options)
+    assert done.returncode == 0, done.stderr
+    again = ["--set", f"training.start_from={first}", "--depth", "native", "--range-a", "0,1000"]
+    done = diptych("train", *narrow, "--run", third, *again, *options)
+    assert done.returncode == 0, done.stderr
+    infos = [load_model(run / "model.safetensors", CPU).info for run in (first, second, third)]
+    assert infos[1].a == infos[0].a
+    assert infos[1].b == infos[0].b
+    assert infos[0].a.high > 50_000
+    assert (infos[2].a.low, infos[2].a.high) == (0, 1000)
+
+
+def test_settings_of_the_other_method_are_remarked_on(
+    towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    options = ["--data", towns, *TINY_OPTIONS, "--steps", "1", "--method", "cut"]
+    for said, more in ((False, []), (True, ["--set", "loss.identity=0"])):
+        done = diptych("train", *options, "--run", tmp_path / f"run-{said}", *more)
+        assert done.returncode == 0, done.stderr
+        assert ("loss.cycle and loss.identity are CycleGAN's" in done.stdout) is said
+
+
 def copied(trained: Path, to: Path) -> RunFolder:
     """A run of 12 steps to spoil."""
     shutil.copytree(trained, to)

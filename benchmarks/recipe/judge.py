@@ -25,7 +25,7 @@ from diptych.data.batches import Batches
 from diptych.data.domain import open_domains, read_for_looking
 from diptych.losses import OBJECTIVES
 from diptych.networks import initialise, make_discriminator
-from diptych.training.start import make_config
+from diptych.training.choice import make_config
 
 CPU = torch.device("cpu")
 LOOKS = (250, 500, 1000)  # steps

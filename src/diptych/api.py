@@ -20,15 +20,14 @@ from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, load_model
 from diptych.settings import Tree, merge
 from diptych.surroundings import usual_torch
+from diptych.training.choice import make_config, settings_of
 from diptych.training.memory import keep_freed_memory
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,
     Listener,
-    make_config,
     pick_folders,
     resume_run,
-    settings_of,
     start_run,
 )
 from diptych.training.trainer import Watch

@@ -65,6 +65,8 @@ class GeneratorConfig(Section):
             raise ValueError("generator.halvings are for the architecture resnet")
         if self.architecture == "mobile" and self.dropout:
             raise ValueError("generator.dropout is not for the architecture mobile")
+        if self.architecture == "unet" and self.dropout and self.levels < 5:
+            raise ValueError("generator.dropout needs 5 or more generator.levels (unet)")
         if len(self.mobile_widths()) != self.blocks + 5:
             raise ValueError(f"generator.widths must be {self.blocks + 5} for {self.blocks} blocks")
         return self
@@ -268,6 +270,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _plateau_sees_something(self) -> Config:
+        held = self.method != "cyclegan" or self.loss.cycle > 0 or (self.loss.cycle_end or 0) > 0
+        if self.optimizer.schedule == "plateau" and not held:
+            raise ValueError(
+                "optimizer.schedule plateau watches the cycle loss: use another, or loss.cycle"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _size_fits(self) -> Config:
         if self.loss.adversarial == "wgangp" and self.data.preprocess == "none":
             raise ValueError("loss.adversarial wgangp needs pictures of one size: use a crop")
@@ -278,6 +289,11 @@ class Config(Section):
             )
         if self.training.compile and self.data.preprocess == "none":
             raise ValueError("training.compile needs pictures of one size: use a crop")
+        if self.training.compile and self.loss.bounds_slope:
+            raise ValueError(
+                "training.compile cannot be had with loss.r1 or wgangp: PyTorch compiles nothing "
+                "that is differentiated twice"
+            )
         multiple, smallest = self.generator.size_multiple, self.smallest_size()
         size = self.data.size
         if size % multiple and size >= smallest:

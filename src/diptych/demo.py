@@ -15,8 +15,9 @@ from diptych.data.domain import data_folders
 from diptych.data.pixels import RGB
 from diptych.files import explain_os_errors, write_whole
 from diptych.settings import Tree
+from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import Listener, make_config, start_run
+from diptych.training.start import Listener, start_run
 from diptych.translation.translator import Translator, load
 
 TRAINING_TOWNS = 500  # of each domain, all different

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -103,6 +106,34 @@ def scored(run: Path) -> list[int]:
     path = run / "evaluations.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line)["step"] for line in lines]
+
+
+def test_a_terminal_that_is_closed(pictures: Path, tmp_path: Path) -> None:
+    """What it says on its way out reaches nobody; the work is saved all the same."""
+    run = tmp_path / "run"
+    options = ["--data", pictures, "--run", run, *OPTIONS, "--steps", "100000"]
+    child, terminal = pty.fork()
+    if not child:
+        os.execv(sys.executable, [sys.executable, "-m", "diptych", "train", *map(str, options)])
+    shown = b""
+    while b"step 1" not in shown:
+        shown += os.read(terminal, 10_000)
+    os.close(terminal)
+    assert os.waitpid(child, 0)[0] == child
+    newest = max((run / "checkpoints").glob("step-*"))
+    step = int(newest.name.removeprefix("step-"))
+    assert step % 3 or step == len((run / "metrics.jsonl").read_text().splitlines())
+    finish(launch(ALONE, "--run", run, "--resume", "--steps", str(step + 2)))
+    assert not leftovers(run)
+
+
+def test_nohup_goes_on(pictures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ["--data", pictures, "--run", run, *OPTIONS, "--steps", "12"]
+    process = launch(["nohup", *ALONE], *options)
+    wait_for_step(process, run, 1)
+    process.send_signal(signal.SIGHUP)
+    finish(process)
 
 
 def test_max_minutes_saves_and_ends_well(pictures: Path, tmp_path: Path, diptych: Command) -> None:

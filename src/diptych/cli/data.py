@@ -114,7 +114,8 @@ def check(
     from diptych.cli.console import progress_bar
     from diptych.data.check import check
     from diptych.settings import given, merge, parse_assignment
-    from diptych.training.start import make_config, pick_folders
+    from diptych.training.choice import make_config
+    from diptych.training.start import pick_folders
 
     domain = given(depth=depth, channels=channels)
     settings: dict[str, Any] = {"a": domain, "b": domain, "data": given(size=size)}

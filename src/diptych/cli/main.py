@@ -23,7 +23,7 @@ from diptych.cli import (
     ui,
 )
 from diptych.errors import DiptychError, printable
-from diptych.training.interrupt import StopNowError
+from diptych.training.interrupt import USUAL, StopNowError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,9 +58,8 @@ def _stop_now(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted."""
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    for number, handler in usual.items():  # (a background job may be told to ignore Ctrl-C)
+    """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, more than 128 interrupted."""
+    for number, handler in USUAL.items():  # (a background job may be told to ignore Ctrl-C)
         if signal.getsignal(number) == handler:
             signal.signal(number, _stop_now)
     debug = "--debug" in sys.argv

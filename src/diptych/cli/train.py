@@ -91,13 +91,12 @@ def train(
     from diptych.cli.console import say, training_listener
     from diptych.errors import UsageError
     from diptych.settings import given, merge, parse_assignment
+    from diptych.training.choice import make_config, settings_of
     from diptych.training.run_folder import RunFolder
     from diptych.training.start import (
         ONLY_LENGTH,
-        make_config,
         pick_folders,
         resume_run,
-        settings_of,
         start_run,
     )
 

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -142,8 +143,7 @@ def open_cache(
                 return cache
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
-        aside = place.with_name(f"{place.name}.{os.getpid()}.partial")
-        shutil.rmtree(aside, ignore_errors=True)
+        aside = place.with_name(f"{place.name}.{uuid4().hex}.partial")
         try:
             _build(aside, folder, files, domain, data, multiple, on_progress)
             if found:

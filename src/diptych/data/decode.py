@@ -20,7 +20,7 @@ from diptych.data.native import load_array, read_native
 from diptych.data.opening import MOST_PIXELS, DeepValuesError, kind_of, no_warnings, opened
 from diptych.data.opening import DamagedPictureError as DamagedPictureError
 from diptych.data.opening import TooLargeError as TooLargeError
-from diptych.data.pixels import Pixels, with_channels
+from diptych.data.pixels import PixelFormat, Pixels, with_channels
 from diptych.data.size import picture_size
 from diptych.data.tiff import read_tiff_as_8bit
 
@@ -56,6 +56,18 @@ def decode_picture(
         if width * height > most_pixels:
             raise TooLargeError(f"its {width} x {height} pixels are too many: scale it down")
         return _decode(io.BytesIO(data), domain, background)
+
+
+def reading_of(stored: PixelFormat) -> DomainConfig:
+    """How files are read to get pictures that are stored like that."""
+    low, high = stored.low, stored.high
+    eight = stored.dtype == "uint8" and stored.channels in (1, 3) and low >= 0 and high <= 255
+    usual = stored.dtype == "uint8" and (low, high) == (0, 255)
+    return DomainConfig(
+        channels=stored.channels,
+        depth="8bit" if eight else "native",
+        range=None if usual else (low, high),
+    )
 
 
 def _decode(file: BinaryIO, domain: DomainConfig, background: str) -> Pixels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +16,7 @@ from diptych.data.folder import find_pictures
 from diptych.data.geometry import fit_for_looking
 from diptych.data.pixels import DType, PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
+from diptych.files import lies_in
 
 MOST_HELD_OUT = 200  # pictures of each domain
 DIM = 64  # of 255: of 16 bits the upper 8 are read, of which 12 and 13 bits fill 16 and 32 levels
@@ -41,6 +42,7 @@ class Domain:
     train: tuple[int, ...]  # indices into the cache
     heldout: tuple[Path, ...]  # files that are never trained on
     pixel_format: PixelFormat
+    test_skipped: tuple[Skipped, ...] = ()  # test pictures that were left out
 
     def fingerprint(self) -> str:
         """Changes when a training picture is added, removed or altered, or its place in order."""
@@ -85,8 +87,15 @@ def open_domains(
     def opened(name: str, folder: Path, test: Path | None, reading: DomainConfig) -> Domain:
         files = find_pictures(folder)
         cache = open_cache(folder, files, reading, config.data, multiple, progress(name))
-        heldout = find_pictures(test) if test is not None else None
-        return make_domain(folder, cache, heldout, reading, config.data)
+        if test is None:
+            return make_domain(folder, cache, None, reading, config.data)
+        files = find_pictures(test)
+        tests = open_cache(test, files, reading, config.data, multiple, progress(f"test {name}"))
+        _check_skipped(test, tests, config.data)
+        _check_alike(folder, cache, test, tests)
+        heldout = [test / entry.name for entry in tests.entries]
+        domain = make_domain(folder, cache, heldout, reading, config.data)
+        return replace(domain, test_skipped=tests.skipped)
 
     a = opened("A", folders.a, folders.test_a, config.a)
     b = opened("B", folders.b, folders.test_b, config.b)
@@ -99,6 +108,12 @@ def check_request(folders: Folders, config: Config) -> None:
     parse_background(config.data.background)
     if os.path.realpath(folders.a) == os.path.realpath(folders.b):  # (links may form a loop)
         raise UsageError(f"A and B are the same folder {folders.a}: give two different ones")
+    for inner, outer in ((folders.a, folders.b), (folders.b, folders.a)):
+        if lies_in(inner, outer):
+            raise UsageError(
+                f"{inner} lies in {outer}, which is searched through to the bottom: give two "
+                "folders side by side"
+            )
 
 
 def check_different(a: Domain, b: Domain) -> None:
@@ -157,12 +172,7 @@ def make_domain(
     Only the cache's entries are looked at, not its pixels. Raises DiptychError where pictures are
     damaged and may not be, or too few.
     """
-    if data.strict and cache.skipped:
-        first = cache.skipped[0]
-        raise DiptychError(
-            f"{len(cache.skipped)} pictures in {folder} cannot be used (--strict); "
-            f"the first: {first.name}: {first.reason}"
-        )
+    _check_skipped(folder, cache, data)
     if heldout is not None:
         train = tuple(range(len(cache)))
     else:
@@ -173,6 +183,25 @@ def make_domain(
                 f"{folder} needs at least two different pictures: one to learn from, one held out"
             )
     return Domain(folder, cache, train, tuple(heldout), _pixel_format(cache, train, domain))
+
+
+def _check_skipped(folder: Path, cache: PictureCache, data: DataConfig) -> None:
+    """Raise DiptychError where pictures are damaged and may not be."""
+    if data.strict and cache.skipped:
+        first = cache.skipped[0]
+        raise DiptychError(
+            f"{len(cache.skipped)} pictures in {folder} cannot be used (--strict); "
+            f"the first: {first.name}: {first.reason}"
+        )
+
+
+def _check_alike(folder: Path, cache: PictureCache, test: Path, tests: PictureCache) -> None:
+    """Raise DiptychError unless test pictures are of the kind that is trained on."""
+    kinds = [f"{of.dtype} with {of.entries[0].shape[2]} channels" for of in (tests, cache)]
+    if kinds[0] != kinds[1]:
+        raise DiptychError(
+            f"the pictures in {test} are {kinds[0]}, those in {folder} {kinds[1]}: convert them"
+        )
 
 
 def split(cache: PictureCache, share: float) -> tuple[tuple[int, ...], tuple[int, ...]]:

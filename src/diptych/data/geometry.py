@@ -64,12 +64,12 @@ def stored_size(data: DataConfig, width: int, height: int, multiple: int) -> tup
     return max(data.size, round(width * scale)), max(data.size, round(height * scale))
 
 
-def _scale(data: DataConfig, width: int, height: int) -> float:
+def _scale(data: DataConfig, width: int, height: int, zoom: float | None = None) -> float:
     scale = 1.0
     if data.preprocess == "resize-crop":
         scale = load_size(data) / min(width, height)
         if scale < 1:  # (there is nothing to see closer in what is enlarged)
-            scale = min(1, data.zoom * scale)
+            scale = min(1, (zoom or data.zoom) * scale)
     elif data.preprocess == "scale-width-crop":
         scale = load_size(data) / width
     return max(scale, data.size / min(width, height))  # a crop must fit in
@@ -93,7 +93,9 @@ def fit_for_training(data: DataConfig, multiple: int) -> Fit:
 def fit_for_looking(data: DataConfig, multiple: int) -> Fit:
     """A function that brings a held-out picture to what the network was trained on, no chance.
 
-    With a crop: shorter side to ``size``, then the middle; otherwise as in training.
+    With a crop: shorter side to ``size``, then the middle; or, where a ``load_size`` is given, as
+    close as it looks in training (the usual one is so near to ``size`` that all can be shown).
+    Otherwise as in training.
     """
 
     def fit(picture: Pixels) -> Pixels:
@@ -101,10 +103,10 @@ def fit_for_looking(data: DataConfig, multiple: int) -> Fit:
         height, width = picture.shape[:2]
         if data.preprocess in ("resize", "none"):
             return resize(picture, *stored_size(data, width, height, multiple))
-        if data.preprocess != "crop":
-            scale = data.size / min(width, height)
+        if data.preprocess == "crop" or data.load_size is not None:
+            scale = _scale(data, width, height, zoom=1)
         else:
-            scale = max(1.0, data.size / min(width, height))
+            scale = data.size / min(width, height)
         picture = resize(
             picture, max(data.size, round(width * scale)), max(data.size, round(height * scale))
         )

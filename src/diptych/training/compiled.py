@@ -17,15 +17,17 @@ Model = TypeVar("Model", bound=nn.Module)
 FEWEST_STEPS, FEWEST_MINUTES = 10_000, 5.0
 
 
-def compiles(config: Config, device: torch.device) -> bool:
-    """Whether a training compiles its networks: as the settings say; else long ones on a GPU do."""
+def compiles(config: Config, steps: int | None, device: torch.device) -> bool:
+    """Whether a training of ``steps`` compiles its networks: as the settings say; else whether it
+    is a long one on a GPU, of a method that can be compiled.
+    """
     training = config.training
     if training.compile is not None:
         return training.compile
-    short = training.steps is not None and training.steps < FEWEST_STEPS
+    short = steps is not None and steps < FEWEST_STEPS
     brief = training.minutes is not None and training.minutes < FEWEST_MINUTES
-    fits = device.type == "cuda" and config.data.preprocess != "none" and find_spec("triton")
-    return bool(fits) and not short and not brief
+    fits = config.data.preprocess != "none" and not config.loss.bounds_slope
+    return bool(device.type == "cuda" and find_spec("triton") and fits and not short and not brief)
 
 
 def compiled_twin(model: Model, device: torch.device) -> Model:

@@ -33,7 +33,8 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 def started_together() -> int:
     """How many processes torchrun has started with this one; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    torchrun = {"RANK", "MASTER_ADDR"} <= os.environ.keys()  # (clusters set the size alone too)
+    return int(os.environ.get("WORLD_SIZE", "1")) if torchrun else 1
 
 
 def world_size() -> int:

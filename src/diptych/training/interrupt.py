@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask the loop to stop after its step; a second one stops at once."""
+"""Ctrl-C, SIGTERM and a closed terminal ask the loop to stop after its step; a second at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from types import FrameType
 
 from diptych.errors import DiptychError
 
+# Each with what Python does about it unless told otherwise. (Windows has no SIGHUP.)
+USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+if hasattr(signal, "SIGHUP"):
+    USUAL[signal.SIGHUP] = signal.SIG_DFL
+
 
 class InterruptedRunError(DiptychError):
-    """The run was asked to stop, and has saved. Exit code 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """The run was asked to stop, and has saved. Exit code 128 and the signal's number."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -62,13 +67,14 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block, the first SIGINT or SIGTERM is noted; a second one acts as usual."""
+    """Within the block, the first signal is noted; a second one acts as usual."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request  # only the main thread may handle signals
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # A shell script lets its background jobs ignore Ctrl-C, which is meant for others.
+    handlers = {number: signal.getsignal(number) for number in USUAL}
+    # A shell script lets its background jobs ignore Ctrl-C, which is meant for others, and nohup
+    # the closing of the terminal.
     before = {number: each for number, each in handlers.items() if each != signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -68,7 +68,8 @@ class RunFolder:
     def resume_command(self) -> str:
         """What a person types to go on with it."""
         processes = started_together()
-        together = f"torchrun --nproc-per-node {processes} -m " if processes > 1 else ""
+        # (-- since torchrun would take --run for an option of its own)
+        together = f"torchrun --nproc-per-node {processes} -m -- " if processes > 1 else ""
         return f"{together}diptych train --run {quote(str(self.path))} --resume"
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.config import Config
+from diptych.config import Config, LossConfig
 from diptych.data.domain import (
     DIM_ADVICE,
     Domain,
@@ -24,18 +24,10 @@ from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
 from diptych.files import lies_in, write_whole
-from diptych.model_file import load_model
-from diptych.settings import (
-    LENGTHS,
-    Tree,
-    build_config,
-    merge,
-    read_config_file,
-    read_preset,
-    to_yaml,
-)
+from diptych.settings import LENGTHS, Tree, build_config, merge, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
+from diptych.training.choice import model_in
 from diptych.training.disk import check_disk
 from diptych.training.lock import only_one
 from diptych.training.run_folder import RunFolder, made_with
@@ -55,78 +47,6 @@ class Listener:
         """Pass a warning on, if anybody listens."""
         if self.warning is not None:
             self.warning(line)
-
-
-def make_config(
-    preset: str | None = None, config_file: Path | None = None, settings: Tree | None = None
-) -> Config:
-    """A preset, a file on top, then settings.
-
-    By default the preset is ``paper`` with a GPU. Without one it is ``laptop``, or ``repaint`` for
-    what cannot be retouched that way. Raises UsageError for what no training can be made with.
-    """
-    settings = settings or {}
-    from_file = read_config_file(config_file) if config_file is not None else {}
-    if "method" in from_file and settings.get("method", from_file["method"]) != from_file["method"]:
-        from_file = {**from_file, "contrast": {}}  # (it was another method's)
-    chosen = preset or settings.get("preset")
-    of_file = from_file.get("preset")
-    if chosen and of_file and chosen != of_file:  # (a run's config.yaml would hide the preset)
-        raise UsageError(
-            f"{config_file} is for the preset {of_file}: leave the preset {chosen} out, or that "
-            "line of the file"
-        )
-    chosen = chosen or of_file
-    usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
-    name = str(chosen or usual)
-    base = merge(read_preset(name), from_file)
-    try:
-        config = build_config({**merge(base, settings), "preset": name})
-    except UsageError as error:
-        if config_file is not None and _refusal(base) == str(error):
-            raise UsageError(f"{config_file}: {error}") from error
-        raise
-    if chosen is None and choose_device(config.training.device).type == "cuda":
-        return make_config("paper", config_file, settings)
-    return config
-
-
-def _refusal(tree: Tree) -> str | None:
-    """Why no training can be made with these settings."""
-    try:
-        build_config(tree)
-    except UsageError as error:
-        return str(error)
-    return None
-
-
-def _can_retouch(given: Tree) -> bool:
-    """Whether settings leave method, networks and pictures as ``laptop`` needs them."""
-    needed: Tree = {
-        "method": "cyclegan",
-        "data": {},
-        "generator": {"architecture": "resnet", "output": "retouch"},
-        "discriminator": {"architecture": "patch"},
-    }
-    used = merge(needed, given)
-    agreed = used == merge(given, needed)  # nothing that is given says otherwise
-    return agreed and used["data"].get("preprocess") != "none"  # (D sees pictures of one size)
-
-
-def settings_of(model: Path) -> Tree:
-    """The settings for a training that goes on from a model file or a run, with its networks.
-
-    Raises DiptychError if it is neither.
-    """
-    file = RunFolder(model).saved_model() if model.is_dir() else model
-    info = load_model(file, torch.device("cpu")).info
-    settings: Tree = {
-        "generator": info.generator.model_dump(mode="json"),
-        "training": {"start_from": str(file.absolute())},
-    }
-    if info.discriminator is not None:
-        settings["discriminator"] = info.discriminator.model_dump(mode="json")
-    return settings
 
 
 def pick_folders(a: str | Path | None, b: str | Path | None, data: str | Path | None) -> Folders:
@@ -252,7 +172,7 @@ def _train(
             check_disk(trainer)
         has_begun = resume and bool(checkpoint.checkpoints(run.checkpoints))
         if config.training.start_from is not None and not has_begun:
-            trainer.state.start_from(Path(config.training.start_from))
+            trainer.state.start_from(model_in(Path(config.training.start_from)))
         if resume:
             for problem in trainer.resume():
                 if leader:
@@ -279,15 +199,21 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
     """What a person should know before the training starts."""
     lines = []
     for domain in (a, b):
-        if domain.skipped:
-            names = ", ".join(f"{one.name} ({one.reason})" for one in domain.skipped[:5])
-            more = f" and {len(domain.skipped) - 5} more" if len(domain.skipped) > 5 else ""
-            lines.append(
-                f"left out {len(domain.skipped)} damaged pictures of {domain.folder}: {names}{more}"
-            )
+        for kind, skipped in (("", domain.skipped), ("test ", domain.test_skipped)):
+            if skipped:
+                names = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:5])
+                more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+                count = f"{len(skipped)} damaged {kind}pictures"
+                lines.append(f"left out {count} of {domain.folder}: {names}{more}")
     data = config.data
     if data.zoom > 1 and not data.zooms:
         lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")
+    usual, loss = LossConfig(), config.loss
+    if config.method != "cyclegan" and (loss.cycle, loss.identity) != (usual.cycle, usual.identity):
+        lines.append(
+            f"loss.cycle and loss.identity are CycleGAN's: {config.method} has contrast.source and "
+            "contrast.target"
+        )
     if not config.training.history and config.training.more_judged > config.training.untouched:
         lines.append("training.judged adds no fakes: without training.history there are no older")
     if a.pixel_format.channels != b.pixel_format.channels:

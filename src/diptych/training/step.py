@@ -32,12 +32,13 @@ class Stepper:
         b: Domain,
         device: torch.device,
         warn: Callable[[str], None] | None = None,
+        steps: int | None = None,  # of the whole run, if that is known
     ) -> None:
         self.config, self.state, self.device, self.warn = config, state, device, warn
         self.precision = choose_precision(config.training.precision, device)
         self.model = state.model  # or what computes its passes
         self.working_copy = None
-        self.compiled = compiles(config, device)
+        self.compiled = compiles(config, steps, device)
         if self.compiled:
             self.model = compiled_twin(state.model, device)
         elif device.type == "cpu":

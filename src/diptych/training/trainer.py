@@ -71,15 +71,15 @@ class Trainer:
         self.warn = warn  # what to tell whoever watches
         self.config, self.run, self.a, self.b, self.device = config, run, a, b, device
         self.state = TrainingState(config, a.pixel_format.channels, b.pixel_format.channels, device)
-        self.stepper = Stepper(config, self.state, a, b, device, warn)
-        self.health = Health(config)
-        self.losses: dict[str, float] = {}
-        self.owes_save = False  # a checkpoint was due while steps were being left out
         per_step = training.batch * training.accumulate * distributed.world_size()
         self.steps_per_epoch = math.ceil(max(len(a.train), len(b.train)) / per_step)
         self.steps = training.steps
         if training.epochs is not None:
             self.steps = training.epochs * self.steps_per_epoch
+        self.stepper = Stepper(config, self.state, a, b, device, warn, self.steps)
+        self.health = Health(config)
+        self.losses: dict[str, float] = {}
+        self.owes_save = False  # a checkpoint was due while steps were being left out
 
     def resume(self) -> list[str]:
         """Take back the newest checkpoint; returns a line for each damaged one passed over.

@@ -38,8 +38,10 @@ def at_size(translator: Translator, size: int) -> GeneratorPair:
 
 
 def with_size(config: Config, size: int) -> Config:
-    """The settings by which pictures of ``size`` pixels are read."""
-    return config.model_copy(update={"data": config.data.model_copy(update={"size": size})})
+    """The settings by which pictures of ``size`` pixels are read, as close as in training."""
+    data, load = config.data, config.data.load_size
+    new = {"size": size, "load_size": load and max(1, round(load * size / data.size))}
+    return config.model_copy(update={"data": data.model_copy(update=new)})
 
 
 def viewed_size(translator: Translator) -> int:

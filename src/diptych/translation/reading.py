@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from diptych.config import DomainConfig
-from diptych.data.decode import DamagedPictureError, decode_picture, from_image, read_picture
+from diptych.data.decode import (
+    DamagedPictureError,
+    decode_picture,
+    from_image,
+    read_picture,
+    reading_of,
+)
 from diptych.data.opening import DeepValuesError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
@@ -20,13 +25,13 @@ from diptych.errors import DiptychError, UsageError
 def read_file(path: Path, source: PixelFormat, background: str) -> Pixels:
     """Decode a file as training did. Raises DamagedPictureError with the reason."""
     with _saying_what_is_taken(source):
-        return _checked(read_picture(path, _reading(source), background), source)
+        return _checked(read_picture(path, reading_of(source), background), source)
 
 
 def read_bytes(data: bytes, source: PixelFormat, background: str, most_pixels: int) -> Pixels:
     """Decode what a file holds, as ``read_file`` does; TooLargeError for more pixels than that."""
     with _saying_what_is_taken(source):
-        return _checked(decode_picture(data, _reading(source), background, most_pixels), source)
+        return _checked(decode_picture(data, reading_of(source), background, most_pixels), source)
 
 
 def read_pil(image: Image.Image, source: PixelFormat, background: str) -> Pixels:
@@ -70,13 +75,6 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
         return array
     raise UsageError(f"cannot translate a {type(picture).__name__}: give a path, a PIL image, "
                      "a NumPy array, a tensor, or a list of these")  # fmt: skip
-
-
-def _reading(source: PixelFormat) -> DomainConfig:
-    depth: Literal["8bit", "native"] = "8bit" if source.dtype == "uint8" else "native"
-    if source.channels not in (1, 3):
-        depth = "native"
-    return DomainConfig(channels=source.channels, depth=depth)
 
 
 def _checked(picture: Pixels, source: PixelFormat) -> Pixels:

@@ -273,13 +273,16 @@ def test_folders_hold_pictures_and_videos(trained: Path, tmp_path: Path, diptych
 def test_animated_gifs_can_become_videos(trained: Path, tmp_path: Path, diptych: Command) -> None:
     frames = [Image.fromarray(picture) for picture in moving(6)]
     frames[0].save(
-        tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=[100, 50, 200] * 2
-    )
+        tmp_path / "in.gif", save_all=True, append_images=frames[1:],
+        duration=[100, 50, 200, 100, 50, 3000],
+    )  # fmt: skip
     done = diptych("translate", trained, tmp_path / "in.gif", "-o", tmp_path / "out.mp4")
     assert done.returncode == 0, done.stderr
     times, pictures, _ = read_clip(tmp_path / "out.mp4")
     assert times == pytest.approx([0, 0.1, 0.15, 0.35, 0.45, 0.5])
     assert pictures[0].shape == (48, 64, 3)
+    with av.open(str(tmp_path / "out.mp4")) as made:  # the last picture stays as long as it did
+        assert (made.duration or 0) / 1e6 == pytest.approx(3.5, abs=0.01)
     done = diptych("translate", trained, tmp_path / "in.gif", "-o", tmp_path / "out")
     assert f"{tmp_path / 'in.gif'} moves, and its first picture was translated" in done.stdout
     with Image.open(tmp_path / "out" / "in.png") as first:

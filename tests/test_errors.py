@@ -100,6 +100,7 @@ CASES = [
     (train("a", "b", "--range-a=-inf,3"), 2, ["two finite numbers"]),
     (train("a", "b", "--set", "training.features=foo"), 2, ["efficientnet-lite0, inception"]),
     (["report", "RUN", "-o", "a/town-0000.png"], 2, ["is no page"]),
+    (["compare", "RUN", "RUN", "-o", "a/town-0000.png"], 2, ["is no page"]),
     (train("a", "b", "--channels", "7"), 2, ["1 or 3 channels", "native"]),
     (train("flat", "b", "--set", "a.depth=native"), 1, ["one value 0", "--range-a"]),
     (train("a", "b", "--set", "training=4"), 2, ["training is a section"]),
@@ -137,7 +138,7 @@ CASES = [
     (["translate", "MODEL", "a", "-o", "out", "--to", "c"], 2, ["--to 'c'"]),
     (["translate", "MODEL", "a", "-o", "out", "--format", "gif"], 2, ["'gif'", "png"]),
     (["report", "none"], 1, ["there is no run in none"]),
-    (["report", "RUN", "-o", "bad.yaml/x.html"], 1, ["cannot write the report"]),
+    (["report", "RUN", "-o", "bad.yaml/x.html"], 1, ["cannot write the page bad.yaml/x"]),
     (["data", "get", "horse2zebr"], 2, ["'horse2zebra'"]),
     *((arguments, 1, [LONG]) for arguments in (
         ["translate", LONG, "a", "-o", "out"], ["translate", "MODEL", LONG, "-o", "out"],

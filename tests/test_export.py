@@ -106,7 +106,9 @@ def run_example(python: Path, script: Path, photos: list[Path], model: Path, out
     clear = Image.open(photos[-1]).convert("RGBA")
     clear.paste((9, 9, 9, 0), (0, 0, clear.width // 2, clear.height))
     clear.save(out / "half-clear.png")
-    for photo in [*photos, out / "half-clear.png"]:
+    deep = np.array(Image.open(photos[-1]).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(out / "16-bit.png")
+    for photo in [*photos, out / "half-clear.png", out / "16-bit.png"]:
         done = subprocess.run(
             [python, script, photo, out / f"to-b-{photo.name}"],
             capture_output=True,

@@ -125,6 +125,14 @@ def test_a_model_that_lies_about_itself(
         load_model(path, CPU)
 
 
+@pytest.mark.parametrize("text", ["null", "[]", "3", "{", "{}"])
+def test_a_model_that_says_nothing_about_itself(text: str, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(load_file(trained / "model.safetensors"), path, {"diptych": text})
+    with pytest.raises(DiptychError, match="is damaged"):
+        load_model(path, CPU)
+
+
 def header(**tensors: Any) -> bytes:
     text = json.dumps(tensors).encode()
     return struct.pack("<Q", len(text)) + text

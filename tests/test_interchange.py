@@ -233,6 +233,10 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
     torch.save({"weight": packed}, tmp_path / "packed.pth")
     torch.save({"weight": torch.eye(3).to_sparse()}, tmp_path / "sparse.pth")
     torch.save({"weight": torch.zeros(3).to(torch.float8_e4m3fn)}, tmp_path / "float8.pth")
+    torch.save({"weight": torch.zeros(3, device="meta")}, tmp_path / "meta.pth")
+    torch.save({"weight": torch.nested.nested_tensor([torch.ones(2)])}, tmp_path / "nested.pth")
+    far = {**resnet(4, 2).state_dict(), f"model.{10**20}.conv_block.1.weight": torch.zeros(1)}
+    torch.save(far, tmp_path / "far.pth")
     cut = resnet(4, 2).state_dict()
     del cut["model.11.conv_block.5.weight"]
     torch.save(cut, tmp_path / "cut.pth")
@@ -248,6 +252,7 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
         "cut.pth": "model.11.conv_block.5.weight is missing", "none.pth": "there is no file",
         "extra.pth": "model.99.weight is unknown", "packed.pth": "holds quantised numbers",
         "sparse.pth": "holds sparse numbers", "float8.pth": "no network that is known",
+        "meta.pth": "holds no numbers", "nested.pth": "nested", "far.pth": "no network",
     }  # fmt: skip
     for name, words in cases.items():
         with pytest.raises(DiptychError) as caught:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
-from diptych.translation import shelf
+from diptych.translation import large, shelf
+from diptych.translation.files import Job, translate_files
 from diptych.translation.large import padded_picture
 from diptych.translation.strips import Keep, plan, translate_by_strips
 from diptych.translation.translator import Translator, load
@@ -195,6 +197,31 @@ def test_a_disk_that_fills_up_ends_in_one_line(trained: Path, tmp_path: Path) ->
     assert "cannot keep features of a large picture" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png"]
+
+
+def test_no_room_for_one_picture_leaves_it_out(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "MOST_MEMORY", large.PROCESS)  # so that features go to the disk
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
+    for name, side in (("a", 40), ("m", 400), ("z", 44)):
+        Image.new("RGB", (side, side)).save(tmp_path / f"{name}.png")
+    jobs = [Job(tmp_path / f"{name}.png", tmp_path / "out" / f"{name}.png") for name in "amz"]
+    outcomes = translate_files(load(trained, "cpu", tile=64), jobs, "b")
+    problems = {outcome.job.source.stem: outcome.problem for outcome in outcomes}
+    assert (problems["a"], problems["z"]) == (None, None)
+    assert "this picture needs" in (problems["m"] or "")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "z.png"]
+
+
+def test_a_program_may_compute_in_double_precision(trained: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    expected = load(trained, "cpu", tile=16).to_b(pixels)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_array_equal(load(trained, "cpu", tile=16).to_b(pixels), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def model(path: Path, **kind: Any) -> Path:

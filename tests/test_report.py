@@ -87,6 +87,14 @@ def test_the_slider_works_in_a_browser(page: Path, tmp_path: Path) -> None:
     assert title[1] == "false,true then true,false then 6, broken: 0"
 
 
+def test_a_sheet_of_many_samples(trained: Path, tmp_path: Path, diptych: Command) -> None:
+    """WebP, in which sheets are on the page, takes no such height."""
+    shutil.copytree(trained, tmp_path / "run")
+    Image.new("RGB", (40, 17_000)).save(tmp_path / "run" / "samples" / "step-00000012.png")
+    done = diptych("report", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 @pytest.mark.parametrize("width", [380, 1200])
 def test_the_page_fits_its_window(page: Path, tmp_path: Path, width: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, Command, start
+from conftest import SHARED, Command, start, whole_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -185,6 +185,20 @@ def test_a_folder_that_was_stopped_goes_on(
     assert {name: (out / name).stat().st_mtime_ns for name in made} == made
     assert len({path.read_bytes() for path in out.iterdir()}) == 1
     assert len(list(out.iterdir())) == count
+
+
+def test_letters_that_the_terminal_does_not_know(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows what goes to a file or another program is in an encoding of few letters."""
+    (tmp_path / "in").mkdir()
+    noise(20, 20).save(tmp_path / "in" / "사진.png")
+    (tmp_path / "in" / "상한 사진.png").write_text("no picture")
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    done = whole_command("translate", trained, tmp_path / "in", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "\\uc0c1\\ud55c \\uc0ac\\uc9c4.png: not a picture" in done.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["사진.png"]
 
 
 def test_of_several_pages_or_frames_the_first_is_translated(

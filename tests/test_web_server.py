@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -39,7 +40,7 @@ from diptych.web.guard import Guard
 from diptych.web.limits import Limits, RefusedError
 from diptych.web.metrics import Metrics
 from diptych.web.models import load_models
-from diptych.web.page_actions import Actions
+from diptych.web.page_actions import Actions, stem_of
 from diptych.web.page_folder import PageFolder, page_folder
 from diptych.web.server import listen
 from diptych.web.service import Service
@@ -103,6 +104,8 @@ def test_a_taken_port_is_named_or_passed_over() -> None:
         assert other.getsockname()[1] != port
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1, port {port}"):
             listen("127.0.0.1", port)
+    with pytest.raises(UsageError, match="is no address: give 127"):
+        listen("127..0.0.1", None)
 
 
 def test_nothing_without_the_key(public: Server, bearer: dict[str, str]) -> None:
@@ -285,6 +288,17 @@ def test_a_served_model_sees_no_more_than_the_server_allows(tmp_path: Path) -> N
     for shape in ((3024, 4032), (1080, 1920), (2160, 3840)):
         assert math.prod(translator.taken(*shape)) <= limits.network_pixels
     assert translator.taken(3024, 4032)[0] > 1000
+    save_model(tmp_path / "small.safetensors", GeneratorPair(G, None, replace(info, size=192)))
+    seen = load_models([tmp_path / "small.safetensors"], "cpu", 10**6)["small"].translator
+    assert math.prod(seen.taken(1080, 1920)) <= 10**6 < 1.01 * math.prod(seen.taken(1080, 1920))
+
+
+def test_names_that_no_page_can_show() -> None:
+    with page_folder() as folder:
+        kept = folder.keep("caf\udce9.png", b"x")
+        assert kept.name == "caf?.png"
+        long = stem_of({"path": "/x", "orig_name": 90 * "\U00020000" + ".png"})
+        assert len(folder.write(f"{long}-after.png", b"x").name) > 40
 
 
 def test_the_oldest_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

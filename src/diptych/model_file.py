@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import nn
@@ -134,7 +134,7 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
                 network = _make(name, info)
             network.load_state_dict(own, assign=True)
             networks[name] = network.float().to(device).eval()  # (the file may be float16)
-    except (KeyError, TypeError, ValueError, RuntimeError, ValidationError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         first_line = (str(error).splitlines() or ["unreadable"])[0]
         raise DiptychError(f"{path} is damaged: {first_line}") from error
     return GeneratorPair(

@@ -24,11 +24,13 @@ def compare(
     from diptych.errors import UsageError
     from diptych.evaluation.features import parse_feature_name
     from diptych.report.compare import comparison_tables, write_comparison
+    from diptych.report.page import check_page_name
     from diptych.training.run_folder import RunFolder
 
     if len(runs) < 2:
         raise UsageError("give two or more runs to compare")
     name = parse_feature_name(features)
+    check_page_name(out)  # before scoring, which takes minutes
     evaluations = []
     for run in runs:
         found = stored = stored_evaluation(run)

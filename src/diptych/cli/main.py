@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -59,6 +60,9 @@ def _stop_now(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, more than 128 interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # (a pipe on Windows may hold few letters)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for number, handler in USUAL.items():  # (a background job may be told to ignore Ctrl-C)
         if signal.getsignal(number) == handler:
             signal.signal(number, _stop_now)

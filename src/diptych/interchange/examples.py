@@ -109,6 +109,8 @@ def _read(source: PixelFormat, background: str) -> list[str]:
     mode, axis = ("RGB", "") if source.channels == 3 else ("L", "[..., None]")
     return [
         "photo = ImageOps.exif_transpose(Image.open(source))",
+        'if photo.mode.startswith("I;16"):  # the upper 8 bits, where Pillow would clip',
+        "    photo = Image.fromarray((np.asarray(photo) >> 8).astype(np.uint8))",
         "if photo.has_transparency_data:",
         f'    behind = Image.new("RGBA", photo.size, {(*parse_background(background), 255)})',
         '    photo = Image.alpha_composite(behind, photo.convert("RGBA"))',

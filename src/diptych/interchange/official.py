@@ -73,12 +73,23 @@ def read_weights(path: Path) -> Tensors:
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise DiptychError(f"{path} is not a list of named tensors (a state_dict)")
     for name, value in found.items():
-        sparse = value.layout != torch.strided
-        kinds = {"quantised": value.is_quantized, "complex": value.is_complex(), "sparse": sparse}
+        kinds = {
+            "no": value.is_meta,
+            "nested": value.is_nested,
+            "quantised": value.is_quantized,
+            "complex": value.is_complex(),
+            "sparse": value.layout != torch.strided,
+        }
         kind = next((kind for kind, is_such in kinds.items() if is_such), None)
         if kind is not None:
             raise DiptychError(f"{path} holds {kind} numbers ({name}): no such network is known")
-        if not bool(value.float().isfinite().all()):  # (float8 cannot be asked)
+        try:
+            finite = bool(value.float().isfinite().all())  # (float8 cannot be asked)
+        except (RuntimeError, NotImplementedError):
+            raise DiptychError(
+                f"{path} holds numbers of the kind {value.dtype} ({name}): no such network is known"
+            ) from None
+        if not finite:
             raise DiptychError(
                 f"{path} holds NaN or infinity ({name}): its training had failed by then; take an "
                 "earlier file"
@@ -100,7 +111,7 @@ def rebuild(path: Path, norm: Norm | None = None) -> ForeignGenerator | ForeignD
         if kind in ("patch", "pixel"):
             return _discriminator(tensors, kind, norm)
         return _generator(tensors, kind, norm)
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, ValueError, OverflowError, RuntimeError) as error:
         raise DiptychError(
             f"{path} holds no network that is known here: expected the ResNet or U-Net "
             f"generator, or a discriminator, of the CycleGAN, CUT or GAN Compression repositories "

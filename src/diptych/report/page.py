@@ -31,6 +31,7 @@ from diptych.translation.translator import load
 MOST_RANKED = 4  # best and worst pictures of each direction
 LARGE = 128  # pixels a side: PNG files of more would make a heavy page
 MOST_SHEETS = 24  # on the slider: first, last, and evenly between
+MOST_WEBP = 16_383  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,14 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
 
 
 def check_page_name(path: Path) -> Path:
-    """The name of a page to write. Raises UsageError if it is that of another kind of file."""
+    """The name of a page to write, whose folder is made if need be.
+
+    Raises UsageError if it is that of another kind of file, DiptychError if there can be no folder.
+    """
     if path.exists() and path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path} exists and is no page: choose a name that ends in .html")
+    with explain_os_errors(f"write the page {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
@@ -164,7 +170,9 @@ def _sheets(run: RunFolder) -> list[tuple[int, str]]:
     sheets = []
     for path in paths:
         with Image.open(path) as sheet:
-            url = data_url(sheet.convert("RGB"), "WEBP", quality=90)
+            shown = sheet.convert("RGB")
+            shown.thumbnail((MOST_WEBP, MOST_WEBP))
+            url = data_url(shown, "WEBP", quality=90)
         sheets.append((int(path.stem.removeprefix("step-")), url))
     return sheets
 

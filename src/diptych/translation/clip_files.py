@@ -39,6 +39,7 @@ class Frame:
 
     picture: Pixels
     pts: int  # in units of the file's time base
+    duration: int  # in the same
     seconds: float
 
 
@@ -104,7 +105,7 @@ class Clip:
                     self.pixel_aspect = 1 / self.pixel_aspect
                 self.read += 1
                 picture = upright(frame, self.background)
-                yield Frame(picture, pts, float(pts * self.time_base))
+                yield Frame(picture, pts, frame.duration or step, float(pts * self.time_base))
 
     def remark(self) -> str | None:
         """What was wrong with the file, after all of it has been read."""
@@ -205,6 +206,8 @@ class ClipFile:
             raise self._cannot(error) from error
         context = self.video.codec_context
         context.time_base = self.time_base = like.time_base
+        # (Else the encoder gives the last frame the usual time.)
+        context.flags |= self.av.codec.context.Flags.frame_duration
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # 16 to 235
         if like.pixel_aspect:
@@ -224,8 +227,8 @@ class ClipFile:
                 f"{path.suffix} cannot hold the sound of {like.path} ({names}): write an .mkv"
             ) from error
 
-    def write(self, picture: Pixels, pts: int) -> None:
-        """Append a frame, uint8 ``(H, W, 1 or 3)``, to be shown at ``pts``."""
+    def write(self, picture: Pixels, like: Frame) -> None:
+        """Append a picture, uint8 ``(H, W, 1 or 3)``, to be shown when ``like`` is."""
         height, width = picture.shape[:2]
         rgb = np.broadcast_to(picture, (height, width, 3))
         even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
@@ -233,7 +236,8 @@ class ClipFile:
         frame = frame.reformat(
             format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", interpolation=SCALING
         )
-        frame.pts, frame.time_base = pts, self.time_base
+        frame.pts, frame.time_base = like.pts, self.time_base
+        frame.duration = like.duration
         self._mux(self.video.encode, frame)
 
     def copy(self, packet: Packet[Any]) -> None:

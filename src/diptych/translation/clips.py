@@ -89,7 +89,7 @@ def translate_clip(
                 height, width = fakes[0].shape[:2]
                 writer = ClipFile(aside, job.target, clip, width, height)
             for frame, fake in zip(frames, fakes, strict=True):
-                writer.write(fake, frame.pts)
+                writer.write(fake, frame)
                 done, seconds = done + 1, frame.seconds
             for packet in sound:
                 writer.copy(packet)

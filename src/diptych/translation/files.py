@@ -23,6 +23,7 @@ from diptych.model_file import Side
 from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS
 from diptych.translation.clip_files import check_clip_name, clip_ending, is_clip
 from diptych.translation.scaling import scaled
+from diptych.translation.shelf import NoRoomError
 from diptych.translation.translator import Translator
 from diptych.translation.writing import check_format, format_of, write_picture
 
@@ -153,7 +154,8 @@ def translate_files(
 ) -> list[Outcome]:
     """Translate every job; neighbours of equal size share a batch.
 
-    Pictures that cannot be read, or that the format cannot hold, are reported. ``on_part`` is told
+    Pictures that cannot be read, that the format cannot hold, or that need more room on the disk
+    while they are translated than there is, are reported. ``on_part`` is told
     the share that is done, 0 to 1, of a picture too large for the memory.
     Raises DiptychError if an output cannot be written. An exception of a signal handler ends it
     soon: what other threads are writing is written before it is passed on.
@@ -166,8 +168,11 @@ def translate_files(
         except DamagedPictureError as error:
             return job, str(error)
 
-    def write(chunk: Sequence[tuple[Job, Pixels]]) -> list[Outcome]:
-        return [Outcome(job, _problem(job, picture, target_format)) for job, picture in chunk]
+    def write(chunk: Sequence[tuple[Job, Pixels | str]]) -> list[Outcome]:
+        return [
+            Outcome(job, made if isinstance(made, str) else _problem(job, made, target_format))
+            for job, made in chunk
+        ]
 
     outcomes: list[Outcome] = []
 
@@ -176,8 +181,11 @@ def translate_files(
         if on_done is not None:
             on_done(outcome)
 
-    def translate(chunk: Sequence[tuple[Job, Pixels]]) -> list[tuple[Job, Pixels]]:
-        translated = translator.arrays([picture for _, picture in chunk], to, on_part)
+    def translate(chunk: Sequence[tuple[Job, Pixels]]) -> list[tuple[Job, Pixels | str]]:
+        try:
+            translated = translator.arrays([picture for _, picture in chunk], to, on_part)
+        except NoRoomError as error:
+            return [(job, str(error)) for job, _ in chunk]
         return [(job, picture) for (job, _), picture in zip(chunk, translated, strict=True)]
 
     def translate_and_write(chunk: Sequence[tuple[Job, Pixels]]) -> list[Outcome]:

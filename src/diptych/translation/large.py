@@ -73,7 +73,7 @@ def how_to_cut(
 ) -> Cut | None:
     """How to translate ``count`` pictures such as ``picture``; None: whole, all at once.
 
-    ``stored``: bytes that one takes before, after and while it is written. Raises DiptychError if
+    ``stored``: bytes that one takes before, after and while it is written. Raises NoRoomError if
     features must be kept on the disk, and it has no room for them.
     """
     if tile == "off":

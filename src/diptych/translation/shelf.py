@@ -18,6 +18,10 @@ from diptych.errors import DiptychError
 ADVICE = "make room there, or name another folder in the environment as TMPDIR"
 
 
+class NoRoomError(DiptychError):
+    """The disk has no room for the features of a picture."""
+
+
 @dataclass(frozen=True, eq=False)
 class Kept:
     """Features of a whole picture, ``(height, channels, width)`` float32 wherever they are."""
@@ -41,7 +45,7 @@ class Kept:
 
 def in_memory(channels: int, height: int, width: int) -> Kept:
     """A place in memory."""
-    features = torch.empty(height, channels, width)
+    features = torch.empty(height, channels, width, dtype=torch.float32)
 
     def read(top: int, bottom: int) -> Tensor:
         return (
@@ -74,7 +78,7 @@ def in_file(channels: int, height: int, width: int) -> Kept:
             rows[0].transpose(0, 1).cpu().contiguous().numpy().tofile(file)
             file.flush()
         except OSError as error:
-            raise DiptychError(
+            raise NoRoomError(
                 f"cannot keep features of a large picture in {folder()}: "
                 f"{error.strerror or error}: {ADVICE}"
             ) from error
@@ -100,10 +104,10 @@ def folder() -> Path:
 
 
 def check_room(needed: float) -> None:
-    """Raise DiptychError unless the disk has room for ``needed`` bytes of features."""
+    """Raise NoRoomError unless the disk has room for ``needed`` bytes of features."""
     free = shutil.disk_usage(folder()).free
     if needed > free:
-        raise DiptychError(
+        raise NoRoomError(
             f"this picture needs {needed / 1e9:.1f} GB of disk while it is translated, and "
             f"{folder()} has {free / 1e9:.1f} GB free: {ADVICE}"
         )

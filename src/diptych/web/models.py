@@ -42,10 +42,10 @@ def load_models(paths: Sequence[Path], device: str, network_pixels: int) -> dict
     A model is called as its run folder, or as its file. One that sees large pictures from afar is
     shown no more than ``network_pixels`` of usual ones. Raises DiptychError as ``load`` does.
     """
-    most = math.isqrt(int(network_pixels / LONG))
     models: dict[str, ServedModel] = {}
     for path in paths:
         translator = load(path, device, tile="off")  # (strips may be kept in files)
+        most = _most_seen(translator, network_pixels)
         if translator.sees is not None and translator.sees > most >= SMALLEST:
             translator = Translator(translator.pair, translator.device, "off", see=most)
         stem = path.resolve().name if path.is_dir() else path.resolve().stem
@@ -54,6 +54,14 @@ def load_models(paths: Sequence[Path], device: str, network_pixels: int) -> dict
             name, number = f"{stem}-{number}", number + 1
         models[name] = _served(name, translator, path)
     return models
+
+
+def _most_seen(translator: Translator, network_pixels: int) -> int:
+    """The shorter side of the largest long photograph that is not too much for the network."""
+    side = math.isqrt(int(network_pixels / LONG))
+    while math.prod(translator.taken(side, math.ceil(side * LONG))) > network_pixels and side:
+        side -= 1
+    return side
 
 
 def _served(name: str, translator: Translator, path: Path) -> ServedModel:

@@ -27,6 +27,7 @@ MOST_PACKED = MOST_BYTES // 2  # bytes of its pictures
 THUMBNAIL = 160  # pixels
 SHOWN = 1600  # pixels of the longer side, as browsers are shown a picture; the result is whole
 MOST_EXAMPLES = 12
+MOST_OF_A_NAME = 200  # bytes: disks take 255, with an ending
 PATIENCE = 20  # times that one of several pictures waits for room
 
 
@@ -200,7 +201,8 @@ def name_of(file: Any) -> str:
 def stem_of(file: Any) -> str:
     """The name without its ending, made of plain letters, for a file to take away."""
     kept = [c if c.isalnum() or c in "-_. " else "-" for c in Path(name_of(file)).stem]
-    return "".join(kept).strip(". ")[:80] or "picture"
+    short = "".join(kept).strip(". ")[:80].encode()[:MOST_OF_A_NAME]
+    return short.decode(errors="ignore").strip(". ") or "picture"
 
 
 def free_name(name: str, taken: dict[str, bytes]) -> str:

@@ -63,8 +63,8 @@ class PageFolder:
         return Path(name).read_bytes()
 
     def write(self, name: str, content: bytes) -> Path:
-        """Keep a file under a name for people."""
-        path = Path(tempfile.mkdtemp(dir=self.path)) / name
+        """Keep a file under a name for people. (Names of files may hold bytes that are no text.)"""
+        path = Path(tempfile.mkdtemp(dir=self.path)) / name.encode("utf-8", "replace").decode()
         path.write_bytes(content)
         return path
 

@@ -29,7 +29,7 @@ def listen(host: str, port: int | None) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, PORT, type=socket.SOCK_STREAM)[0]
-    except OSError:
+    except (OSError, UnicodeError):
         raise UsageError(f"--host {host!r} is no address: give 127.0.0.1 or 0.0.0.0") from None
     wanted = [port] if port is not None else [*range(PORT, PORT + PORTS_TRIED), 0]
     for number in wanted:

@@ -19,6 +19,7 @@ from diptych.data.cache import open_cache
 from diptych.data.check import Check, check
 from diptych.data.domain import Folders, data_folders, open_domains
 from diptych.data.folder import find_pictures
+from diptych.errors import DiptychError
 from diptych.settings import build_config
 
 SIZE = ["--size", "32"]
@@ -155,7 +156,7 @@ def test_planted_problems_are_named_and_nothing_else(clean: Path, diptych: Comma
     assert report["usable"] is True
     assert report["refused"] is None
     assert [(p["name"], p["train"], p["held_out"], p["left_out"]) for p in report["plans"]] == [
-        ("A", 27, 6, 1), ("B", 29, 6, 0),
+        ("A", 27, 6, 1), ("B", 29, 5, 0),
     ]  # fmt: skip
 
     shown = diptych("data", "check", "--data", clean, *SIZE)
@@ -272,6 +273,25 @@ def test_it_plans_what_training_does(clean: Path) -> None:
     assert kinds == {"damaged": [["trainA/cut.png"]], "unlike": [["trainA/deep.npy"]]}
     cache = open_cache(a, find_pictures(a), config.a, config.data, 4)
     assert {one.name for one in cache.skipped} == {"cut.png", "deep.npy"}
+
+
+def test_it_holds_out_what_training_does(clean: Path) -> None:
+    tests = clean / "testA"
+    np.save(tests / "deep.npy", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+    (tests / "cut.png").write_bytes(b"\x89PNG")
+    config = build_config({"data": {"size": 32}, "a": {"depth": "native"}})
+    folders = data_folders(clean)
+    domain, _ = open_domains(folders, config)
+    found = check(folders, config)
+    assert found.plans[0].held_out == len(domain.heldout) == 4
+    assert {one.name for one in domain.test_skipped} == {"cut.png", "deep.npy"}
+    assert named(found, clean) == {"damaged": [["testA/cut.png"]], "unlike": [["testA/deep.npy"]]}
+    for path in find_pictures(tests):
+        if path.suffix == ".png":
+            path.unlink()
+    with pytest.raises(DiptychError, match="testA are uint16 with 1 channels") as refusal:
+        open_domains(folders, config)
+    assert check(folders, config).refused == str(refusal.value)
 
 
 def test_looks_survive_saving_and_scaling_and_tell_others_apart() -> None:

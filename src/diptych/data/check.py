@@ -138,7 +138,7 @@ def _domains(scans: Sequence[Scan], config: Config) -> tuple[list[Domain], str |
     """A and B as training would open them, as far as it would get; and why it would stop."""
     domains: list[Domain] = []
     refused = None
-    tests = {scan.name: scan.files for scan in scans if scan.name.startswith("test")}
+    tests = {scan.name: scan for scan in scans if scan.name.startswith("test")}
     for scan, reading in zip(scans[:2], (config.a, config.b), strict=True):
         try:
             domains.append(_domain(scan, tests.get(f"test {scan.name}"), reading, config.data))
@@ -153,15 +153,18 @@ def _domains(scans: Sequence[Scan], config: Config) -> tuple[list[Domain], str |
     return domains, refused
 
 
-def _domain(
-    scan: Scan, heldout: Sequence[Path] | None, reading: DomainConfig, data: DataConfig
-) -> Domain:
+def _domain(scan: Scan, test: Scan | None, reading: DomainConfig, data: DataConfig) -> Domain:
+    tests = (test.folder, _cache(test)) if test is not None else None
+    return make_domain(scan.folder, _cache(scan), tests, reading, data)
+
+
+def _cache(scan: Scan) -> PictureCache:
+    """What would be in the cache, but for the pixels."""
     skipped = list(scan.skipped)
     typed = [(one.dtype, one.entry) for one in scan.seen]
     kept, dtype = of_one_kind(scan.folder, typed, skipped)
     no_pixels = np.empty(0, np.uint8)
-    cache = PictureCache(no_pixels, np.dtype(dtype), tuple(kept), tuple(skipped))
-    return make_domain(scan.folder, cache, heldout, reading, data)
+    return PictureCache(no_pixels, np.dtype(dtype), tuple(kept), tuple(skipped))
 
 
 def _left_out(scans: Sequence[Scan], domains: Sequence[Domain]) -> Iterable[Finding]:
@@ -170,10 +173,13 @@ def _left_out(scans: Sequence[Scan], domains: Sequence[Domain]) -> Iterable[Find
     ]
     if damaged:
         yield Finding("damaged", "they are left out: replace or remove them", tuple(damaged))
+    tests = [scan.folder for scan in scans[2:]]
+    places = [(domain.folder, domain.skipped) for domain in domains]
+    places += [(test, d.test_skipped) for test, d in zip(tests, domains, strict=False)]
     unlike = [
-        Case((str(domain.folder / one.name),), one.reason)
-        for domain in domains
-        for one in domain.skipped
+        Case((str(folder / one.name),), one.reason)
+        for folder, skipped in places
+        for one in skipped
         if one.readable
     ]
     if unlike:

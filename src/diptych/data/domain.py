@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -89,13 +89,9 @@ def open_domains(
         cache = open_cache(folder, files, reading, config.data, multiple, progress(name))
         if test is None:
             return make_domain(folder, cache, None, reading, config.data)
-        files = find_pictures(test)
-        tests = open_cache(test, files, reading, config.data, multiple, progress(f"test {name}"))
-        _check_skipped(test, tests, config.data)
-        _check_alike(folder, cache, test, tests)
-        heldout = [test / entry.name for entry in tests.entries]
-        domain = make_domain(folder, cache, heldout, reading, config.data)
-        return replace(domain, test_skipped=tests.skipped)
+        files, name = find_pictures(test), f"test {name}"
+        tests = open_cache(test, files, reading, config.data, multiple, progress(name))
+        return make_domain(folder, cache, (test, tests), reading, config.data)
 
     a = opened("A", folders.a, folders.test_a, config.a)
     b = opened("B", folders.b, folders.test_b, config.b)
@@ -163,18 +159,21 @@ def check_shapes(config: Config, a: Domain, b: Domain) -> None:
 def make_domain(
     folder: Path,
     cache: PictureCache,
-    heldout: Sequence[Path] | None,
+    tests: tuple[Path, PictureCache] | None,
     domain: DomainConfig,
     data: DataConfig,
 ) -> Domain:
-    """Decide what is trained on and what is held out: ``heldout``, or else a share of the cache.
+    """Decide what is trained on and what is held out: ``tests``, or else a share of the cache.
 
-    Only the cache's entries are looked at, not its pixels. Raises DiptychError where pictures are
-    damaged and may not be, or too few.
+    Only entries are looked at, not pixels. Raises DiptychError where pictures are damaged and may
+    not be, or too few, and where tests are of another kind.
     """
     _check_skipped(folder, cache, data)
-    if heldout is not None:
+    if tests is not None:
+        _check_skipped(*tests, data)
+        _check_alike(folder, cache, *tests)
         train = tuple(range(len(cache)))
+        heldout = [tests[0] / entry.name for entry in tests[1].entries]
     else:
         train, held = split(cache, data.holdout)
         heldout = [folder / cache.entries[i].name for i in held]
@@ -182,7 +181,10 @@ def make_domain(
             raise DiptychError(
                 f"{folder} needs at least two different pictures: one to learn from, one held out"
             )
-    return Domain(folder, cache, train, tuple(heldout), _pixel_format(cache, train, domain))
+    return Domain(
+        folder, cache, train, tuple(heldout), _pixel_format(cache, train, domain),
+        tests[1].skipped if tests is not None else (),
+    )  # fmt: skip
 
 
 def _check_skipped(folder: Path, cache: PictureCache, data: DataConfig) -> None:

@@ -205,8 +205,8 @@ class ClipFile:
         except self.error as error:
             raise self._cannot(error) from error
         context = self.video.codec_context
+        self.last: av.VideoFrame | None = None  # not written yet
         context.time_base = self.time_base = like.time_base
-        # (Else the encoder gives the last frame the usual time.)
         context.flags |= self.av.codec.context.Flags.frame_duration
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # 16 to 235
@@ -238,7 +238,8 @@ class ClipFile:
         )
         frame.pts, frame.time_base = like.pts, self.time_base
         frame.duration = like.duration
-        self._mux(self.video.encode, frame)
+        self._write_last()
+        self.last = frame
 
     def copy(self, packet: Packet[Any]) -> None:
         """Append sound."""
@@ -247,11 +248,19 @@ class ClipFile:
 
     def close(self) -> None:
         """Write what is still under way, and what players need."""
+        if self.last is not None:
+            # A file ends with what is decoded last: a whole picture, for which none waits.
+            self.last.pict_type = self.av.video.frame.PictureType.I
+        self._write_last()
         try:
             self._mux(self.video.encode, None)
             self.container.close()
         except self.error as error:
             raise self._cannot(error) from error
+
+    def _write_last(self) -> None:
+        if self.last is not None:
+            self._mux(self.video.encode, self.last)
 
     def _mux(self, encode: Any, what: Any) -> None:
         try:

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from diptych.config import Config
 from diptych.cyclegan import CycleGAN
+from diptych.errors import DiptychError
 from diptych.networks.casting import twin_of
 from diptych.settings import Tree, build_config, merge, read_preset
 from diptych.training.compiled import compiles
@@ -132,6 +133,51 @@ def test_what_cannot_be_compiled_is_trained_without(monkeypatch: pytest.MonkeyPa
         trainer.state.model.parameters(), usual.state.model.parameters(), strict=True
     ):
         assert torch.equal(one, other)
+
+
+def test_a_python_for_which_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python newer than this PyTorch knows; the networks are not even looked at."""
+
+    def compile_nothing(network: torch.nn.Module, **options: Any) -> None:
+        raise RuntimeError("torch.compile is not supported on Python 3.99+")
+
+    monkeypatch.setattr("diptych.training.step.compiles", lambda *_: True)
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_nothing)
+    told: list[str] = []
+    a, b = domain_in_memory(4, 72, 0), domain_in_memory(4, 72, 1000)
+    for asked in (None, True):
+        config = build_config(merge(TINY, {"training": {"compile": asked}}))
+        parts = (config, RunFolder(Path("nowhere")), a, b, torch.device("cpu"), None, told.append)
+        if asked:
+            with pytest.raises(
+                DiptychError, match=r"not supported on .* \(leave training.compile out"
+            ):
+                Trainer(*parts)
+        else:
+            Trainer(*parts).step()
+    assert len(told) == 1
+
+
+def test_networks_are_compiled_for_no_shape_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the history fills, D sees one more fake in each step."""
+    shapes: list[int] = []
+
+    def compile_(graph: Any, inputs: Any) -> Any:
+        shapes.append(max((x for x in inputs if x.ndim == 4), key=lambda x: x.shape[-1]).shape[0])
+        return graph
+
+    def twin(model: CycleGAN, device: torch.device) -> CycleGAN:
+        twin = twin_of(model)
+        for network in twin.children():
+            network.compile(backend=compile_, dynamic=False)
+        return twin
+
+    monkeypatch.setattr("diptych.training.step.compiles", lambda *_: True)
+    monkeypatch.setattr("diptych.training.step.compiled_twin", twin)
+    trainer = training(merge(TINY, {"training": {"judged": 4, "history": 8}}))
+    for _ in range(6):
+        trainer.step()
+    assert set(shapes) == {1, 2, 2 * 4}
 
 
 class NothingRead(TorchDispatchMode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from diptych.settings import Tree, merge
-from diptych.training.recording import FIRST_ONES
+from diptych.training.recording import FIRST_ONES, Recording
 from diptych.training.trainer import Trainer
 
 
@@ -109,6 +110,27 @@ def test_a_recorded_training_is_the_same(case: str, graphs: None) -> None:
     wanted = usual.state.model.state_dict()
     for name, value in recorded.state.model.state_dict().items():
         torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-6)
+
+
+def test_an_old_recording_is_given_up_before_the_next(
+    graphs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes as much memory as a step does."""
+    alive: WeakSet[Recording] = WeakSet()
+    most = 0
+
+    class Counted(Recording):
+        def __init__(self, *given: Any) -> None:
+            nonlocal most
+            most = max(most, len(alive) + 1)
+            super().__init__(*given)
+            alive.add(self)
+
+    monkeypatch.setattr("diptych.training.recording.Recording", Counted)
+    trainer = training(merge(TINY, CASES["weights that move"]))
+    for _ in range(12):
+        trainer.step()
+    assert most == 2  # of G and of D
 
 
 def test_each_step_draws_its_own_noise(graphs: None) -> None:

@@ -376,7 +376,7 @@ def test_pictures_may_move_and_test_folders_grow(towns: Path, tmp_path: Path) ->
 def test_training_and_the_program_around_it_leave_each_other_alone(
     towns: Path, tmp_path: Path
 ) -> None:
-    """Random numbers, gradients switched off, another default dtype; an exception saves."""
+    """Random numbers, no gradients, another default dtype and device; an exception saves."""
     dropout = {"generator": {"dropout": 0.5}}
     start_run(data_folders(towns), RunFolder(tmp_path / "quiet"), config(**dropout))
     torch.manual_seed(5)
@@ -384,14 +384,17 @@ def test_training_and_the_program_around_it_leave_each_other_alone(
     torch.manual_seed(5)
     first = torch.rand(1)
     torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
     try:
         with torch.inference_mode():
             noisy = Listener(watch=lambda _: torch.rand(1))
             start_run(data_folders(towns), RunFolder(tmp_path / "loud"), config(**dropout), noisy)
             package.evaluate(tmp_path / "loud")
         assert torch.get_default_dtype() == torch.float64
+        assert torch.get_default_device().type == "meta"
     finally:
         torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
     assert torch.equal(torch.cat([first, torch.rand(1)]), expected)
     quiet, loud = (tmp_path / name / "model.safetensors" for name in ("quiet", "loud"))
     assert quiet.read_bytes() == loud.read_bytes()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,14 @@ def test_pil_images_are_read_as_files_are(translator: Translator, tmp_path: Path
             by_image = translator.to_b(image)
         assert by_image.tobytes() == translator.to_b(tmp_path / name).tobytes()
     assert translator.to_b(tmp_path / "turned.png").size == (40, 20)
+
+
+def test_names_that_some_disks_take_for_one(tmp_path: Path) -> None:
+    for name in ("Horse.jpg", "horse.png", "caf\u00e9.png", "cafe\u0301.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    targets = [job.target.name for job in plan([tmp_path / "in"], tmp_path / "out", "png")]
+    assert len({unicodedata.normalize("NFC", name).lower() for name in targets}) == 4
 
 
 def test_equal_names_do_not_overwrite_one_another(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TypeVar
@@ -39,6 +41,15 @@ def printable(text: str) -> str:
     File names may hold any of these.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def typed(text: object) -> str:
+    """A path, say, as a word of a command that a person types, quoted where need be."""
+    if os.name == "nt":
+        import subprocess
+
+        return subprocess.list2cmdline([str(text)])
+    return shlex.quote(str(text))
 
 
 def one_of(option: str, text: str | None, valid: Iterable[Name]) -> Name | None:

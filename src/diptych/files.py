@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from diptych.errors import DiptychError
+
+WAITS = (0.1, 0.5, 2.0) if os.name == "nt" else ()  # seconds, for a file that is being read
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -21,11 +25,22 @@ def write_whole(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        replace(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename, over what is there. On Windows it waits a little for those who read the old file."""
+    for seconds in WAITS:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(seconds)
+    os.replace(source, target)
 
 
 def file_sha256(path: Path) -> str:
@@ -44,12 +59,18 @@ def lies_in(path: Path, folder: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names, so that a rename in it outlives a power cut."""
+    """Flush a folder's list of names, so that a rename in it outlives a power cut.
+
+    Where a file system (of a network, say) flushes no folders, it is left to that.
+    """
     if os.name == "nt":  # Windows cannot open folders, and syncs names by itself
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
     finally:
         os.close(handle)
 

@@ -111,7 +111,8 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Copies, since these lie in the file: who writes to it would write into the networks.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DiptychError(f"{path} is not a model file, or is damaged: {error}") from error
     if "diptych" not in metadata:

@@ -10,18 +10,22 @@ import torch
 
 @contextmanager
 def usual_torch(device: torch.device) -> Iterator[None]:
-    """Within the block gradients can be computed, and new tensors are float32.
+    """Within the block gradients can be computed, and new tensors are float32 on the CPU.
 
     Random numbers of the CPU and of ``device`` that are drawn in it are not missing afterwards.
     """
-    dtype = torch.get_default_dtype()
+    dtype, place = torch.get_default_dtype(), torch.get_default_device()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
         torch.set_default_dtype(torch.float32)
+        if place.type != "cpu":  # (to set one costs a little in every operation)
+            torch.set_default_device(None)
         try:
             yield
         finally:
             torch.set_default_dtype(dtype)
+            if place.type != "cpu":
+                torch.set_default_device(place)
 
 
 @contextmanager

@@ -48,14 +48,13 @@ def get(
     sha256: Annotated[Optional[str], typer.Option(help="The checksum the file must have.")] = None,
 ) -> None:
     """Download a data set and unpack it."""
-    from shlex import quote
 
     from rich.filesize import decimal
 
     from diptych.cli.console import progress_bar, say
     from diptych.data.catalog import AUTHORS, find
     from diptych.data.download import BrokenArchiveError, fetch, unpack
-    from diptych.errors import DiptychError, UsageError
+    from diptych.errors import DiptychError, UsageError, typed
 
     folder = out if out is not None else Path("data") / name
     if folder.exists():
@@ -83,7 +82,7 @@ def get(
         archive.unlink()
         progress.update(bar, info="")
     say(f"{files} files in {folder}")
-    say(f"next: diptych train --data {quote(str(folder))} --run runs/{quote(name)}")
+    say(f"next: diptych train --data {typed(folder)} --run runs/{typed(name)}")
 
 
 @app.command()
@@ -108,11 +107,11 @@ def check(
     Exit code 1 if training would refuse them.
     """
     import json
-    import shlex
     from dataclasses import asdict
 
     from diptych.cli.console import progress_bar
     from diptych.data.check import check
+    from diptych.errors import typed
     from diptych.settings import given, merge, parse_assignment
     from diptych.training.choice import make_config
     from diptych.training.start import pick_folders
@@ -139,7 +138,7 @@ def check(
         words = [str(folder) for folder in (a, b) if folder is not None]
         words += [word for name, value in same.items() for word in (f"--{name}", str(value))]
         words += [word for assignment in set_ or [] for word in ("--set", assignment)]
-        _print(found, shlex.join(words))
+        _print(found, " ".join(map(typed, words)))
     raise typer.Exit(0 if found.usable else 1)
 
 

@@ -22,10 +22,10 @@ def demo(
 ) -> None:
     """Learn map <-> aerial picture on built-in towns, and show a report."""
     import webbrowser
-    from shlex import quote
 
     from diptych.cli.console import duration, say, show_table, training_listener
     from diptych.demo import free_run, run_demo, score_rows
+    from diptych.errors import typed
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
 
@@ -43,7 +43,7 @@ def demo(
     say(f"{last['step']:.0f} steps in {duration(last['seconds'])}, {pace:.1f} steps/s\n")
     page = write_report(folder)
     say(f"report: {page}")
-    place = quote(str(folder.path))
+    place = typed(folder.path)
     say(f"next:   diptych translate {place} PICTURE -o out/   (an aerial picture, to a map)")
     say("        diptych train YOUR_A/ YOUR_B/ --run runs/mine")
     if open_ and sys.stdout.isatty():

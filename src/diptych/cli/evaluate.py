@@ -45,11 +45,10 @@ def evaluate(
     import json
     import sys
     from dataclasses import asdict
-    from shlex import quote
 
     import diptych.api
     from diptych.cli.console import say, show_table
-    from diptych.errors import printable
+    from diptych.errors import printable, typed
     from diptych.evaluation.features import parse_feature_name
     from diptych.evaluation.table import score_tables
     from diptych.training.run_folder import RunFolder
@@ -79,7 +78,7 @@ def evaluate(
     for table in score_tables(found):
         show_table(table.title, table.columns, table.rows, table.note)
     if kept:
-        page = f"diptych report {quote(str(run))}"
+        page = f"diptych report {typed(run)}"
         say(f"next: {page}   (shows these scores, with the best and worst pictures)")
 
 

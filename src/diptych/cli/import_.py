@@ -24,10 +24,9 @@ def import_(
     ] = False,
 ) -> None:
     """Make a model of weights from the CycleGAN, CUT and GAN Compression repositories."""
-    from shlex import quote
 
     from diptych.cli.console import say
-    from diptych.errors import UsageError
+    from diptych.errors import UsageError, typed
     from diptych.files import explain_os_errors
     from diptych.interchange.model import import_model, parse_norm
     from diptych.model_file import save_model
@@ -46,5 +45,5 @@ def import_(
         f"{config.architecture} generator, norm {config.norm}, "
         f"{count_parameters(pair.G_ab):,} parameters, {both}{judges}: {out}"
     )
-    say(f"next: diptych translate {quote(str(out))} PICTURE -o out/")
-    say(f"      diptych train A/ B/ --from {quote(str(out))} --run runs/mine")
+    say(f"next: diptych translate {typed(out)} PICTURE -o out/")
+    say(f"      diptych train A/ B/ --from {typed(out)} --run runs/mine")

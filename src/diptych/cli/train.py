@@ -86,10 +86,9 @@ def train(
     ] = None,
 ) -> None:
     """Learn to translate between two folders of pictures."""
-    from shlex import quote
 
     from diptych.cli.console import say, training_listener
-    from diptych.errors import UsageError
+    from diptych.errors import UsageError, typed
     from diptych.settings import given, merge, parse_assignment
     from diptych.training.choice import make_config, settings_of
     from diptych.training.run_folder import RunFolder
@@ -138,8 +137,8 @@ def train(
     if not finished:
         say(f"next: {folder.resume_command}   (the training is not at its end yet)")
         return
-    say(f"next: diptych translate {quote(str(run))} PICTURE -o out/")
-    say(f"      diptych report {quote(str(run))}")
+    say(f"next: diptych translate {typed(run)} PICTURE -o out/")
+    say(f"      diptych report {typed(run)}")
 
 
 def _pair(option: str, text: str | None) -> tuple[float, float] | None:

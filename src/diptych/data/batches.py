@@ -30,7 +30,9 @@ class Batches:
         """The draws ``position .. position + size - 1`` as one ``(size, C, H, W)`` batch."""
         draws = [self.sampler.draw(position + i) for i in range(size)]
         stored = torch.stack([self._cut(draw) for draw in draws])
-        x = self.domain.pixel_format.to_tensor(stored.to(self.device, non_blocking=True))
+        if self.device.type != "mps":  # (which knows no uint16)
+            stored = stored.to(self.device, non_blocking=True)
+        x = self.domain.pixel_format.to_tensor(stored).to(self.device)
         for i, draw in enumerate(draws):
             if self.data.flip and draw.flip:  # (as floats: PyTorch does not mirror uint16)
                 x[i] = x[i].flip(2)

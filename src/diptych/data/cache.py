@@ -141,6 +141,7 @@ def open_cache(
             cache = _read_if_whole(place)
             if cache is not None and not _some_read_now(cache, folder, domain, data):
                 return cache
+            cache = None  # (Windows removes no file that is mapped)
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
         aside = place.with_name(f"{place.name}.{uuid4().hex}.partial")

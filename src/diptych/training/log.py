@@ -79,7 +79,7 @@ class Log:
         """Flush all lines to the disk, to outlive a power cut."""
         for path in (self.run.metrics, self.run.evaluations, self.run.warnings):
             if path.exists():
-                with open(path, "rb") as file:
+                with open(path, "r+b") as file:  # (Windows flushes only what may be written)
                     os.fsync(file.fileno())
 
     def close(self) -> None:

@@ -53,6 +53,7 @@ class Recorder:
         recording = self._recordings.get(kind)
         if recording is None or recording.weights != weights:  # (they are part of a recording)
             self._recordings.pop(kind, None)
+            recording = None  # (its memory is free before the next one takes as much)
             recording = Recording(self.work, self.parameters, a, b, fakes, weights)
             self._recordings[kind] = recording
         return recording.play(a, b, fakes)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from pydantic import TypeAdapter
 
 from diptych.config import Config
 from diptych.data.domain import Domain, Folders
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, UsageError, typed
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side
 from diptych.settings import build_config, read_config_file, to_yaml
@@ -70,7 +69,7 @@ class RunFolder:
         processes = started_together()
         # (-- since torchrun would take --run for an option of its own)
         together = f"torchrun --nproc-per-node {processes} -m -- " if processes > 1 else ""
-        return f"{together}diptych train --run {quote(str(self.path))} --resume"
+        return f"{together}diptych train --run {typed(self.path)} --resume"
 
     @property
     def moved_command(self) -> str:

@@ -36,11 +36,14 @@ class Stepper:
     ) -> None:
         self.config, self.state, self.device, self.warn = config, state, device, warn
         self.precision = choose_precision(config.training.precision, device)
-        self.model = state.model  # or what computes its passes
+        self.model = self.judging = state.model  # or what computes its passes; D's
         self.working_copy = None
         self.compiled = compiles(config, steps, device)
         if self.compiled:
-            self.model = compiled_twin(state.model, device)
+            try:
+                self.model = compiled_twin(state.model, device)
+            except RuntimeError as error:  # not with this version of Python
+                self._go_without_compiling(str(error), error)
         elif device.type == "cpu":
             self.working_copy = make_working_copy(config, state.model, self.precision)
             self.model = self.working_copy.model if self.working_copy else state.model
@@ -68,13 +71,16 @@ class Stepper:
             reason = compilers_reason(error) if self.compiled else None
             if reason is None:
                 raise
-            problem = f"the networks cannot be compiled here: {reason}"
-            if self.config.training.compile:
-                raise DiptychError(f"{problem} (leave training.compile out)") from error
-            if self.warn is not None:
-                self.warn(f"{problem}; without that a step takes longer")
-            self.model, self.compiled = self.state.model, False
+            self._go_without_compiling(reason, error)
             self._step(rate, weights)
+
+    def _go_without_compiling(self, reason: str, error: Exception) -> None:
+        problem = f"the networks cannot be compiled here: {reason}"
+        if self.config.training.compile:
+            raise DiptychError(f"{problem} (leave training.compile out)") from error
+        if self.warn is not None:
+            self.warn(f"{problem}; without that a step takes longer")
+        self.model, self.compiled = self.state.model, False
 
     def _step(self, rate: float, weights: LossConfig) -> None:
         state = self.state
@@ -97,6 +103,9 @@ class Stepper:
 
         # (D's loss has neither of the two: they are not to be a reason to record it anew.)
         weights = weights.model_copy(update={"cycle": 0.0, "identity": 0.0})
+        # (While there are fewer past fakes than D will see, each step would be compiled anew.)
+        plain = self.compiled and self._history_fills()
+        self.judging = self.state.model if plain else self.model
         for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
             a, b, past = self._judged(i, a, b, fakes)
             loss, terms, _ = self.discriminator_pass(a, b, past, weights)
@@ -120,7 +129,7 @@ class Stepper:
     ) -> Results:
         self.model.discriminators.requires_grad_(True)
         with self._autocast():
-            loss, terms = self.model.discriminator_loss(a, b, past, weights)
+            loss, terms = self.judging.discriminator_loss(a, b, past, weights)
         return self._backward(loss), detached(terms), {}
 
     def _set_rates(self, rate: float) -> None:
@@ -166,9 +175,16 @@ class Stepper:
             past = {x: torch.cat([old, source[x][-untouched:]]) for x, old in past.items()}
         return a, b, past
 
+    def _history_fills(self) -> bool:
+        """Whether D sees fewer past fakes than it will."""
+        training = self.config.training
+        wanted = min(training.history, training.more_judged - training.untouched)
+        return any(len(history.pictures) < wanted for history in self.state.histories.values())
+
     def _autocast(self) -> torch.autocast:
-        on = self.precision != torch.float32 and not self.working_copy
-        return torch.autocast(self.device.type, dtype=self.precision, enabled=on)
+        if self.precision == torch.float32 or self.working_copy:
+            return torch.autocast(self.device.type, enabled=False)
+        return torch.autocast(self.device.type, dtype=self.precision)
 
     def _backward(self, loss: Tensor) -> Tensor:
         share = loss / self.config.training.accumulate

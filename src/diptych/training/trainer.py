@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from shlex import quote
 
 import torch
 
 from diptych.config import Config
 from diptych.data.domain import Domain
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, typed
 from diptych.evaluation.scores import Yardstick
 from diptych.files import explain_os_errors
 from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
@@ -91,7 +90,7 @@ class Trainer:
             if self.run.model.exists():
                 raise DiptychError(
                     f"{self.run.path} has a model, but no checkpoint to go on from any more: start "
-                    f"a new run from it, with --from {quote(str(self.run.model))}"
+                    f"a new run from it, with --from {typed(self.run.model)}"
                 )
             return [f"there is no checkpoint in {self.run.path} yet"]
         return self.state.load(self.run.checkpoints)

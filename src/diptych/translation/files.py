@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -77,18 +78,18 @@ def plan(
         else:
             raise DiptychError(f"there is no picture {given}: check the name")
     # (A picture x.jpg may lie beside a folder that is called x.png.)
-    taken = {out / folder for _, below in pairs for folder in below.parents}
+    taken = {_as_one(out / folder) for _, below in pairs for folder in below.parents}
     jobs = []
     for source, below in pairs:
         suffix = clip_ending(source) if is_clip(source) else f".{ending}"
         target = out / below.with_suffix(suffix)
-        if target in taken:  # horse.jpg beside horse.png
+        if _as_one(target) in taken:  # horse.jpg beside horse.png
             target = out / below.with_name(f"{below.name.replace('.', '-')}{suffix}")
         number = 2
-        while target in taken:  # the same name from two folders
+        while _as_one(target) in taken:  # the same name from two folders
             target = out / below.with_name(f"{below.stem}-{number}{suffix}")
             number += 1
-        taken.add(target)
+        taken.add(_as_one(target))
         jobs.append(Job(source, target))
     return _check_targets(jobs, existing)
 
@@ -135,6 +136,11 @@ def _check_targets(jobs: Sequence[Job], existing: Existing) -> list[Job]:
         if existing == "replace":
             left.append(job)
     return left
+
+
+def _as_one(path: Path) -> str:
+    """The same for names that some disks take for one: other capitals, or é as two letters."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import signal
 import socket
+import sys
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +35,9 @@ def listen(host: str, port: int | None) -> socket.socket:
     wanted = [port] if port is not None else [*range(PORT, PORT + PORTS_TRIED), 0]
     for number in wanted:
         made = socket.socket(family, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows the option of Unix, for ports that have just been given up, shares taken ones.
+        reuse = "SO_EXCLUSIVEADDRUSE" if sys.platform == "win32" else "SO_REUSEADDR"
+        made.setsockopt(socket.SOL_SOCKET, getattr(socket, reuse), 1)
         try:
             made.bind((address[0], number))
             made.listen()

@@ -1,0 +1,101 @@
+"""Writing on disks and systems that are unlike this one, as far as they can be played."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import TINY
+
+from diptych.data.domain import data_folders
+from diptych.errors import typed
+from diptych.files import write_whole
+from diptych.settings import build_config
+from diptych.training.run_folder import RunFolder
+from diptych.training.start import start_run
+from diptych.translation.translator import load
+
+
+def test_file_systems_that_flush_no_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, reason = os.fsync, errno.EINVAL
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(reason, os.strerror(reason))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_whole(tmp_path / "x", "as on a share")
+    assert (tmp_path / "x").read_text() == "as on a share"
+    reason = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write_whole(tmp_path / "x", "on a disk that fails")
+
+
+def test_a_system_that_flushes_only_what_may_be_written(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows."""
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        readable = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        if readable and stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    run = RunFolder(tmp_path / "run")
+    assert start_run(data_folders(towns), run, build_config(TINY))
+    assert run.model.exists()
+
+
+def test_a_file_that_is_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows it cannot be replaced until its reader is done."""
+    real, readers = os.replace, [1, 1]
+
+    def replace(source: Path, target: Path) -> None:
+        if readers:
+            readers.pop()
+            raise PermissionError(errno.EACCES, "being read")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr("diptych.files.WAITS", (0, 0, 0))
+    write_whole(tmp_path / "x", "new")
+    assert (tmp_path / "x").read_text() == "new"
+    readers.extend([1] * 10)
+    with pytest.raises(PermissionError):
+        write_whole(tmp_path / "x", "newer")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_model_that_is_loaded_is_not_the_file(trained: Path, tmp_path: Path) -> None:
+    """A copy that is written over it byte by byte changes nothing, nor ends the process."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((trained / "model.safetensors").read_bytes())
+    translator = load(path, "cpu")
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    expected = translator.to_b(picture)
+    with open(path, "r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(size // 2)
+        file.write(bytes(size // 2))
+        np.testing.assert_array_equal(translator.to_b(picture), expected)
+        file.truncate(10)
+    np.testing.assert_array_equal(translator.to_b(picture), expected)
+
+
+def test_commands_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert typed("my runs/h2z") == "'my runs/h2z'"
+    monkeypatch.setattr("diptych.errors.os", SimpleNamespace(name="nt"))
+    assert typed(r"runs\h2z") == r"runs\h2z"
+    assert typed(r"my runs\h2z") == r'"my runs\h2z"'

@@ -294,6 +294,25 @@ def test_it_holds_out_what_training_does(clean: Path) -> None:
     assert check(folders, config).refused == str(refusal.value)
 
 
+def test_poor_pictures_are_so_in_the_range_that_was_given(clean: Path) -> None:
+    """One pixel that is broken makes no picture of the others a constant one."""
+    for name in ("trainA", "trainB"):
+        for i, path in enumerate(find_pictures(clean / name)):
+            values = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 8
+            values[0, 0] = 65535 if i == 3 else values[0, 0]
+            np.save(path.with_suffix(".npy"), values)
+            path.unlink()
+    folders = Folders(clean / "trainA", clean / "trainB")
+    reading = {"depth": "native", "range": [0, 2040]}
+    config = build_config({"data": {"size": 32}, "a": reading, "b": reading})
+    assert named(check(folders, config), clean) == {}
+    measured = build_config(
+        {"data": {"size": 32}, "a": {"depth": "native"}, "b": {"depth": "native"}}
+    )
+    (poor,) = [one for one in check(folders, measured).findings if one.kind == "nearly constant"]
+    assert "of a range of 65" in poor.cases[0].about
+
+
 def test_looks_survive_saving_and_scaling_and_tell_others_apart() -> None:
     originals = [look_of(np.asarray(picture(seed))) for seed in range(150)]
     scaled = [look_of(np.asarray(picture(seed).resize((40, 40)))) for seed in range(150)]

@@ -25,6 +25,15 @@ def test_help_names_every_command(diptych: Command) -> None:
         assert diptych(command, "--help").returncode == 0
 
 
+def test_the_time_that_is_left() -> None:
+    """By the pace of this session where steps are counted: another machine made the rest."""
+    from diptych.cli.console import describe
+    from diptych.training.trainer import Status
+
+    assert "3 min left" in describe(Status(1010, 10_000, 0.101, 1000.0, 50.0, {}))
+    assert "2 min left" in describe(Status(1010, None, 0.2, 30.0, 50.0, {}))
+
+
 def test_help_and_import_do_not_load_torch() -> None:
     code = (
         "import sys, diptych, diptych.cli.main as m\n"

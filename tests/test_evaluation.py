@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gan_compression
 import numpy as np
@@ -27,6 +30,7 @@ from diptych.data.pixels import RGB
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation import features
 from diptych.evaluation.distances import (
+    Interval,
     frechet_distance,
     kid,
     nearest_distance,
@@ -38,6 +42,8 @@ from diptych.evaluation.scores import score_sets
 from diptych.evaluation.table import score_tables
 from diptych.files import file_sha256
 from diptych.model_file import load_model
+from diptych.training.log import Log
+from diptych.training.looks import write_scores
 from diptych.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -521,6 +527,39 @@ def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Comm
     assert [line["step"] for line in RunFolder(run).read_evaluations()] == [4, 8, 12, 16, 20, 24]
     assert diptych("report", run).returncode == 0  # the evaluation is of an older model now
     assert "A to B: 8 translations" not in (run / "report.html").read_text()
+
+
+def test_the_best_stays_where_its_step_is_taken_back(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    pair = load_model(run.model, CPU)
+    log = Log(run, 12)
+    for step, score in ((13, 0.026), (14, 0.020), (0, 0.0), (13, 0.025), (14, 0.030), (15, 0.019)):
+        if not step:  # what is kept is of a step that comes again, and scores otherwise
+            log.go_back(12)
+            continue
+        kid = {"b": Interval(score, score, score)}
+        found: Any = SimpleNamespace(kid=lambda *_, kid=kid: kid)
+        write_scores(log, replace(pair, info=replace(pair.info, step=step)), found, 1.0, CPU)
+        best = load_model(run.best_model, CPU).info
+        assert best.kid == (0.019 if step == 15 else min(score, best.kid or 1))
+        if score == 0.025:
+            assert (best.step, best.kid) == (14, 0.020)
+    assert best.step == 15
+    log.close()
+
+
+def test_true_translations_are_shown_where_they_are_scored(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    lite = ["--features", "efficientnet-lite0"]
+    for option, shown in (("--paired", True), ("--unpaired", False)):
+        done = diptych("evaluate", tmp_path / "run", *lite, option)
+        assert done.returncode == 0, done.stderr
+        assert ("of the same name" in " ".join(done.stdout.split())) is shown
+        assert diptych("report", tmp_path / "run").returncode == 0
+        assert ("true B" in (tmp_path / "run" / "report.html").read_text()) is shown
 
 
 def test_scoring_needs_pictures_to_score(towns: Path, tmp_path: Path, diptych: Command) -> None:

@@ -159,8 +159,10 @@ def test_what_was_saved_while_failing_is_gone_after_going_back(
         one.state.bad_in_row += failing
         one.save()
     assert [path.name for path in checkpoint.checkpoints(one.run.checkpoints)][-1].endswith("04")
+    one.health.said.add("a warning of a step that is taken back")
     one._go_back(None)
     assert one.state.step == 2
+    assert not one.health.said  # it may be due again
     assert [path.name for path in checkpoint.checkpoints(one.run.checkpoints)] == ["step-00000002"]
 
 

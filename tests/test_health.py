@@ -17,6 +17,7 @@ INFO = ModelInfo(GeneratorConfig(), RGB, RGB, 32, "resize", "white", 1)
 RNG = np.random.default_rng(0)
 PICTURES = [RNG.integers(0, 256, (8, 8, 3)).astype(np.uint8) // 64 * 40 + 50 for _ in range(6)]
 COLOURED = [(p * [1.0, 0.6, 0.4]).astype(np.uint8) for p in PICTURES]  # as it should be
+REAL: Any = {"a": PICTURES, "b": COLOURED}
 NOISE = [RNG.integers(0, 3, p.shape).astype(np.uint8) for p in PICTURES]
 
 CASES: list[tuple[str, Any, str]] = [
@@ -35,28 +36,49 @@ def made(fakes: list[Any], there: bool = True) -> Any:
 @pytest.mark.parametrize(("name", "fakes", "words"), CASES, ids=lambda x: str(x)[:20])
 def test_a_planted_fault_is_named_once(name: str, fakes: list[Any], words: str) -> None:
     health = Health(Config())
-    lines = health.look_at_pictures(0.5, made(fakes), INFO)
+    lines = health.look_at_pictures(0.5, made(fakes), REAL, INFO)
     assert lines
     assert all(words in line for line in lines)
     assert all("loss." in line for line in lines)  # something to try
-    assert not health.look_at_pictures(0.6, made(fakes), INFO)  # said already
+    assert not health.look_at_pictures(0.6, made(fakes), REAL, INFO)  # said already
 
 
 def test_cut_is_told_of_its_own_settings() -> None:
     health = Health(Config(method="cut"))
-    (line,) = health.look_at_pictures(0.5, {"b": made(CASES[2][1])["b"]}, INFO)
+    (line,) = health.look_at_pictures(0.5, {"b": made(CASES[2][1])["b"]}, REAL, INFO)
     assert "contrast.source (it is 1)" in line
     assert "loss.cycle" not in line
 
 
 def test_a_good_training_hears_nothing() -> None:
     health = Health(Config())
-    assert not health.look_at_pictures(0.5, made(COLOURED), INFO)
-    assert not health.look_at_pictures(0.01, made(CASES[2][1]), INFO)  # early on nothing is normal
-    assert not health.look_at_pictures(0.5, made(CASES[2][1], there=False), INFO)  # one way only
-    assert not health.look_at_pictures(0.5, {"b": [], "a": []}, INFO)
+    assert not health.look_at_pictures(0.5, made(COLOURED), REAL, INFO)
+    assert not health.look_at_pictures(
+        0.01, made(CASES[2][1]), REAL, INFO
+    )  # early on nothing is normal
+    assert not health.look_at_pictures(
+        0.5, made(CASES[2][1], there=False), REAL, INFO
+    )  # one way only
+    assert not health.look_at_pictures(0.5, {"b": [], "a": []}, REAL, INFO)
     for step in range(0, 5 * LONG, 50):
         assert not health.look_at_losses(step, {"D_a": 0.2, "D_b": 0.005 if step % 500 else 0.1})
+
+
+def test_true_translations_are_left_in_peace() -> None:
+    """Into colours of the same brightness, and into maps that are nearly all paper."""
+    exchanged = [picture[..., [2, 0, 1]] + np.uint8(0) for picture in COLOURED]
+    maps = []
+    for i in range(6):
+        maps.append(np.full((32, 32, 3), 250, np.uint8))
+        maps[-1][5 * i : 5 * i + 2, 4] = 0
+    photos = [np.kron(picture, np.ones((4, 4, 1), np.uint8)) for picture in PICTURES]
+    for sources, targets in ((COLOURED, exchanged), (photos, maps)):
+        there = [Translated(x, y, None) for x, y in zip(sources, targets, strict=True)]
+        back = [Translated(y, x, None) for x, y in zip(sources, targets, strict=True)]
+        real: Any = {"a": sources, "b": targets}
+        assert not Health(Config()).look_at_pictures(0.5, {"b": there, "a": back}, real, INFO)
+        alike = [Translated(x, maps[0], None) for x in photos]
+    assert Health(Config()).look_at_pictures(0.5, {"b": alike}, real, INFO)
 
 
 @pytest.mark.parametrize("adversarial", ["lsgan", "wgangp"])

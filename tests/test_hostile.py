@@ -214,6 +214,20 @@ def test_nonsense_in_a_run_folder(file: str, content: str, trained: Path, tmp_pa
         write_report(run)
 
 
+@pytest.mark.parametrize("value", ["Infinity", "NaN", "1e999", "1e308", "-1e308"])
+@pytest.mark.parametrize("name", ["step", "rate", "seconds", "D_a", "kid/mean"])
+def test_numbers_that_are_none(name: str, value: str, trained: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(trained, run.path)
+    for file in (run.metrics, run.evaluations):
+        with open(file, "a") as lines:
+            lines.write(
+                f'{{"step": 12, "{name}": {value}}}\n'.replace('"step": 12, "step"', '"step"')
+            )
+            lines.write('{"step": 13, "D_a": 1}\n')
+    write_report(run)
+
+
 def test_names_cannot_write_into_the_report(towns: Path, tmp_path: Path, diptych: Command) -> None:
     shutil.copytree(towns, tmp_path / "towns")
     name = "<img src=x onerror=alert(1)>.png"

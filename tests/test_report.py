@@ -13,6 +13,8 @@ import pytest
 from conftest import Command
 from PIL import Image
 
+from diptych.report.chart import line_chart
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -85,6 +87,11 @@ def test_the_slider_works_in_a_browser(page: Path, tmp_path: Path) -> None:
     title = re.search("<title>(.*)</title>", browse(probe, "--dump-dom"))
     assert title is not None
     assert title[1] == "false,true then true,false then 6, broken: 0"
+
+
+def test_one_point_is_seen() -> None:
+    assert "<circle" in line_chart("KID", [5], {"to B": [3.0]})
+    assert "<circle" not in line_chart("KID", [5, 6], {"to B": [3.0, 4.0]})
 
 
 def test_a_sheet_of_many_samples(trained: Path, tmp_path: Path, diptych: Command) -> None:

@@ -35,6 +35,7 @@ class ModelInfo:
     background: str
     step: int
     discriminator: DiscriminatorConfig | None = None  # of D_a and D_b, if they are there too
+    kid: float | None = None  # of a run's best model, on its held-out pictures
 
     def formats(self, to: Side) -> tuple[PixelFormat, PixelFormat]:
         """The pixel formats of the source and the target when translating to domain ``to``."""

@@ -154,7 +154,10 @@ class _TrainingView:
 
 def describe(status: Status) -> str:
     """``step 1200, 8.1/s, 3 min left, cycle 0.12, G 0.31, D 0.24``."""
-    left = status.seconds / max(status.progress, 1e-9) - status.seconds
+    if status.steps is not None:  # (sessions may have been on other machines)
+        left = (status.steps - status.step) / max(status.steps_per_second, 1e-9)
+    else:
+        left = status.seconds / max(status.progress, 1e-9) - status.seconds
     text = f"step {status.step}, {status.steps_per_second:.2g}/s, {duration(left)} left"
     losses = status.losses
     if losses:

@@ -78,7 +78,10 @@ def train(
     ] = None,
     evaluate_every: Annotated[
         Optional[int],
-        typer.Option(help="Score held-out pictures every N steps; keep the best model by KID."),
+        typer.Option(
+            help="Score held-out pictures every N steps, in the training's own time; keep the best "
+            "model by KID."
+        ),
     ] = None,
     set_: Annotated[
         Optional[list[str]],

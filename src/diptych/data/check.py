@@ -123,8 +123,8 @@ def check(folders: Folders, config: Config, on_progress: OnProgress | None = Non
     heldout = {path for domain in domains for path in domain.heldout}
     findings = [
         *_left_out(scans, domains),
-        *_repeated(scans, heldout),
-        *_poor(scans, config.data),
+        *_repeated(scans, heldout, config),
+        *_poor(scans, config),
         *_imbalance(domains),
         *_black(domains),
     ]
@@ -186,7 +186,7 @@ def _left_out(scans: Sequence[Scan], domains: Sequence[Domain]) -> Iterable[Find
         yield Finding("unlike", "they are left out: convert them", tuple(unlike))
 
 
-def _repeated(scans: Sequence[Scan], heldout: set[Path]) -> Iterable[Finding]:
+def _repeated(scans: Sequence[Scan], heldout: set[Path], config: Config) -> Iterable[Finding]:
     """The same picture several times: worst where A meets B, or training what is held out."""
     seen = [(scan, one) for scan in scans for one in scan.seen]
     first: dict[str, int] = {}
@@ -195,7 +195,7 @@ def _repeated(scans: Sequence[Scan], heldout: set[Path]) -> Iterable[Finding]:
         if (j := first.setdefault(one.entry.content, i)) != i:
             pairs.append((j, i))
     # (Nearly constant pictures all look alike; they are named as such.)
-    shaped = [i for i, (scan, one) in enumerate(seen) if not _is_flat(one, _range(scan))]
+    shaped = [i for i, (scan, one) in enumerate(seen) if not _is_flat(one, _range(scan, config))]
     pairs += [(shaped[i], shaped[j]) for i, j in alike_pairs(seen[i][1].look for i in shaped)]
     found: dict[Kind, list[Case]] = {"in both domains": [], "trained and held out": [],
                                      "duplicates": []}  # fmt: skip
@@ -223,8 +223,11 @@ def _repeated(scans: Sequence[Scan], heldout: set[Path]) -> Iterable[Finding]:
             yield Finding(kind, advice[kind], tuple(cases))
 
 
-def _range(scan: Scan) -> float:
-    """From the lowest to the highest value in a folder."""
+def _range(scan: Scan, config: Config) -> float:
+    """From the lowest to the highest value in a folder, or in the range that was given."""
+    reading = config.a if scan.name.endswith("A") else config.b
+    if reading.range is not None:
+        return reading.range[1] - reading.range[0]
     if all(one.dtype == "uint8" for one in scan.seen):
         return 255.0
     return max(e.entry.high for e in scan.seen) - min(e.entry.low for e in scan.seen)
@@ -234,16 +237,18 @@ def _is_flat(one: Seen, span: float) -> bool:
     return one.spread <= FLAT * span
 
 
-def _poor(scans: Sequence[Scan], data: DataConfig) -> Iterable[Finding]:
+def _poor(scans: Sequence[Scan], config: Config) -> Iterable[Finding]:
     """Pictures from which little can be learned."""
+    data = config.data
     flat, tiny, long = [], [], []
     for scan in scans:
-        span = _range(scan) if scan.seen else 0.0
+        span = _range(scan, config) if scan.seen else 0.0
         for one in scan.seen:
             name, size = (str(one.path),), f"{one.width} x {one.height}"
             kept = kept_size(data, one.width, one.height)
             if _is_flat(one, span):
-                flat.append(Case(name, f"its values are all about {one.entry.low:g}"))
+                reach = f"its values are {one.entry.low:g} to {one.entry.high:g}"
+                flat.append(Case(name, f"{reach}, of a range of {span:g}"))
             if kept != (one.width, one.height):
                 long.append(Case(name, f"{size}, of which the middle {kept[0]} x {kept[1]}"))
             elif 2 * min(one.width, one.height) < data.size and data.preprocess != "none":

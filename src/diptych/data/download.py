@@ -118,7 +118,7 @@ def _transfer(address: str, part: Path, on_bytes: OnBytes | None) -> bool:
         goes_on = answer.status == 206
         have = have if goes_on else 0
         length = answer.headers.get("Content-Length")
-        total = have + int(length) if length is not None else None
+        total = have + int(length) if length is not None and length.isdecimal() else None
         tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         with explain_os_errors(f"write {part}"):
             if tag is not None and not tag.startswith("W/"):

@@ -61,7 +61,8 @@ def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
     note = (
         f"{evaluation.features} features, pictures {size}. "
         "The split compares one half of the real pictures with the other: no translator can be "
-        "expected to do better. Untouched pictures are what doing nothing would score." + unread
+        f"expected to have a lower KID (the {evaluation.frechet_name} of halves is biased further "
+        "upwards). Untouched pictures are what doing nothing would score." + unread
     )
     if min(pictures, targets) < FEW:
         note += (
@@ -86,6 +87,11 @@ def _pictures(direction: Direction) -> ScoreTable:
         columns.append("LPIPS (AlexNet)")
         rows = [[*row, ""] for row in rows[:-1]] + [[*rows[-1], f"{direction.lpips:.3f}"]]
     note = "L1 is mean|x - y| for values from -1 to 1; a translator leaves target pictures alone."
+    if direction.paired is not None:
+        note += (
+            " The true translation is the held-out picture of the same name (or, with --paired, "
+            "place): where names say nothing, score with --unpaired."
+        )
     title = f"{_name(direction)}: picture by picture"
     return ScoreTable(title, columns, rows, note)
 

@@ -45,6 +45,8 @@ def line_chart(title: str, x: Sequence[float], lines: Mapping[str, Sequence[floa
         colour = COLOURS[number % len(COLOURS)]
         points = " ".join(f"{px(a)},{py(b)}" for a, b in zip(x, line, strict=True))
         parts.append(f'<polyline points="{points}" stroke="{colour}"/>')
+        if len(line) == 1:
+            parts.append(f'<circle cx="{px(x[0])}" cy="{py(line[0])}" r="3" fill="{colour}"/>')
         parts.append(
             f'<text x="{WIDTH - RIGHT - 78 * (len(lines) - number - 1)}" y="16" '
             f'text-anchor="end" fill="{colour}" class="name">{escape(name)}</text>'

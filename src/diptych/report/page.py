@@ -18,6 +18,7 @@ from diptych.config import Config
 from diptych.data.domain import partners, read_for_looking
 from diptych.data.pixels import PixelFormat, Pixels, preview
 from diptych.errors import UsageError
+from diptych.evaluation.scores import Evaluation
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, Side
@@ -69,11 +70,13 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     viewed, data = with_size(config, view), run.data()
     metrics = run.read_metrics()
     seconds = metrics[-1].get("seconds", 0) if metrics else 0
+    evaluated = run.read_evaluation(pair.info.step)
+    paired = evaluated is None or _paired(evaluated.evaluation)
     sections = [
         Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
         for side in [_other(other)]
-        if (rows := _rows(pair, viewed, data, other, data[side]["heldout"], pictures))
+        if (rows := _rows(pair, viewed, data, other, data[side]["heldout"], pictures, paired))
     ]
     sections += _best_and_worst(run, pair, viewed, data)
     page = template("page.html.j2").render(
@@ -194,9 +197,14 @@ def _best_and_worst(
         ranked = [path for path in direction.distances.best_first if path in held]
         for which, paths in (("best", ranked[:MOST_RANKED]), ("worst", ranked[-MOST_RANKED:])):
             title = f"{side.upper()} to {other.upper()}: the {which} by {found.features} features"
-            if rows := _rows(pair, config, data, other, paths, MOST_RANKED):
+            if rows := _rows(pair, config, data, other, paths, MOST_RANKED, _paired(found)):
                 sections.append(Section(title, side.upper(), other.upper(), rows))
     return sections
+
+
+def _paired(evaluation: Evaluation) -> bool:
+    """Whether a run was scored against true translations."""
+    return any(direction.paired is not None for direction in evaluation.directions)
 
 
 def _rows(
@@ -206,11 +214,13 @@ def _rows(
     to: Side,
     paths: Sequence[str],
     most: int,
+    paired: bool,
 ) -> list[Row]:
+    """``paired``: a held-out picture of the same name is the true translation."""
     own, other = pair.info.formats(to)
     own_reading, other_reading = (config.a, config.b) if to == "b" else (config.b, config.a)
     mine, others = ([Path(p) for p in data[s]["heldout"]] for s in (_other(to), to))
-    places = partners(mine, others)
+    places = partners(mine, others) if paired else None
     true_of = {} if places is None else dict(zip(mine, [others[i] for i in places], strict=True))
     rows = []
     for path, picture in read_for_looking(map(Path, paths), own_reading, own, config, most):

@@ -18,14 +18,17 @@ def bytes_needed(trainer: Trainer) -> int:
     the histories as float32; a sheet, six pictures a row, is taken to be uncompressed.
     """
     config, state, steps = trainer.config, trainer.state, trainer.steps
-    training, side = config.training, config.data.size
+    training, pixels = config.training, config.data.size**2
+    if config.data.preprocess == "none":
+        entries = (*trainer.a.cache.entries, *trainer.b.cache.entries)
+        pixels = max(entry.shape[0] * entry.shape[1] for entry in entries)
     channels = trainer.a.pixel_format.channels + trainer.b.pixel_format.channels
     weights = sum(p.numel() for p in state.model.parameters())
     generators = sum(p.numel() for p in state.model.generators.parameters())
     averages = generators if state.average is not None else 0
-    checkpoint = FLOAT * (3 * weights + averages + training.history * channels * side * side)
+    checkpoint = FLOAT * (3 * weights + averages + training.history * channels * pixels)
     model = FLOAT * generators
-    sheet = training.samples * 6 * side * side * 3
+    sheet = training.samples * 6 * pixels * 3
 
     kept = KEEP_LAST + 1  # one more while the oldest is still there
     sheets = 0

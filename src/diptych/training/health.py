@@ -55,16 +55,24 @@ class Health:
         return self._new(found)
 
     def look_at_pictures(
-        self, progress: float, made: dict[Side, list[Translated]], info: ModelInfo
+        self,
+        progress: float,
+        made: dict[Side, list[Translated]],
+        real: dict[Side, list[Pixels]],
+        info: ModelInfo,
     ) -> list[str]:
-        """Whether translations of held-out pictures are all alike, inverted, or no change."""
+        """Whether translations of held-out pictures are all alike, inverted, or no change.
+
+        ``real``: held-out pictures of both domains. (Some domains are of little variety.)
+        """
         found = []
         idle = []
         for to, pictures in made.items():
             own, other = info.formats(to)
             sources = [brightness(one.picture, own) for one in pictures]
             fakes = [brightness(one.fake, other) for one in pictures]
-            if variety(sources) > 0 and variety(fakes) < ALIKE * variety(sources):
+            targets = [brightness(one, other) for one in real[to]]
+            if variety(fakes) < ALIKE * min(variety(sources), variety(targets)):
                 found.append(
                     f"all translations to {to.upper()} look alike, whatever the picture: the "
                     "generator has collapsed. Start again with another --seed, a lower "
@@ -72,9 +80,13 @@ class Health:
                 )
             elif pictures and np.mean(list(map(correlation, sources, fakes))) < INVERTED:
                 found.append(
-                    f"translations to {to.upper()} are dark where their sources are light: colours "
-                    f"are inverted. Raise {self.leaves_alone}, or start again with another --seed"
+                    f"translations to {to.upper()} are dark where their sources are light: unless "
+                    f"{to.upper()} is meant to be so, colours are inverted. Raise "
+                    f"{self.leaves_alone}, or start again with another --seed"
                 )
+            if own.channels == other.channels:  # (colours may change where brightness does not)
+                sources = [unit(one.picture, own) for one in pictures]
+                fakes = [unit(one.fake, other) for one in pictures]
             change = [np.abs(x - y).mean() for x, y in zip(sources, fakes, strict=True)]
             idle.append(bool(change) and float(np.mean(change)) < SAME)
         if progress > EARLY and idle and all(idle):
@@ -91,11 +103,16 @@ class Health:
         return lines
 
 
+def unit(picture: Pixels, pixel_format: PixelFormat) -> NDArray[np.float64]:
+    """A stored ``(H, W, C)`` picture in [-1, 1]."""
+    span = pixel_format.high - pixel_format.low
+    return (picture.astype(np.float64) - pixel_format.low) * (2 / span) - 1
+
+
 def brightness(picture: Pixels, pixel_format: PixelFormat) -> NDArray[np.float64]:
     """The mean over channels of a stored ``(H, W, C)`` picture, ``(H, W)`` in [-1, 1]."""
-    span = pixel_format.high - pixel_format.low
-    mean: NDArray[np.float64] = picture.astype(np.float64).mean(axis=2)
-    return (mean - pixel_format.low) * (2 / span) - 1
+    mean: NDArray[np.float64] = unit(picture, pixel_format).mean(axis=2)
+    return mean
 
 
 def variety(pictures: Sequence[NDArray[np.float64]]) -> float:

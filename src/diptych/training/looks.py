@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from dataclasses import replace
 
 import torch
 
-from diptych.config import Config
+from diptych.config import Config, DomainConfig
 from diptych.data.domain import Domain, read_for_looking
+from diptych.data.pixels import Pixels
+from diptych.errors import DiptychError
 from diptych.evaluation.scores import Yardstick
-from diptych.model_file import GeneratorPair, Side, save_model
+from diptych.model_file import GeneratorPair, Side, load_model, save_model
 from diptych.training.log import Log
+from diptych.training.run_folder import RunFolder
 from diptych.training.samples import Translated, sample_sheet, translate_samples
 
 
 def write_samples(
     log: Log, pair: GeneratorPair, a: Domain, b: Domain, config: Config, device: torch.device
-) -> dict[Side, list[Translated]]:
-    """Translate a few held-out pictures, write their sheet, and return them."""
-    pictures_a, pictures_b = (
-        read_for_looking(
-            domain.heldout, reading, domain.pixel_format, config, config.training.samples
-        )
-        for domain, reading in ((a, config.a), (b, config.b))
-    )
-    made = translate_samples(pair, [p for _, p in pictures_a], [p for _, p in pictures_b], device)
+) -> tuple[dict[Side, list[Translated]], dict[Side, list[Pixels]]]:
+    """Translate a few held-out pictures, write their sheet; returns translations, and pictures."""
+    most = config.training.samples
+
+    def some(domain: Domain, reading: DomainConfig) -> list[Pixels]:
+        found = read_for_looking(domain.heldout, reading, domain.pixel_format, config, most)
+        return [picture for _, picture in found]
+
+    real: dict[Side, list[Pixels]] = {"a": some(a, config.a), "b": some(b, config.b)}
+    made = translate_samples(pair, real["a"], real["b"], device)
     sheet = sample_sheet(made, pair.info)
     if sheet is not None:
         log.write_samples(pair.info.step, sheet)
-    return made
+    return made, real
+
+
+def best_so_far(run: RunFolder) -> float:
+    """The score of the model that was kept, also if its step has been taken back since."""
+    try:
+        kept = load_model(run.best_model, torch.device("cpu")).info.kid
+    except DiptychError:  # there is none yet
+        return math.inf
+    if kept is not None:
+        return kept
+    scores = [line["kid/mean"] for line in run.read_evaluations() if "kid/mean" in line]
+    return min(scores, default=math.inf)
 
 
 def write_scores(
@@ -40,8 +58,9 @@ def write_scores(
     """
     found = yardstick.kid(pair, device)
     mean = statistics.mean(kid.value for kid in found.values())
-    if all(mean < line["kid/mean"] for line in log.run.read_evaluations()):
-        save_model(log.run.best_model, pair)
+    if mean < best_so_far(log.run):
+        info = replace(pair.info, kid=mean)
+        save_model(log.run.best_model, replace(pair, info=info))
     scores = {"seconds": round(seconds, 3), "kid/mean": mean}
     for to, kid in found.items():
         scores |= {f"kid/to_{to}": kid.value}

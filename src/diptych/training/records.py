@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from diptych.errors import DiptychError
@@ -18,6 +18,7 @@ from diptych.evaluation.scores import Evaluation
 from diptych.evaluation.table import ScoreTable
 
 T = TypeVar("T")
+Number = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]  # that can be drawn
 
 
 class SkippedRecord(TypedDict):
@@ -82,6 +83,6 @@ def read_lines(path: Path, values: type[T]) -> list[dict[str, T]]:
             line = json.loads(text)
             step = line.pop("step")
             lines.append({"step": int(step), **reading.validate_python(line)})
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             break
     return lines

@@ -28,6 +28,7 @@ from diptych.training.distributed import started_together
 from diptych.training.lock import only_one
 from diptych.training.records import (
     DataRecord,
+    Number,
     StoredEvaluation,
     StoredTable,
     read_lines,
@@ -221,7 +222,7 @@ class RunFolder:
 
     def read_metrics(self) -> list[dict[str, float]]:
         """One dictionary per log step."""
-        return read_lines(self.metrics, float)
+        return read_lines(self.metrics, Number)
 
     def read_warnings(self) -> list[dict[str, Any]]:
         """Steps and texts of what looked wrong during the training."""
@@ -229,7 +230,7 @@ class RunFolder:
 
     def read_evaluations(self) -> list[dict[str, float]]:
         """One dictionary per scoring of held-out pictures (``training.evaluate_every``)."""
-        return read_lines(self.evaluations, float)
+        return read_lines(self.evaluations, Number)
 
     def read_evaluation(self, step: int) -> StoredEvaluation | None:
         """What ``diptych evaluate`` wrote, if it is of the model of this step and can be read."""

@@ -229,6 +229,7 @@ class Trainer:
         state.load(self.run.checkpoints, healthy=True)
         state.setbacks += 1
         self.owes_save = False  # what was due is of the steps that are taken back
+        self.health = Health(self.config)  # (so are the warnings, which may be due again)
         if distributed.rank() == 0:
             checkpoint.drop_after(self.run.checkpoints, state.step)
         if log is not None:
@@ -304,8 +305,8 @@ class Trainer:
 
     def _sample(self, log: Log) -> None:
         pair = self._pair()
-        made = write_samples(log, pair, self.a, self.b, self.config, self.device)
-        for line in self.health.look_at_pictures(self.progress(), made, pair.info):
+        made, real = write_samples(log, pair, self.a, self.b, self.config, self.device)
+        for line in self.health.look_at_pictures(self.progress(), made, real, pair.info):
             self._warn(log, line)
 
     def _pair(self) -> GeneratorPair:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from diptych.data.batches import Batches, crop, resized
 from diptych.data.cache import open_cache
+from diptych.data.check import check
 from diptych.data.decode import DamagedPictureError, read_picture
 from diptych.data.domain import Folders, data_folders, open_domains, split
 from diptych.data.folder import find_pictures
@@ -173,6 +174,17 @@ def test_two_processes_of_one_number_may_decode_at_once(
 
     ours = open_cache(folder, find_pictures(folder), domain, data, 4, meanwhile)
     assert (len(ours), others) == (3, [3])
+
+
+def test_each_domain_may_have_test_pictures(tmp_path: Path) -> None:
+    for i, name in enumerate(("trainA", "trainB", "testA")):
+        write_pictures(tmp_path / name, 4, first=10 * i)
+    a, b = open_domains(data_folders(tmp_path), config())
+    assert (len(a.train), len(b.train)) == (4, 3)
+    assert {path.parent.name for path in a.heldout} == {"testA"}
+    assert {path.parent.name for path in b.heldout} == {"trainB"}
+    plans = check(data_folders(tmp_path), config()).plans
+    assert [(plan.train, plan.held_out) for plan in plans] == [(4, 4), (3, 1)]
 
 
 @pytest.mark.parametrize("kind", ["damaged", "other", "none"])

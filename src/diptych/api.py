@@ -160,7 +160,9 @@ def evaluate(
 
     held_a = heldout("a", config.a, pair.info.a)
     held_b = heldout("b", config.b, pair.info.b)
-    ordered = not held_a.unread and not held_b.unread and folder.folders().test_a is not None
+    places = folder.folders()
+    tested = places.test_a is not None and places.test_b is not None
+    ordered = tested and not held_a.unread and not held_b.unread
     to_b = _wanted(b, held_a, held_b, paired, ordered)
     to_a = _wanted(a, held_b, held_a, paired, ordered) if "a" in pair.ways else Wanted()
     file = Path(inception_file) if inception_file is not None else None

@@ -139,7 +139,7 @@ class ContrastConfig(Section):
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.07
 
 
-FASTCUT: dict[str, Any] = {"source": 10.0, "target": 0.0, "flip": True}  # (section 4.1)
+FASTCUT: dict[str, Any] = {"source": 10.0, "target": 0.0, "flip": True}  # (section 3)
 
 
 class OptimizerConfig(Section):

@@ -92,7 +92,7 @@ class CUT(nn.Module):
         return weights.discriminator * terms["D_b"], terms
 
     def patch_nce(self, fake: Tensor, source: Tensor, flip: bool) -> Tensor:
-        """Whether patches of ``fake`` are recognisable in ``source``: mean over layers (eq. 4).
+        """Whether patches of ``fake`` are recognisable in ``source``: mean over layers (eq. 3).
 
         ``flip``: ``fake`` was made of the mirrored source, and is compared mirrored back. The
         source's side is the answer to be found and takes no gradient.
@@ -133,7 +133,7 @@ def choose_places(layer: Tensor, count: int) -> Tensor:
 
 
 def nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding each query's own key among those of its picture (eq. 3).
+    """Cross-entropy of finding each query's own key among those of its picture (eq. 2).
 
     ``queries`` and ``keys`` are ``(N, patches, width)`` unit vectors; a query's likeness to a key
     is their dot product over ``temperature``.

@@ -62,7 +62,7 @@ OBJECTIVES = {
 
 
 def noisy(x: Tensor, deviation: float) -> Tensor:
-    """``x + N(0, deviation)``: what D judges under instance noise (Sonderby et al., 2017, 3.3).
+    """``x + N(0, deviation)``: what D judges under instance noise (Sonderby et al., 2017).
 
     Real and fake pictures overlap once both are blurred by noise, so D cannot win by single pixels
     (Arjovsky & Bottou, 2017), and its slope stays small, as under a gradient penalty (Roth et al.,

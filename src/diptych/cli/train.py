@@ -27,7 +27,9 @@ def train(
     ] = None,
     from_: Annotated[
         Optional[Path],
-        typer.Option("--from", help="Start from this model file (also of `diptych import`)."),
+        typer.Option(
+            "--from", help="Start from this run or model file (also of `diptych import`)."
+        ),
     ] = None,
     config: Annotated[
         Optional[Path], typer.Option(help="YAML file of settings, on top of the preset.")

@@ -106,8 +106,10 @@ def check(folders: Folders, config: Config, on_progress: OnProgress | None = Non
     """
     check_request(folders, config)
     places = [("A", folders.a, config.a), ("B", folders.b, config.b)]
-    if folders.test_a is not None and folders.test_b is not None:
-        places += [("test A", folders.test_a, config.a), ("test B", folders.test_b, config.b)]
+    if folders.test_a is not None:
+        places.append(("test A", folders.test_a, config.a))
+    if folders.test_b is not None:
+        places.append(("test B", folders.test_b, config.b))
     files = [find_pictures(folder) for _, folder, _ in places]
     total, before = sum(map(len, files)), 0
     scans = []
@@ -173,9 +175,8 @@ def _left_out(scans: Sequence[Scan], domains: Sequence[Domain]) -> Iterable[Find
     ]
     if damaged:
         yield Finding("damaged", "they are left out: replace or remove them", tuple(damaged))
-    tests = [scan.folder for scan in scans[2:]]
     places = [(domain.folder, domain.skipped) for domain in domains]
-    places += [(test, d.test_skipped) for test, d in zip(tests, domains, strict=False)]
+    places += [(d.test_folder, d.test_skipped) for d in domains if d.test_folder is not None]
     unlike = [
         Case((str(folder / one.name),), one.reason)
         for folder, skipped in places

@@ -25,12 +25,17 @@ DIM_ADVICE = "pictures of 16 bits keep all their values with --depth native"
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the pictures are. Without test folders a share of the training pictures is held out."""
+    """Where pictures are. Without a test folder a share of the training pictures is held out."""
 
     a: Path
     b: Path
     test_a: Path | None = None
     test_b: Path | None = None
+
+    @property
+    def tested(self) -> bool:
+        """Whether there is a test folder."""
+        return self.test_a is not None or self.test_b is not None
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Domain:
     train: tuple[int, ...]  # indices into the cache
     heldout: tuple[Path, ...]  # files that are never trained on
     pixel_format: PixelFormat
-    test_skipped: tuple[Skipped, ...] = ()  # test pictures that were left out
+    test_folder: Path | None = None
+    test_skipped: tuple[Skipped, ...] = ()  # of those in it
 
     def fingerprint(self) -> str:
         """Changes when a training picture is added, removed or altered, or its place in order."""
@@ -55,16 +61,14 @@ class Domain:
 
 
 def data_folders(root: Path) -> Folders:
-    """The layout of the public data sets: trainA, trainB and, if both are there, testA, testB."""
+    """The layout of the public data sets: trainA, trainB and perhaps testA, testB."""
     if not root.is_dir():
         raise DiptychError(f"there is no folder {root}: check the name")
     missing = [name for name in ("trainA", "trainB") if not (root / name).is_dir()]
     if missing:
         raise DiptychError(f"{root} has no {' and no '.join(missing)}: --data needs both")
-    test_a, test_b = root / "testA", root / "testB"
-    if test_a.is_dir() and test_b.is_dir():
-        return Folders(root / "trainA", root / "trainB", test_a, test_b)
-    return Folders(root / "trainA", root / "trainB")
+    test_a, test_b = (path if path.is_dir() else None for path in (root / "testA", root / "testB"))
+    return Folders(root / "trainA", root / "trainB", test_a, test_b)
 
 
 def open_domains(
@@ -183,7 +187,7 @@ def make_domain(
             )
     return Domain(
         folder, cache, train, tuple(heldout), _pixel_format(cache, train, domain),
-        tests[1].skipped if tests is not None else (),
+        tests[0] if tests is not None else None, tests[1].skipped if tests is not None else (),
     )  # fmt: skip
 
 

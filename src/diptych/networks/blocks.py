@@ -62,7 +62,7 @@ def relu_after(norm: NormLayer) -> nn.ReLU:
 class ResidualBlock(nn.Module):
     """``x + [conv3 - norm - relu - conv3 - norm](x)`` (He et al., 2016; no ReLU after the sum).
 
-    The block learns a correction to its input, so a deep stack starts out close to the identity.
+    The block learns a correction to its input, which stays part of the result.
     Shape in and out: ``(N, channels, H, W)``.
     """
 

@@ -54,7 +54,7 @@ class ResnetGenerator(nn.Module):
         self.decode = decoder(widths[::-1], channels_out, up, norm)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """What CUT compares pictures by (Park et al., 2020, appendix B), each ``(N, C, H', W')``.
+        """What CUT compares pictures by (Park et al., 2020, appendix C.1), each ``(N, C, H', W')``.
 
         The pixels, the halving convolutions, the first and the fifth residual block (or the last,
         if there are fewer).

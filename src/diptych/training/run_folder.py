@@ -75,8 +75,7 @@ class RunFolder:
     @property
     def moved_command(self) -> str:
         """The same where its pictures have moved."""
-        tested = self.folders().test_a is not None
-        return f"{self.resume_command} {'--data DIR' if tested else 'A/ B/'}"
+        return f"{self.resume_command} {'--data DIR' if self.folders().tested else 'A/ B/'}"
 
     @cached_property
     def metrics(self) -> Path:

@@ -109,8 +109,8 @@ def resume_run(
     if settings:
         config = build_config(merge(config.model_dump(), settings))
     folders = moved or run.folders()
-    if moved is not None and moved.test_a is None and run.folders().test_a is not None:
-        raise UsageError(f"{run.path} has test folders too: give --data DIR, which holds all four")
+    if moved is not None and run.folders().tested and not moved.tested:
+        raise UsageError(f"{run.path} has test folders too: give --data DIR, which holds all")
     if moved is None:
         for folder in (folders.a, folders.b):
             if not folder.is_dir():
@@ -199,12 +199,12 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
     """What a person should know before the training starts."""
     lines = []
     for domain in (a, b):
-        for kind, skipped in (("", domain.skipped), ("test ", domain.test_skipped)):
+        places = ((domain.folder, domain.skipped), (domain.test_folder, domain.test_skipped))
+        for folder, skipped in places:
             if skipped:
                 names = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:5])
                 more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-                count = f"{len(skipped)} damaged {kind}pictures"
-                lines.append(f"left out {count} of {domain.folder}: {names}{more}")
+                lines.append(f"left out {len(skipped)} damaged pictures of {folder}: {names}{more}")
     data = config.data
     if data.zoom > 1 and not data.zooms:
         lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")

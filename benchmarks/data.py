@@ -32,6 +32,7 @@ from diptych.data.domain import Domain
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import RGB
 from diptych.settings import build_config
+from diptych.training.memory import freed_memory_kept
 
 CPU = torch.device("cpu")
 BATCH = 8  # pictures that one timing makes a batch of
@@ -146,4 +147,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with freed_memory_kept():  # as in trainings
+        main()

@@ -34,6 +34,7 @@ from diptych.data.cache import Entry
 from diptych.data.domain import check_different, make_domain
 from diptych.data.sampler import Sampler
 from diptych.settings import build_config
+from diptych.training.memory import freed_memory_kept
 from diptych.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -196,9 +197,10 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = options(__doc__, seconds=10)
-    parser.add_argument("--most", type=int, default=1_000_000, help="pictures")
-    parser.add_argument("--shortest", action="store_true", help="tiny trainings only")
-    given = parser.parse_args()
-    start(given)
-    main(given)
+    with freed_memory_kept():  # as in trainings
+        parser = options(__doc__, seconds=10)
+        parser.add_argument("--most", type=int, default=1_000_000, help="pictures")
+        parser.add_argument("--shortest", action="store_true", help="tiny trainings only")
+        given = parser.parse_args()
+        start(given)
+        main(given)

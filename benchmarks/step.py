@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -43,6 +44,7 @@ from diptych.data.domain import Domain
 from diptych.settings import build_config
 from diptych.surroundings import quickest_convolutions
 from diptych.training.compiled import compiles
+from diptych.training.memory import freed_memory_kept
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
 
@@ -125,9 +127,10 @@ def memory(name: str, given: argparse.Namespace, shape: tuple[int, int, int]) ->
 def print_memory(name: str, config: Config, device: torch.device) -> None:
     """What ``memory`` asks of its process."""
     before = resident_bytes()
-    training = make(name, config, device)
-    for _ in range(STEPS_FOR_MEMORY):
-        training.step()
+    with freed_memory_kept() if name == "diptych" else nullcontext():
+        training = make(name, config, device)
+        for _ in range(STEPS_FOR_MEMORY):
+            training.step()
     print(peak_resident_bytes() - before)
 
 
@@ -212,9 +215,8 @@ def main() -> None:
     start(given)
     device = torch.device(given.device)
     shapes = list(itertools.product(given.size, given.width, given.batch))
-    given.compile = compiles(
-        case_config(given, *shapes[0]), None, device
-    )  # (as asked for, or usual)
+    # (As asked for, or usual.)
+    given.compile = compiles(case_config(given, *shapes[0]), None, device)
     if given.memory:
         print_memory(given.memory, case_config(given, *shapes[0]), device)
         return
@@ -225,7 +227,8 @@ def main() -> None:
         rate, name = best_rate(dtype, device), str(dtype).removeprefix("torch.")
         limits[name] = rate.operations
         lines.append(f"{name} {rate.operations / 1e9:.0f} GFLOP/s ({rate.what})")
-    rows = [measure(given, shape, limits) for shape in shapes]
+    with freed_memory_kept():
+        rows = [measure(given, shape, limits) for shape in shapes]
     text = (
         f"{given.blocks} blocks, {given.upsample} upsampling, {given.layers} layers in D, on "
         f"{given.device}{', diptych compiled' if given.compile else ''}. "

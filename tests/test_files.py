@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,6 +57,14 @@ def test_a_system_that_flushes_only_what_may_be_written(
     run = RunFolder(tmp_path / "run")
     assert start_run(data_folders(towns), run, build_config(TINY))
     assert run.model.exists()
+
+
+def test_threads_may_write_the_same_file(tmp_path: Path) -> None:
+    texts = [str(i) * 100_000 for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: write_whole(tmp_path / "x", text), texts * 5))
+    assert (tmp_path / "x").read_text() in texts
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_a_file_that_is_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

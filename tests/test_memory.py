@@ -12,28 +12,34 @@ import pytest
 # (Blocks larger than any that was freed before: the C library gives such ones back if left alone.)
 GIVEN_BACK = """
 import torch
-from diptych.training.memory import keep_freed_memory
-{first}
+from contextlib import nullcontext
+from diptych.training.memory import freed_memory_kept
+block = {block}()
+block.__enter__()
 def resident():
     return int(open("/proc/self/statm").read().split()[1])
 features = [torch.zeros(2**22) for _ in range(4)]  # 16 MB each
 before = resident()
 del features
 print(before - resident())
+block.__exit__(None, None, None)
+print(before - resident())
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is nothing to set")
 def test_a_step_finds_the_memory_of_the_one_before() -> None:
-    pages = {
-        first: int(
-            subprocess.run(
-                [sys.executable, "-c", GIVEN_BACK.format(first=first)],
-                capture_output=True, text=True, check=True,
-            ).stdout
-        )
-        for first in ("", "keep_freed_memory()")
-    }  # fmt: skip
-    block = 2**24 // resource.getpagesize()
-    assert pages[""] > 3 * block
-    assert pages["keep_freed_memory()"] < block / 16
+    """And the program around the training has it back afterwards."""
+
+    def given_back(block: str) -> list[int]:
+        done = subprocess.run(
+            [sys.executable, "-c", GIVEN_BACK.format(block=block)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return [int(pages) for pages in done.stdout.split()]
+
+    size = 2**24 // resource.getpagesize()
+    assert given_back("nullcontext")[0] > 3 * size
+    within, after = given_back("freed_memory_kept")
+    assert within < size / 16
+    assert after > 3 * size

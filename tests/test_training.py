@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pickle
@@ -9,11 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -25,6 +28,7 @@ from diptych.data.domain import Folders, data_folders, open_domains
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import load_model, save_model
 from diptych.settings import build_config, merge
+from diptych.surroundings import Shared, usual_torch
 from diptych.training import checkpoint
 from diptych.training.interrupt import InterruptedRunError
 from diptych.training.run_folder import RunFolder
@@ -494,7 +498,6 @@ def test_there_are_no_closer_looks_at_whole_pictures(
 
 def test_domains_may_differ_in_channels_and_depth(tmp_path: Path, diptych: Command) -> None:
     """Grey 16-bit scans to colour pictures and back; the identity loss says that it is off."""
-    import numpy as np
     from PIL import Image
 
     for i in range(5):
@@ -526,7 +529,6 @@ def test_domains_may_differ_in_channels_and_depth(tmp_path: Path, diptych: Comma
 
 def test_going_on_from_a_model_reads_pictures_as_it_did(tmp_path: Path, diptych: Command) -> None:
     """Scans of a wider range first, then some of a narrow one: the same value means the same."""
-    import numpy as np
     from PIL import Image
 
     for i in range(4):
@@ -560,6 +562,139 @@ def test_settings_of_the_other_method_are_remarked_on(
         done = diptych("train", *options, "--run", tmp_path / f"run-{said}", *more)
         assert done.returncode == 0, done.stderr
         assert ("loss.cycle and loss.identity are CycleGAN's" in done.stdout) is said
+
+
+def test_paths_mean_what_they_meant_at_the_call(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the program goes elsewhere meanwhile, and there is a run of that name, too."""
+    (tmp_path / "elsewhere" / "run").mkdir(parents=True)
+    other = tmp_path / "elsewhere" / "run" / "model.safetensors"
+    other.write_bytes(b"of another run")
+    monkeypatch.chdir(towns.parent)
+
+    def leave(status: Status) -> None:
+        if status.step == 2:
+            monkeypatch.chdir(tmp_path / "elsewhere")
+
+    shutil.rmtree("run", ignore_errors=True)
+    run = package.train(data=towns.name, run="run", settings=TINY, watch=leave)
+    assert other.read_bytes() == b"of another run"
+    assert run.path == towns.parent / "run"
+    assert len(run.metrics()) == 4
+    assert len(list((run.path / "samples").iterdir())) == 3
+    shutil.rmtree(run.path)
+
+
+def test_one_training_at_a_time(towns: Path, tmp_path: Path) -> None:
+    """Threads share PyTorch's random numbers; the settings of the program outlive all of them."""
+    first = package.train(data=towns, run=tmp_path / "first", settings=TINY)
+    refused: list[str] = []
+
+    def other() -> None:
+        try:
+            package.train(data=towns, run=tmp_path / "other", settings=TINY)
+        except UsageError as error:
+            refused.append(str(error))
+
+    def start_other(status: Status) -> None:
+        if status.step == 3:
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+            package.train(data=towns, run=tmp_path / "inside", settings=TINY)  # its own thread may
+
+    run = package.train(data=towns, run=tmp_path / "run", settings=TINY, watch=start_other)
+    assert len(refused) == 1
+    assert "another thread of this process trains" in refused[0]
+    assert not (tmp_path / "other").exists()
+    models = [
+        folder / "model.safetensors" for folder in (first.path, run.path, tmp_path / "inside")
+    ]
+    assert len({model.read_bytes() for model in models}) == 1
+
+
+def test_settings_of_the_process_are_given_back_by_the_last() -> None:
+    value = ["as it was"]
+    shared = Shared(lambda: value[0], lambda new: value.__setitem__(0, new), "as needed")
+    one, two = shared.within(), shared.within()
+    one.__enter__()
+    two.__enter__()
+    one.__exit__(None, None, None)
+    assert value == ["as needed"]
+    two.__exit__(None, None, None)
+    assert value == ["as it was"]
+
+
+def test_a_default_device_around_a_call(trained: Path) -> None:
+    with torch.device("meta"):
+        with usual_torch(CPU):
+            assert torch.empty(1).device.type == "cpu"
+        assert torch.empty(1).device.type == "meta"
+    assert torch.empty(1).device.type == "cpu"
+    picture = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    expected = [package.load(trained, "cpu", tile=tile).to_b(picture) for tile in ("off", 16)]
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = [package.load(trained, "cpu", tile=tile).to_b(picture) for tile in ("off", 16)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_python_is_told_what_a_person_is(towns: Path, tmp_path: Path) -> None:
+    data = tmp_path / "towns"
+    shutil.copytree(towns, data)
+    (data / "trainA" / "broken.png").write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match=r"left out 1 damaged pictures of .*broken.png"):
+        run = package.train(data=data, run=tmp_path / "run", settings=TINY, max_minutes=0)
+    assert not run.finished
+    with pytest.warns(UserWarning, match="left out"):
+        assert package.train(run=run.path, resume=True).finished
+
+
+@pytest.mark.parametrize("way_out", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_whatever_ends_a_training_it_is_saved(
+    towns: Path, tmp_path: Path, way_out: type[BaseException]
+) -> None:
+    def stop(status: Status) -> None:
+        if status.step == 5:
+            raise way_out
+
+    with pytest.raises(way_out):
+        package.train(data=towns, run=tmp_path / "run", settings=TINY, watch=stop)
+    assert checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1].name == "step-00000005"
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"settings": ["training"]}, "settings are a dictionary"),
+    ({"settings": "training.steps=3"}, "settings are a dictionary"),
+    ({"max_minutes": float("nan")}, "max_minutes nan"),
+    ({"max_minutes": -1}, "max_minutes -1"),
+    ({"settings": {"training": {"steps": 1, "device": "meta"}}}, "no device 'meta'"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "words"), WRONG, ids=lambda x: str(x)[:30])
+def test_arguments_that_are_none(
+    wrong: dict[str, Any], words: str, towns: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        package.train(data=towns, run=tmp_path / "run", **{"settings": TINY, **wrong})
+    assert not (tmp_path / "run").exists()
+
+
+def test_arguments_of_scoring_that_are_none(trained: Path) -> None:
+    for wrong, words in (
+        ({"a": "testA"}, "give a diptych.Target"), ({"size": "32"}, "size '32'"),
+        ({"size": 20_000}, "size 20000"), ({"features": 5}, "--features '5'"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=words):
+            package.evaluate(trained, **wrong)  # type: ignore[arg-type]
+    for what in ({"classes": "zebra"}, {"classes": (5000,)}, {"palette": "5"}):
+        with pytest.raises(UsageError):
+            package.Target(**what)  # type: ignore[arg-type]
 
 
 def copied(trained: Path, to: Path) -> RunFolder:

@@ -30,6 +30,7 @@ from diptych.config import Config
 from diptych.data.domain import open_domains
 from diptych.settings import Tree, merge
 from diptych.training.choice import make_config
+from diptych.training.memory import freed_memory_kept
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import start_run
 from diptych.training.trainer import Trainer
@@ -74,11 +75,12 @@ def measure_costs(
         trainers[name] = Trainer(config, RunFolder(place), a, b, torch.device("cpu"))
         trainers[name].step()
     taken = dict.fromkeys(trainers, 0.0)
-    for _ in range(24):  # whole rounds of loss.cycle_every: the cheap steps alone are no measure
-        for name, trainer in trainers.items():
-            started = time.perf_counter()
-            trainer.step()
-            taken[name] += time.perf_counter() - started
+    with freed_memory_kept():
+        for _ in range(24):  # whole rounds of loss.cycle_every: cheap steps alone are no measure
+            for name, trainer in trainers.items():
+                started = time.perf_counter()
+                trainer.step()
+                taken[name] += time.perf_counter() - started
     known |= {name: seconds / taken["baseline"] for name, seconds in taken.items()}
     path.write_text(json.dumps(known, indent=1))
     return known

@@ -13,22 +13,28 @@ from typing import TYPE_CHECKING, Any
 from diptych.errors import DiptychError as DiptychError
 
 if TYPE_CHECKING:
+    from diptych.api import Target as Target
     from diptych.api import evaluate as evaluate
     from diptych.api import train as train
     from diptych.translation.translator import Translator as Translator
     from diptych.translation.translator import load as load
 
-__all__ = ["DiptychError", "Translator", "evaluate", "load", "train"]
+__all__ = ["DiptychError", "Target", "Translator", "evaluate", "load", "train"]
+
+if not TYPE_CHECKING:  # (by it any name would be right)
+
+    def __getattr__(name: str) -> Any:
+        """Load PyTorch only when something that needs it is asked for (PEP 562)."""
+        if name in ("Target", "evaluate", "train"):
+            from diptych import api
+
+            return {"Target": api.Target, "evaluate": api.evaluate, "train": api.train}[name]
+        if name in ("Translator", "load"):
+            from diptych.translation import translator
+
+            return translator.load if name == "load" else translator.Translator
+        raise AttributeError(f"module 'diptych' has no attribute {name!r}")
 
 
-def __getattr__(name: str) -> Any:
-    """Load PyTorch only when something that needs it is asked for (PEP 562)."""
-    if name in ("train", "evaluate"):
-        from diptych import api
-
-        return api.train if name == "train" else api.evaluate
-    if name in ("load", "Translator"):
-        from diptych.translation import translator
-
-        return translator.load if name == "load" else translator.Translator
-    raise AttributeError(f"module 'diptych' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

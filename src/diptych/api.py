@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from diptych.model_file import Side, load_model
 from diptych.settings import Tree, merge
 from diptych.surroundings import usual_torch
 from diptych.training.choice import make_config, settings_of
-from diptych.training.memory import keep_freed_memory
+from diptych.training.memory import freed_memory_kept
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,
@@ -37,9 +39,10 @@ from diptych.translation.translator import Translator, load
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training."""
+    """A training, at its end or (after ``max_minutes``) to be resumed."""
 
     path: Path
+    finished: bool = True
 
     def load(self, device: str = "auto") -> Translator:
         """The trained translator."""
@@ -76,24 +79,28 @@ def train(
     and weights to begin. ``resume`` goes on with a stopped run, whose folder knows the rest: only a
     new length may be among the settings then, and folders are given only if they have moved.
     ``watch`` is called after each step with a Status; if it raises, the run is saved, and ends with
-    that exception. After ``max_minutes`` it saves and returns, to be resumed later.
+    that exception. After ``max_minutes`` it saves and returns, to be resumed later. What a person
+    should know, as which pictures were left out, comes as a warning (UserWarning).
 
     Raises DiptychError, with one line saying what to do, for anything wrong with the folders or
-    settings; and after a signal, once everything is saved.
+    settings; and after a signal, once everything is saved. One training at a time in a process.
     """
-    folder = RunFolder(Path(run))
-    listener = Listener(watch=watch)
+    if settings is not None and not isinstance(settings, dict):
+        raise UsageError(f"settings are a dictionary of sections, not a {type(settings).__name__}")
+    folder = RunFolder(Path(run).absolute())
+    listener = Listener(watch=watch, warning=lambda line: warnings.warn(line, stacklevel=2))
     if resume:
         if preset or config or start_from:
             raise UsageError(ONLY_LENGTH)
-        moved = pick_folders(a, b, data) if a or b or data else None
-        resume_run(folder, settings, listener, max_minutes, moved)
+        moved = pick_folders(a, b, data).absolute() if a or b or data else None
+        finished = resume_run(folder, settings, listener, max_minutes, moved)
     else:
         if start_from is not None:
             settings = merge(settings_of(Path(start_from)), settings or {})
         made = make_config(preset, Path(config) if config is not None else None, settings)
-        start_run(pick_folders(a, b, data), folder, made, listener, max_minutes)
-    return Run(Path(run))
+        folders = pick_folders(a, b, data).absolute()
+        finished = start_run(folders, folder, made, listener, max_minutes)
+    return Run(folder.path, finished)
 
 
 @dataclass(frozen=True)
@@ -101,11 +108,18 @@ class Target:
     """What else to score of the translations to one domain.
 
     ``palette``: its pictures are label maps in these colours, as ``"#ffffff,#00ff00"``.
-    ``classes``: numbers of the ImageNet classes that its pictures show.
+    ``classes``: numbers of the ImageNet classes that its pictures show. Raises UsageError for what
+    is none of that.
     """
 
     palette: str | None = None
     classes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.palette is not None:
+            parse_palette(str(self.palette))
+        if not all(isinstance(number, int) and 0 <= number < 1000 for number in self.classes):
+            raise UsageError(f"classes {self.classes!r}: give ImageNet's numbers, 0 to 999")
 
 
 def evaluate(
@@ -131,9 +145,10 @@ def evaluate(
     that are missing or damaged are left out, and named in the result as ``unread``. Raises
     DiptychError with one line.
     """
-    folder, where = RunFolder(Path(run)), choose_device(device)
-    if where.type == "cpu":
-        keep_freed_memory()
+    folder, where = RunFolder(Path(run).absolute()), choose_device(device)
+    for domain, target in (("a", a), ("b", b)):
+        if not isinstance(target, Target):
+            raise UsageError(f"{domain} says what else to score: give a diptych.Target")
     config, data = folder.config(), folder.data()
     pair = load_model(folder.saved_model(), where)
     if size is not None:
@@ -167,11 +182,15 @@ def evaluate(
     to_a = _wanted(a, held_b, held_a, paired, ordered) if "a" in pair.ways else Wanted()
     file = Path(inception_file) if inception_file is not None else None
     name = parse_feature_name(features)
-    with usual_torch(where):
+    kept = freed_memory_kept() if where.type == "cpu" else nullcontext()
+    with usual_torch(where), kept:
         net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
         found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
     if keep and size is None:
-        keep_evaluation(run, found)
+        try:
+            keep_evaluation(folder.path, found)
+        except DiptychError as error:  # (they took minutes)
+            warnings.warn(f"the scores are not kept: {error}", stacklevel=2)
     return found
 
 

@@ -9,8 +9,10 @@ import torch
 from diptych.config import Precision
 from diptych.errors import UsageError
 
+KINDS = ("cpu", "cuda", "mps", "xpu")
 
-def choose_device(name: str = "auto") -> torch.device:
+
+def choose_device(name: str | torch.device = "auto") -> torch.device:
     """``auto``: a GPU if there is one (CUDA or ROCm, then MPS), else the CPU.
 
     Raises UsageError for a device that does not exist here.
@@ -20,14 +22,17 @@ def choose_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else other
     try:
         device = torch.device(name)
+        if device.type not in KINDS:
+            raise RuntimeError("nothing can be computed there")
         if device.type == "cuda" and device.index is None:
             own = os.environ.get("LOCAL_RANK")  # torchrun gives each process its own GPU
             device = torch.device("cuda", int(own) if own else torch.cuda.current_device())
         torch.empty(1, device=device)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UsageError(f"there is no device {name!r} here: use auto, cpu, cuda or mps") from None
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+        known = f"there is no device {str(name)!r} here: use auto, cpu, cuda or mps"
+        raise UsageError(known) from None
     return device
 
 

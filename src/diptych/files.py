@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from diptych.errors import DiptychError
 
@@ -17,7 +18,7 @@ WAITS = (0.1, 0.5, 2.0) if os.name == "nt" else ()  # seconds, for a file that i
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write ``content`` aside, flush it to the disk, and rename it to ``path``."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     # File names may hold bytes that are no text; a page shows a question mark for them.
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     try:

@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Generic, TypeVar
 
 import torch
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """A setting of the whole process, also of its other threads.
+
+    The first block that needs it as ``value`` sets it so; the last one gives back what was before.
+    """
+
+    def __init__(self, get: Callable[[], T], set_: Callable[[T], None], value: T) -> None:
+        self._get, self._set, self._value = get, set_, value
+        self._lock, self._inside, self._before = threading.Lock(), 0, value
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """Within the block it is as needed."""
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = self._get()
+                self._set(self._value)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._set(self._before)
+
+
+def _set_benchmark(on: bool) -> None:
+    torch.backends.cudnn.benchmark = on
+
+
+_dtype = Shared(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+_benchmark = Shared(lambda: torch.backends.cudnn.benchmark, _set_benchmark, True)
 
 
 @contextmanager
@@ -14,26 +53,19 @@ def usual_torch(device: torch.device) -> Iterator[None]:
 
     Random numbers of the CPU and of ``device`` that are drawn in it are not missing afterwards.
     """
-    dtype, place = torch.get_default_dtype(), torch.get_default_device()
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
-        torch.set_default_dtype(torch.float32)
-        if place.type != "cpu":  # (to set one costs a little in every operation)
-            torch.set_default_device(None)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
-            if place.type != "cpu":
-                torch.set_default_device(place)
+    # (A default device costs a little in every operation.)
+    elsewhere = torch.get_default_device().type != "cpu"
+    place = torch.device("cpu") if elsewhere else nullcontext()
+    with (
+        torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad(),
+        torch.autocast(device.type, enabled=False), _dtype.within(), place,
+    ):  # fmt: skip
+        yield
 
 
 @contextmanager
 def quickest_convolutions() -> Iterator[None]:
     """Within the block cuDNN tries its ways to convolve once for each shape, and takes the best."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
+    with _benchmark.within():
         yield
-    finally:
-        torch.backends.cudnn.benchmark = before

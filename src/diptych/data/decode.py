@@ -38,7 +38,7 @@ def read_picture(path: Path, domain: DomainConfig, background: str = "white") ->
     uint16 or float32 for native depth. Raises DamagedPictureError with the reason for anything
     that is not such a picture, is cut short, or would take more than 2**30 bytes.
     """
-    with _one_reason(), opened(path) as file:
+    with one_reason(), opened(path) as file:
         return _decode(file, domain, background)
 
 
@@ -51,7 +51,7 @@ def decode_picture(
     """
     if not data:
         raise DamagedPictureError("it is empty")
-    with _one_reason():
+    with one_reason():
         width, height = picture_size(io.BytesIO(data))
         if width * height > most_pixels:
             raise TooLargeError(f"its {width} x {height} pixels are too many: scale it down")
@@ -83,7 +83,7 @@ def _decode(file: BinaryIO, domain: DomainConfig, background: str) -> Pixels:
 
 
 @contextmanager
-def _one_reason() -> Iterator[None]:
+def one_reason() -> Iterator[None]:
     """Whatever a decoder raises in the block comes out as a DamagedPictureError."""
     try:
         with no_warnings():

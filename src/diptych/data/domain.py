@@ -32,6 +32,11 @@ class Folders:
     test_a: Path | None = None
     test_b: Path | None = None
 
+    def absolute(self) -> Folders:
+        """The same, wherever the process goes."""
+        tests = (test and test.absolute() for test in (self.test_a, self.test_b))
+        return Folders(self.a.absolute(), self.b.absolute(), *tests)
+
     @property
     def tested(self) -> bool:
         """Whether there is a test folder."""

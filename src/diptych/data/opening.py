@@ -44,6 +44,10 @@ class DeepValuesError(DamagedPictureError):
         super().__init__(f"it holds {values}: use --depth native")
         self.values = values
 
+    def __reduce__(self) -> tuple[type[DeepValuesError], tuple[str]]:
+        """(For worker processes, which send their errors home.)"""
+        return type(self), (self.values,)
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:

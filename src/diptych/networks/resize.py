@@ -16,7 +16,9 @@ FEWEST = {torch.float32: 2**15, torch.bfloat16: 2**17}
 
 # Which of the three rows of a window (last index) are seen as each of two rows of the small picture
 # (second), by the first and by the second of the two places that a pixel became (first index).
-ROWS = torch.tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], dtype=torch.float32)
+ROWS = torch.tensor(
+    [[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], dtype=torch.float32, device="cpu"
+)
 WINDOW = torch.kron(ROWS.view(4, 3), ROWS.view(4, 3))  # the same for rows and columns: (16, 9)
 
 

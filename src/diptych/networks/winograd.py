@@ -57,7 +57,7 @@ _A: Matrix = [
 
 def _both_ways(matrix: Matrix) -> Tensor:
     """``M x M^T`` as one product with the square ``x`` written as one row."""
-    one_way = torch.tensor(matrix, dtype=torch.float64)
+    one_way = torch.tensor(matrix, dtype=torch.float64, device="cpu")
     return torch.kron(one_way, one_way)
 
 

@@ -75,7 +75,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
     handlers = {number: signal.getsignal(number) for number in USUAL}
     # A shell script lets its background jobs ignore Ctrl-C, which is meant for others, and nohup
     # the closing of the terminal.
-    before = {number: each for number, each in handlers.items() if each != signal.SIG_IGN}
+    # (None: one that a program around Python has set.)
+    before = {n: each for n, each in handlers.items() if each not in (signal.SIG_IGN, None)}
 
     def note(number: int, frame: FrameType | None) -> None:
         for each, handler in before.items():

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from diptych.surroundings import Shared
 
 # mallopt's parameters (malloc.h of the GNU C library).
 TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
 
 LARGEST_BLOCK = 32 * 2**20  # bytes: the largest threshold that there may be
+USUAL = 128 * 2**10  # bytes, of both
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep what it frees, where the C library is GNU's; elsewhere do nothing.
-
-    Without it the features of each step are given back to the system and come again page by page.
-    """
+def _keep(on: bool) -> None:
     if platform.libc_ver()[0] != "glibc":
         return
     c = ctypes.CDLL(None)
-    c.mallopt(MMAP_THRESHOLD, LARGEST_BLOCK)  # smaller blocks come from the heap
-    c.mallopt(TRIM_THRESHOLD, -1)  # which never shrinks
+    c.mallopt(MMAP_THRESHOLD, LARGEST_BLOCK if on else USUAL)  # smaller blocks come from the heap
+    c.mallopt(TRIM_THRESHOLD, -1 if on else USUAL)  # -1: it never shrinks
+    if not on:
+        c.malloc_trim(0)
+
+
+_kept = Shared(lambda: False, _keep, True)
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Within the block this process keeps what it frees, where the C library is GNU's.
+
+    Without it the features of each step are given back to the system and come again page by page.
+    """
+    with _kept.within():
+        yield

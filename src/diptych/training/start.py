@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in
 from diptych.training.disk import check_disk
 from diptych.training.lock import only_one
+from diptych.training.memory import freed_memory_kept
 from diptych.training.run_folder import RunFolder, made_with
 from diptych.training.trainer import Trainer, Watch
 
@@ -79,6 +82,7 @@ def start_run(
     return _train(run, folders, config, listener, max_minutes, resume=False)
 
 
+_TRAINING = threading.RLock()  # held by the thread that trains
 NO_LOCKS = (
     "this file system has no locks: see to it yourself that no second training uses the run folder"
 )
@@ -132,9 +136,21 @@ def _train(
 ) -> bool:
     if not config.training.length_in:
         raise UsageError("how long? give --steps, --epochs or --minutes")
+    if max_minutes is not None and not 0 <= max_minutes < math.inf:
+        raise UsageError(f"max_minutes {max_minutes!r}: give a number of minutes")
     device = choose_device(config.training.device)
-    with usual_torch(device), distributed.process_group(device), ExitStack() as held:
+    with ExitStack() as held:
+        if not _TRAINING.acquire(blocking=False):
+            raise UsageError(
+                "another thread of this process trains: start this one in a process of its own, "
+                "with random numbers and settings of its own"
+            )
+        held.callback(_TRAINING.release)
+        for block in (usual_torch(device), distributed.process_group(device)):
+            held.enter_context(block)
         held.enter_context(quickest_convolutions())
+        if device.type == "cpu":
+            held.enter_context(freed_memory_kept())
         leader = distributed.rank() == 0
         if not leader:
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder

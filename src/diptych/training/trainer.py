@@ -28,7 +28,6 @@ from diptych.training.interrupt import (
 )
 from diptych.training.log import Log
 from diptych.training.looks import write_samples, write_scores
-from diptych.training.memory import keep_freed_memory
 from diptych.training.run_folder import RunFolder
 from diptych.training.schedule import at_step, rate_share, weights_at
 from diptych.training.state import KEEP_LAST, TrainingState
@@ -63,8 +62,6 @@ class Trainer:
         yardstick: Yardstick | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        if device.type == "cpu":
-            keep_freed_memory()
         training = config.training
         self.yardstick = yardstick  # to score by, every training.evaluate_every steps
         self.warn = warn  # what to tell whoever watches
@@ -166,7 +163,7 @@ class Trainer:
         try:
             with torch.random.fork_rng(devices=[]):
                 watch(Status(state.step, self.steps, self.progress(), state.seconds, pace, losses))
-        except Exception:  # a program's way to stop
+        except BaseException:  # a program's way to stop
             if distributed.world_size() == 1:
                 self.save(log)
             raise

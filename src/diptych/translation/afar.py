@@ -143,7 +143,7 @@ def changed(x: Tensor, change: Tensor, small: Tensor, top: int, height: int) -> 
 
 def _around(places: Tensor, length: int, small: int) -> list[tuple[Tensor, Tensor]]:
     """The places of a shorter line before and behind each of some places, and how near they are."""
-    exact = (places + 0.5) * (small / length) - 0.5
+    exact = (places.to(torch.float32) + 0.5) * (small / length) - 0.5
     before = exact.floor()
     behind = exact - before
     return [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from numbers import Integral
 
 from torch import Tensor, nn
 
 from diptych.config import Config
+from diptych.data.opening import MOST_PIXELS
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, Side
 from diptych.translation.scaling import SMALLEST
@@ -31,8 +34,9 @@ def at_size(translator: Translator, size: int) -> GeneratorPair:
 
     Raises UsageError for fewer pixels than networks take.
     """
-    if size < SMALLEST:
-        raise UsageError(f"size {size}: give {SMALLEST} pixels or more")
+    if not isinstance(size, Integral) or not SMALLEST <= size <= math.isqrt(MOST_PIXELS):
+        most = math.isqrt(MOST_PIXELS)
+        raise UsageError(f"size {size!r}: give a number of pixels, {SMALLEST} to {most:,}")
     ways = {to: Way(translator, to) for to in translator.pair.ways}
     return GeneratorPair(ways["b"], ways.get("a"), replace(translator.info, size=size))
 

@@ -14,6 +14,7 @@ from diptych.data.decode import (
     DamagedPictureError,
     decode_picture,
     from_image,
+    one_reason,
     read_picture,
     reading_of,
 )
@@ -39,11 +40,8 @@ def read_pil(image: Image.Image, source: PixelFormat, background: str) -> Pixels
 
     Raises DamagedPictureError with the reason, also for modes that Pillow cannot convert.
     """
-    try:
-        with _saying_what_is_taken(source):
-            return from_image(image, source.channels, background)
-    except (OSError, ValueError) as error:
-        raise DamagedPictureError(str(error)) from error
+    with _saying_what_is_taken(source), one_reason():  # (it may be decoded only now)
+        return from_image(image, source.channels, background)
 
 
 def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:

@@ -79,7 +79,9 @@ class Translator:
         return self.pair.info
 
     @overload
-    def to_b(self, picture: Sequence[Any], *, size: int | None = None) -> list[Any]: ...
+    def to_b(
+        self, picture: list[Any] | tuple[Any, ...], *, size: int | None = None
+    ) -> list[Any]: ...
     @overload
     def to_b(self, picture: Tensor, *, size: int | None = None) -> Tensor: ...
     @overload
@@ -100,6 +102,14 @@ class Translator:
         """
         return self._translate_any(picture, "b", size)
 
+    @overload
+    def to_a(
+        self, picture: list[Any] | tuple[Any, ...], *, size: int | None = None
+    ) -> list[Any]: ...
+    @overload
+    def to_a(self, picture: Tensor, *, size: int | None = None) -> Tensor: ...
+    @overload
+    def to_a(self, picture: Any, *, size: int | None = None) -> Any: ...
     def to_a(self, picture: Any, *, size: int | None = None) -> Any:
         """Translate a picture of domain B to domain A; otherwise as ``to_b``.
 
@@ -153,7 +163,8 @@ class Translator:
         def write(top: int, fake: Tensor) -> None:
             whole[:, :, top : top + fake.shape[2]] = fake
 
-        translate_cut(self.pair.towards(to), picture, cut, (height, width), write)
+        with torch.autocast(self.device.type, enabled=False):  # (of the program around)
+            translate_cut(self.pair.towards(to), picture, cut, (height, width), write)
         return whole.to(x.device)
 
     @torch.inference_mode()
@@ -191,7 +202,8 @@ class Translator:
         def write(top: int, fake: Tensor) -> None:
             whole[top : top + fake.shape[2]] = target.to_pixels(fake)[0]
 
-        translate_cut(self.pair.towards(to), picture, cut, (height, width), write, progress)
+        with torch.autocast(self.device.type, enabled=False):  # (of the program around)
+            translate_cut(self.pair.towards(to), picture, cut, (height, width), write, progress)
         return [whole]
 
     def _autocast(self) -> torch.autocast:
@@ -284,7 +296,7 @@ def _reflect(length: int, extra: int) -> Tensor:
 
 def load(
     path: str | Path,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     tile: Tile = "auto",
     precision: TranslatingPrecision = "float32",
     see: See = "auto",

@@ -582,7 +582,7 @@ def test_paths_mean_what_they_meant_at_the_call(
     assert other.read_bytes() == b"of another run"
     assert run.path == towns.parent / "run"
     assert len(run.metrics()) == 4
-    assert len(list((run.path / "samples").iterdir())) == 3
+    assert len(list((run.path / "samples").iterdir())) == 2
     shutil.rmtree(run.path)
 
 

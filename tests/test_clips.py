@@ -435,7 +435,7 @@ def test_without_pyav_one_line_says_what_to_install(trained: Path, tmp_path: Pat
          tmp_path / "out"], capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr == "diptych: videos need PyAV: pip install 'diptych[video]'\n"
+    assert done.stderr == 'diptych: videos need PyAV: pip install "diptych[video]"\n'
 
 
 def test_smoothing_with_no_past_is_no_smoothing(trained: Path) -> None:

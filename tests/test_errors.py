@@ -32,6 +32,11 @@ def here(tmp_path: Path, towns: Path) -> Path:
     shutil.copy(next((tmp_path / "a").iterdir()), tmp_path / "single")
     shutil.copytree(tmp_path / "a", tmp_path / "same-pictures")
     shutil.copytree(tmp_path / "a", tmp_path / "outer")
+    (tmp_path / "heic").mkdir()
+    for name in ("1.HEIC", "2.heic", "3.dcm"):
+        (tmp_path / "heic" / name).write_bytes(b"of another kind")
+    (tmp_path / "iphone.jpg").write_bytes(bytes(4) + b"ftypheic" + bytes(100))
+    (tmp_path / "pop.webp").write_bytes(b"RIFF" + bytes(100))
     shutil.copytree(tmp_path / "b", tmp_path / "outer" / "b")
     (tmp_path / "bad.yaml").write_text("training: [")
     (tmp_path / "odd.yaml").write_text("preset: 5\ntraining:\n")
@@ -128,6 +133,13 @@ CASES = [
     (["translate", "MODEL", "none", "-o", "out"], 1, ["there is no picture none"]),
     (["translate", "MODEL", "damaged", "-o", "out"], 1, ["none of the 3 pictures", "0.png"]),
     (["translate", "MODEL", "a", "-o", "a"], 2, ["would lie among the pictures of a"]),
+    (train("heic", "b"), 1, ["no picture in heic", "there are 2 .heic, 1 .dcm: save"]),
+    (train("a", "bee"), 1, ["there is no folder bee"]),
+    (["report", "nope"], 1, ["there is no run in nope"]),
+    (["report", "MODEL"], 1, ["is a file: give the run folder"]),
+    (["import", "a/town-0000.png", "-o", "x.safetensors"], 1, ["town-0000.png is not a .pth file, or is damaged"]),
+    (["import", "pop.webp", "-o", "x.safetensors"], 1, ["pop.webp is not a .pth file, or is damaged"]),
+    (["translate", "MODEL", "iphone.jpg", "-o", "out"], 1, ["it is a HEIC picture: save it as"]),
     (["translate", "MODEL", "a", "-o", "a/out"], 2, ["would lie among the pictures of a"]),
     (["translate", "MODEL", "a", "-o", "out.png"], 2, ["out.png is one picture", "name a folder"]),
     (["translate", "MODEL", "a/town-0000.png", "-o", "bad.yaml"], 1,

@@ -349,6 +349,21 @@ def test_a_run_goes_on_with_its_own_pictures_only(towns: Path, tmp_path: Path) -
             start_run(folders, RunFolder(tmp_path / "towns" / name / "run"), config())
 
 
+def test_domains_that_were_exchanged_are_told_from_changed_ones(
+    towns: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    a, b = towns / "trainA", towns / "trainB"
+    start_run(Folders(a, b), run, config())
+    longer = {"training": {"steps": 14}}
+    with pytest.raises(DiptychError, match=r"other way round: .* from .*trainA to .*trainB"):
+        resume_run(run, longer, moved=Folders(b, a))
+    shutil.copytree(a, tmp_path / "a")
+    (tmp_path / "a" / "town-0000.png").rename(tmp_path / "a" / "zz.png")
+    with pytest.raises(DiptychError, match=r"names and order count.* --from .*run"):
+        resume_run(run, longer, moved=Folders(tmp_path / "a", b))
+
+
 def test_pictures_may_move_and_test_folders_grow(towns: Path, tmp_path: Path) -> None:
     shutil.copytree(towns, tmp_path / "towns")
     run = RunFolder(tmp_path / "run")

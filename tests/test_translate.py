@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, Command, start, whole_command
+from conftest import SHARED, TINY_OPTIONS, Command, start, whole_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -186,6 +186,30 @@ def test_a_folder_that_was_stopped_goes_on(
     assert {name: (out / name).stat().st_mtime_ns for name in made} == made
     assert len({path.read_bytes() for path in out.iterdir()}) == 1
     assert len(list(out.iterdir())) == count
+
+
+def test_values_beyond_those_of_the_training_are_remarked_on(
+    tmp_path: Path, diptych: Command
+) -> None:
+    for name, most in (("a", 1000), ("b", 900), ("far", 40_000)):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            values = np.random.default_rng(i).integers(0, most, (32, 32), np.uint16)
+            Image.fromarray(values).save(tmp_path / name / f"{i}.png")
+    folders, run = (tmp_path / "a", tmp_path / "b"), tmp_path / "run"
+    done = diptych("train", *folders, "--run", run, "--depth", "native", *TINY_OPTIONS,
+                   "--steps", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    usual = diptych("translate", run, tmp_path / "a" / "1.png", "-o", tmp_path / "usual")
+    assert "beyond the model" not in usual.stdout
+    far = diptych("translate", run, tmp_path / "far", "-o", tmp_path / "out", "--to", "B")
+    assert far.returncode == 0, far.stderr
+    assert far.stdout.count("beyond the model's 0 to 99") == 1
+    assert "so do those of 3 more pictures" in far.stdout
+    inside = diptych("translate", run, tmp_path / "far", "-o", tmp_path / "a" / "new")
+    assert inside.returncode == 2
+    assert "whose pictures" in inside.stderr
+    assert not (tmp_path / "a" / "new").exists()
 
 
 def test_letters_that_the_terminal_does_not_know(

@@ -276,7 +276,7 @@ def test_a_missing_extra_is_named(diptych: Command, trained: Path) -> None:
         timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr == "diptych: gradio is not installed: pip install 'diptych[web]'\n"
+    assert done.stderr == 'diptych: gradio is not installed: pip install "diptych[web]"\n'
 
 
 def test_a_missing_model_is_named(diptych: Command, tmp_path: Path) -> None:

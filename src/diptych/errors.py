@@ -59,7 +59,7 @@ def one_of(option: str, text: str | None, valid: Iterable[Name]) -> Name | None:
     """
     names = list(valid)
     for name in names:
-        if text == name:
+        if text is not None and text.lower() == name:
             return name
     if text is None:
         return None

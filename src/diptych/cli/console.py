@@ -106,7 +106,7 @@ class _TrainingView:
         self.training: TaskID | None = None
         self.last_line = time.monotonic()
         self.status: Status | None = None
-        self.length = "steps"  # what the run's length is given in
+        self.length, self.length_made = "steps", ""  # what the run's is given in, and how far it is
 
     def decoding(self, name: str, done: int, total: int) -> None:
         if name not in self.reading:
@@ -117,6 +117,8 @@ class _TrainingView:
         from diptych.training.disk import bytes_needed
 
         (self.length,) = config.training.length_in
+        made = f"{trainer.state.step} steps in {duration(trainer.state.seconds)}"
+        self.length_made = f"after {made}"
         a, b = trainer.a, trainer.b
         megabytes = bytes_needed(trainer) / 1e6
         precision = str(trainer.stepper.precision).removeprefix("torch.")
@@ -143,7 +145,10 @@ class _TrainingView:
 
     def finish(self) -> None:
         if self.status is None:
-            say(f"{self.run.path} is finished already: to go on give a longer --{self.length}")
+            say(
+                f"{self.run.path} is finished already, {self.length_made}: to go on give a larger "
+                f"--{self.length}"
+            )
             return
         what = "done" if self.status.progress >= 1 else "saved"
         say(

@@ -46,9 +46,20 @@ app.command("ui")(ui.ui)
 app.add_typer(data.app, name="data", help="Public data sets; checking your own.")
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"diptych {version('diptych')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which.", callback=_say_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Two folders of pictures in, a translator between them out."""
 

@@ -18,8 +18,18 @@ def report(
     ] = 8,
 ) -> None:
     """Write one self-contained page about a run."""
-    from diptych.cli.console import say
+    from diptych.cli.console import note, say
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
 
-    say(f"report in {write_report(RunFolder(run), out, pictures)}")
+    folder = RunFolder(run)
+    page = write_report(folder, out, pictures)
+    data = folder.data()
+    lost = [path for side in (data["a"], data["b"]) for path in side["heldout"]
+            if not Path(path).exists()]  # fmt: skip
+    if lost:
+        note(
+            f"{len(lost)} held-out pictures are missing, the first of them {lost[0]}. If they have "
+            f"moved, say where to: {folder.moved_command}"
+        )
+    say(f"report in {page}")

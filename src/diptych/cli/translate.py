@@ -71,7 +71,9 @@ def translate(
 ) -> None:  # fmt: skip
     """Translate pictures and videos with a trained model."""
     from diptych.cli.console import note, say
-    from diptych.errors import DiptychError, UsageError, nearest
+    from diptych.errors import DiptychError, UsageError, one_of
+    from diptych.files import lies_in
+    from diptych.training.run_folder import RunFolder
     from diptych.translation.afar import parse_see
     from diptych.translation.clip_files import is_clip, load_av
     from diptych.translation.clips import check_clip_model
@@ -81,9 +83,7 @@ def translate(
     from diptych.translation.translator import load, parse_precision
     from diptych.translation.writing import PICTURE_ENDINGS, check_format, default_format, format_of
 
-    if to not in ("a", "b"):
-        raise UsageError(f"--to {to!r}: {nearest(to, ['a', 'b'])}")
-    side: Side = "a" if to == "a" else "b"
+    side: Side = "a" if one_of("--to", to, ["a", "b"]) == "a" else "b"
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
     translator = load(run, device, parse_tile(tile), parse_precision(precision), parse_see(see))
@@ -93,6 +93,13 @@ def translate(
         raise UsageError("--overwrite and --skip-existing disagree: leave one of them out")
     existing: Existing = "replace" if overwrite else "skip" if skip_existing else "refuse"
     ending = format_of(f".{format_}") if format_ else default_format(target)
+    if (home := RunFolder(run)).exists():
+        for pictures_of in filter(None, vars(home.folders()).values()):
+            if lies_in(out, pictures_of):
+                raise UsageError(
+                    f"{out} lies in {pictures_of}, whose pictures {run} was trained on: choose "
+                    "another output folder"
+                )
     names_file = (is_clip(out) or out.suffix.lower() in PICTURE_ENDINGS) and not out.is_dir()
     if names_file:
         if format_ and not is_clip(out) and format_of(out.suffix) != ending:
@@ -142,6 +149,7 @@ def _translate_pictures(
     with progress_bar() as progress:
         bar = progress.add_task("translating", total=len(jobs), info="")
         done, before = 0, [_stamp(job.target) for job in jobs]
+        remarks: list[Outcome] = []
 
         def show(outcome: Outcome) -> None:
             nonlocal done
@@ -155,6 +163,10 @@ def _translate_pictures(
                 note(f"{outcome.job.source} moves, and its first picture was translated{advice}")
             elif has_more_pages(outcome.job.source):
                 note(f"{outcome.job.source} has several pages, and the first was translated")
+            if outcome.problem is None and outcome.remark is not None:
+                remarks.append(outcome)
+                if len(remarks) == 1:  # (of a folder the others are like it)
+                    note(f"{outcome.job.source}: {outcome.remark}")
 
         def show_part(share: float) -> None:
             progress.update(bar, completed=done + share)
@@ -168,6 +180,8 @@ def _translate_pictures(
                 f"stopped: {made} of {len(jobs)} pictures are in {out}{advice}",
                 stopped.signal_number,
             ) from None
+    if len(remarks) > 1:
+        note(f"so do those of {len(remarks) - 1} more pictures")
     return [f"{outcome.job.source}: {outcome.problem}" for outcome in outcomes if outcome.problem]
 
 

@@ -43,7 +43,7 @@ def ui(
 
     for package in ("gradio", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         if find_spec(package) is None:
-            raise DiptychError(f"{package} is not installed: pip install 'diptych[web]'")
+            raise DiptychError(f'{package} is not installed: pip install "diptych[web]"')
     from diptych.web.limits import Limits
     from diptych.web.server import address_of, is_loopback, listen, serve
 

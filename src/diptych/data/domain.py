@@ -93,14 +93,17 @@ def open_domains(
 
     multiple = config.generator.size_multiple
 
+    # All folders first: decoding one takes a while, and the name of another may be wrong.
+    places = filter(None, (folders.a, folders.b, folders.test_a, folders.test_b))
+    files = {folder: find_pictures(folder) for folder in places}
+
+    def decoded(name: str, folder: Path, reading: DomainConfig) -> PictureCache:
+        return open_cache(folder, files[folder], reading, config.data, multiple, progress(name))
+
     def opened(name: str, folder: Path, test: Path | None, reading: DomainConfig) -> Domain:
-        files = find_pictures(folder)
-        cache = open_cache(folder, files, reading, config.data, multiple, progress(name))
-        if test is None:
-            return make_domain(folder, cache, None, reading, config.data)
-        files, name = find_pictures(test), f"test {name}"
-        tests = open_cache(test, files, reading, config.data, multiple, progress(name))
-        return make_domain(folder, cache, (test, tests), reading, config.data)
+        cache = decoded(name, folder, reading)
+        tests = (test, decoded(f"test {name}", test, reading)) if test is not None else None
+        return make_domain(folder, cache, tests, reading, config.data)
 
     a = opened("A", folders.a, folders.test_a, config.a)
     b = opened("B", folders.b, folders.test_b, config.b)

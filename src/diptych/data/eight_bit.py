@@ -16,6 +16,7 @@ from diptych.data.opening import (
 from diptych.data.pixels import Pixels, from_pil
 
 # Not all that Pillow knows: it would hand PostScript to another program, for one.
+HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim")  # how an iPhone's pictures begin
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"] + (
     ["AVIF"] if features.check("avif") else []
 )
@@ -37,6 +38,9 @@ def read_image(file: BinaryIO, channels: int, background: str) -> Pixels:
 
 def open_image(file: BinaryIO) -> Image.Image:
     """Read a file's header with Pillow. Raises DamagedPictureError if it is far too large."""
+    file.seek(0)
+    if file.read(12)[4:] in HEIC:
+        raise DamagedPictureError("it is a HEIC picture: save it as JPEG")
     file.seek(0)
     image = Image.open(file, formats=FORMATS)
     # (Pillow has this limit as well, but a program may have lifted it.)

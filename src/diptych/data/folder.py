@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from diptych.data.decode import SUFFIXES
@@ -30,14 +31,15 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
         fail(error)
 
     found = []
+    others: Counter[str] = Counter()
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in endings
-        ]
+        seen = [Path(parent, name) for name in files if not name.startswith(".")]
+        found += [path for path in seen if path.suffix.lower() in endings]
+        others.update(path.suffix.lower() or path.name for path in seen)
     if not found:
         names = " ".join(sorted(endings))
-        raise DiptychError(f"there is no picture in {folder} (looked for {names})")
+        there = ", ".join(f"{count} {ending}" for ending, count in others.most_common(3))
+        but = f"; there are {there}: save pictures of other kinds as JPEG or PNG" if there else ""
+        raise DiptychError(f"there is no picture in {folder} (looked for {names}{but})")
     return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder)))

@@ -45,6 +45,15 @@ class PixelFormat:
             x.sub_(self.low)
         return x.mul_(2 / (self.high - self.low)).sub_(1)
 
+    def remark(self, low: float, high: float) -> str | None:
+        """What is to be said of a picture whose values reach from ``low`` to ``high``."""
+        if self.low <= low and high <= self.high:
+            return None
+        return (
+            f"its values reach from {low:g} to {high:g}, beyond the model's {self.low:g} to "
+            f"{self.high:g}: what is beyond may come out clipped"
+        )
+
     def to_pixels(self, x: Tensor) -> Pixels:
         """The inverse of ``to_tensor``; integers are rounded and kept inside ``low .. high``."""
         if self.dtype == "uint8":  # float32 is exact enough, and a GPU hands over bytes only

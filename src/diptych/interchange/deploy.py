@@ -86,7 +86,7 @@ def _check(format_: Format, way: Direction, uint8: bool, float16: bool) -> None:
     }.get(format_, ())
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise DiptychError(f"--format {format_} needs {missing[0]}: pip install 'diptych[{extra}]'")
+        raise DiptychError(f'--format {format_} needs {missing[0]}: pip install "diptych[{extra}]"')
 
 
 def _facts(way: Direction, info: ModelInfo) -> dict[str, str]:

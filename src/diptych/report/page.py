@@ -62,8 +62,8 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
 
     Raises DiptychError if there is no run, or no model in it yet.
     """
-    target = check_page_name(out or run.report)
     config = run.config()
+    target = check_page_name(out or run.report)
     translator = load(run.saved_model(), "cpu")
     view = viewed_size(translator)
     pair = at_size(translator, view) if view != config.data.size else translator.pair

@@ -144,6 +144,8 @@ class RunFolder:
 
     def config(self) -> Config:
         """The settings of the run. Raises DiptychError if there is no run here."""
+        if self.path.is_file():
+            raise DiptychError(f"{self.path} is a file: give the run folder that it came from")
         if not self.exists():
             raise DiptychError(f"there is no run in {self.path}: check the name")
         file = self.path / "config.yaml"
@@ -173,12 +175,20 @@ class RunFolder:
     def check_data(self, a: Domain, b: Domain) -> None:
         """Refuse to go on with other training pictures than the run began with."""
         data = self.data()
-        for noted, domain in ((data["a"], a), (data["b"], b)):
-            if noted["fingerprint"] != domain.fingerprint():
-                then, now = noted["training_pictures"], len(domain.train)
+        noted, now = [data[side]["fingerprint"] for side in ("a", "b")], [a, b]
+        found = [domain.fingerprint() for domain in now]
+        if noted != found and noted == found[::-1]:
+            raise DiptychError(
+                f"A and B are the other way round: {self.path} learns from {b.folder} to {a.folder}"
+            )
+        for side, domain, print_ in zip(("a", "b"), now, found, strict=True):
+            then = data[side]["training_pictures"]  # type: ignore[literal-required]
+            if data[side]["fingerprint"] != print_:  # type: ignore[literal-required]
                 raise DiptychError(
                     f"the pictures in {domain.folder} have changed since {self.path} began ({then} "
-                    f"to learn from then, {now} now): make them as they were, or start a new run"
+                    f"to learn from then, {len(domain.train)} now; their names and order count): "
+                    "make them as they were, or go on from it in a new run, with --from "
+                    f"{typed(self.path)}"
                 )
 
     def with_heldout(self, domain: Domain, side: Side) -> Domain:

@@ -279,7 +279,7 @@ def load_av() -> Any:
         import av
         import av.logging
     except ImportError:
-        raise DiptychError("videos need PyAV: pip install 'diptych[video]'") from None
+        raise DiptychError('videos need PyAV: pip install "diptych[video]"') from None
     av.logging.set_level(av.logging.PANIC)  # (FFmpeg writes to the terminal about broken files)
     return av
 

@@ -48,10 +48,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job; ``problem`` is None when its target was written."""
+    """What became of a job; ``problem`` is None when its target was written.
+
+    ``remark``: what a person should know of a picture that could be translated.
+    """
 
     job: Job
     problem: str | None
+    remark: str | None = None
 
 
 def plan(
@@ -166,17 +170,25 @@ def translate_files(
     Raises DiptychError if an output cannot be written. An exception of a signal handler ends it
     soon: what other threads are writing is written before it is passed on.
     """
-    _, target_format = translator.formats(to)
+    own_format, target_format = translator.formats(to)
+    remarks: dict[Job, str] = {}
 
     def read(job: Job) -> tuple[Job, Pixels | str]:
         try:
-            return job, scaled(translator.read(job.source, to), size)
+            picture = translator.read(job.source, to)
+            if remark := own_format.remark(float(picture.min()), float(picture.max())):
+                remarks[job] = remark
+            return job, scaled(picture, size)
         except DamagedPictureError as error:
             return job, str(error)
 
     def write(chunk: Sequence[tuple[Job, Pixels | str]]) -> list[Outcome]:
         return [
-            Outcome(job, made if isinstance(made, str) else _problem(job, made, target_format))
+            Outcome(
+                job,
+                made if isinstance(made, str) else _problem(job, made, target_format),
+                remarks.pop(job, None),
+            )
             for job, made in chunk
         ]
 

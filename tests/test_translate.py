@@ -210,6 +210,9 @@ def test_values_beyond_those_of_the_training_are_remarked_on(
     assert inside.returncode == 2
     assert "whose pictures" in inside.stderr
     assert not (tmp_path / "a" / "new").exists()
+    (run / "data.json").unlink()  # a folder that does not say what it learned from
+    done = diptych("translate", run, tmp_path / "far" / "1.png", "-o", tmp_path / "a" / "new")
+    assert done.returncode == 0, done.stderr
 
 
 def test_letters_that_the_terminal_does_not_know(

@@ -73,7 +73,6 @@ def translate(
     from diptych.cli.console import note, say
     from diptych.errors import DiptychError, UsageError, one_of
     from diptych.files import lies_in
-    from diptych.training.run_folder import RunFolder
     from diptych.translation.afar import parse_see
     from diptych.translation.clip_files import is_clip, load_av
     from diptych.translation.clips import check_clip_model
@@ -93,13 +92,12 @@ def translate(
         raise UsageError("--overwrite and --skip-existing disagree: leave one of them out")
     existing: Existing = "replace" if overwrite else "skip" if skip_existing else "refuse"
     ending = format_of(f".{format_}") if format_ else default_format(target)
-    if (home := RunFolder(run)).exists():
-        for pictures_of in filter(None, vars(home.folders()).values()):
-            if lies_in(out, pictures_of):
-                raise UsageError(
-                    f"{out} lies in {pictures_of}, whose pictures {run} was trained on: choose "
-                    "another output folder"
-                )
+    for learned in _folders_of(run):
+        if lies_in(out, learned):
+            raise UsageError(
+                f"{out} lies in {learned}, whose pictures {run} was trained on: choose another "
+                "output folder"
+            )
     names_file = (is_clip(out) or out.suffix.lower() in PICTURE_ENDINGS) and not out.is_dir()
     if names_file:
         if format_ and not is_clip(out) and format_of(out.suffix) != ending:
@@ -131,6 +129,18 @@ def translate(
         f"{len(those) - len(bad)} {name}" for name, those, bad in counts if those
     )
     say(f"{written} written to {out}" + (f" ({len(skipped)} skipped)" if skipped else ""))
+
+
+def _folders_of(run: Path) -> list[Path]:
+    """Those that a run learned from; none for a model file, or a folder that does not say."""
+    from diptych.errors import DiptychError
+    from diptych.training.run_folder import RunFolder
+
+    try:
+        folders = RunFolder(run).folders()
+    except DiptychError:
+        return []
+    return [folder for folder in vars(folders).values() if folder is not None]
 
 
 def _translate_pictures(

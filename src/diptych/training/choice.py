@@ -8,6 +8,7 @@ import torch
 
 from diptych.config import Config
 from diptych.data.decode import reading_of
+from diptych.data.pixels import RGB, PixelFormat
 from diptych.device import choose_device
 from diptych.errors import UsageError
 from diptych.model_file import load_model
@@ -80,8 +81,8 @@ def settings_of(model: Path) -> Tree:
     file = model_in(model)
     info = load_model(file, torch.device("cpu")).info
     settings: Tree = {
-        "a": reading_of(info.a).model_dump(mode="json", exclude_none=True),
-        "b": reading_of(info.b).model_dump(mode="json", exclude_none=True),
+        "a": _unusual(info.a),
+        "b": _unusual(info.b),
         "generator": info.generator.model_dump(mode="json"),
         "training": {"start_from": str(file.absolute())},
     }
@@ -93,3 +94,8 @@ def settings_of(model: Path) -> Tree:
 def model_in(place: Path) -> Path:
     """A model file, or that of a run folder."""
     return RunFolder(place).saved_model() if place.is_dir() else place
+
+
+def _unusual(stored: PixelFormat) -> Tree:
+    """How pictures are read that come out so; nothing for the usual 8-bit colours."""
+    return {} if stored == RGB else reading_of(stored).model_dump(mode="json", exclude_none=True)

@@ -175,15 +175,16 @@ class RunFolder:
     def check_data(self, a: Domain, b: Domain) -> None:
         """Refuse to go on with other training pictures than the run began with."""
         data = self.data()
-        noted, now = [data[side]["fingerprint"] for side in ("a", "b")], [a, b]
+        records, now = (data["a"], data["b"]), (a, b)
+        noted = [record["fingerprint"] for record in records]
         found = [domain.fingerprint() for domain in now]
         if noted != found and noted == found[::-1]:
             raise DiptychError(
                 f"A and B are the other way round: {self.path} learns from {b.folder} to {a.folder}"
             )
-        for side, domain, print_ in zip(("a", "b"), now, found, strict=True):
-            then = data[side]["training_pictures"]  # type: ignore[literal-required]
-            if data[side]["fingerprint"] != print_:  # type: ignore[literal-required]
+        for record, domain, fingerprint in zip(records, now, found, strict=True):
+            if record["fingerprint"] != fingerprint:
+                then = record["training_pictures"]
                 raise DiptychError(
                     f"the pictures in {domain.folder} have changed since {self.path} began ({then} "
                     f"to learn from then, {len(domain.train)} now; their names and order count): "

@@ -104,7 +104,7 @@ class Stepper:
         # (D's loss has neither of the two: they are not to be a reason to record it anew.)
         weights = weights.model_copy(update={"cycle": 0.0, "identity": 0.0})
         # (While there are fewer past fakes than D will see, each step would be compiled anew.)
-        plain = self.compiled and self._history_fills()
+        plain = self.compiled and self._history_fills(made[0])
         self.judging = self.state.model if plain else self.model
         for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
             a, b, past = self._judged(i, a, b, fakes)
@@ -175,11 +175,11 @@ class Stepper:
             past = {x: torch.cat([old, source[x][-untouched:]]) for x, old in past.items()}
         return a, b, past
 
-    def _history_fills(self) -> bool:
-        """Whether D sees fewer past fakes than it will."""
+    def _history_fills(self, fakes: Fakes) -> bool:
+        """Whether D sees fewer past ones of these fakes than it will."""
         training = self.config.training
         wanted = min(training.history, training.more_judged - training.untouched)
-        return any(len(history.pictures) < wanted for history in self.state.histories.values())
+        return any(len(self.state.histories[name].pictures) < wanted for name in fakes)
 
     def _autocast(self) -> torch.autocast:
         if self.precision == torch.float32 or self.working_copy:

@@ -163,6 +163,8 @@ class Trainer:
         try:
             with torch.random.fork_rng(devices=[]):
                 watch(Status(state.step, self.steps, self.progress(), state.seconds, pace, losses))
+        except StopNowError:  # (a second signal)
+            raise
         except BaseException:  # a program's way to stop
             if distributed.world_size() == 1:
                 self.save(log)

@@ -304,7 +304,7 @@ def test_scores_at_another_size_are_of_what_translate_makes(run: Run, diptych: C
     assert found.to_b.identity_l1 == pytest.approx(np.mean(errors), rel=1e-3)
     done = diptych("evaluate", run.path, "--size", "7")
     assert done.returncode == 2
-    assert done.stderr == "diptych: size 7: give 16 pixels or more\n"
+    assert done.stderr == "diptych: size 7: give a number of pixels, 16 to 13,377\n"
 
 
 def test_the_report_shows_large_pictures(run: Run, diptych: Command) -> None:

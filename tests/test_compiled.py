@@ -160,6 +160,7 @@ def test_a_python_for_which_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch)
 
 def test_networks_are_compiled_for_no_shape_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the history fills, D sees one more fake in each step."""
+    torch._dynamo.reset()  # (what other tests have compiled is found again)
     shapes: list[int] = []
 
     def compile_(graph: Any, inputs: Any) -> Any:

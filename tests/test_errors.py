@@ -71,8 +71,6 @@ CASES = [
      ["training.compile cannot be had with loss.r1"]),
     ([*train("a", "b"), "--set", "optimizer.schedule=plateau", "--set", "loss.cycle=0"], 2,
      ["plateau watches the cycle loss"]),
-    ([*train("a", "b"), "--set", "generator.architecture=unet", "--set", "generator.levels=4",
-      "--set", "generator.dropout=0.5"], 2, ["generator.dropout needs 5 or more"]),
     (train("a"), 2, ["two folders", "--data"]),
     (train("--data", "a"), 1, ["a has no trainA and no trainB"]),
     ([*train("a", "b"), "--set", "data.size=31"], 2, ["data.size 31", "30 or 32"]),

@@ -65,8 +65,6 @@ class GeneratorConfig(Section):
             raise ValueError("generator.halvings are for the architecture resnet")
         if self.architecture == "mobile" and self.dropout:
             raise ValueError("generator.dropout is not for the architecture mobile")
-        if self.architecture == "unet" and self.dropout and self.levels < 5:
-            raise ValueError("generator.dropout needs 5 or more generator.levels (unet)")
         if len(self.mobile_widths()) != self.blocks + 5:
             raise ValueError(f"generator.widths must be {self.blocks + 5} for {self.blocks} blocks")
         return self

@@ -230,6 +230,9 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             f"loss.cycle and loss.identity are CycleGAN's: {config.method} has contrast.source and "
             "contrast.target"
         )
+    generator = config.generator
+    if generator.architecture == "unet" and generator.dropout and generator.levels < 5:
+        lines.append("generator.dropout is off: a U-Net has it from 5 generator.levels on")
     if not config.training.history and config.training.more_judged > config.training.untouched:
         lines.append("training.judged adds no fakes: without training.history there are no older")
     if a.pixel_format.channels != b.pixel_format.channels:

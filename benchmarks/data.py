@@ -147,5 +147,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with freed_memory_kept():  # as in trainings
+    with freed_memory_kept(CPU):  # as in trainings
         main()

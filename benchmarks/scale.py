@@ -197,7 +197,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    with freed_memory_kept():  # as in trainings
+    with freed_memory_kept(CPU):  # as in trainings
         parser = options(__doc__, seconds=10)
         parser.add_argument("--most", type=int, default=1_000_000, help="pictures")
         parser.add_argument("--shortest", action="store_true", help="tiny trainings only")

@@ -127,7 +127,7 @@ def memory(name: str, given: argparse.Namespace, shape: tuple[int, int, int]) ->
 def print_memory(name: str, config: Config, device: torch.device) -> None:
     """What ``memory`` asks of its process."""
     before = resident_bytes()
-    with freed_memory_kept() if name == "diptych" else nullcontext():
+    with freed_memory_kept(device) if name == "diptych" else nullcontext():
         training = make(name, config, device)
         for _ in range(STEPS_FOR_MEMORY):
             training.step()
@@ -227,7 +227,7 @@ def main() -> None:
         rate, name = best_rate(dtype, device), str(dtype).removeprefix("torch.")
         limits[name] = rate.operations
         lines.append(f"{name} {rate.operations / 1e9:.0f} GFLOP/s ({rate.what})")
-    with freed_memory_kept():
+    with freed_memory_kept(device):
         rows = [measure(given, shape, limits) for shape in shapes]
     text = (
         f"{given.blocks} blocks, {given.upsample} upsampling, {given.layers} layers in D, on "

@@ -14,7 +14,7 @@ GIVEN_BACK = """
 import torch
 from contextlib import nullcontext
 from diptych.training.memory import freed_memory_kept
-block = {block}()
+block = {block}(torch.device("cpu"))
 block.__enter__()
 def resident():
     return int(open("/proc/self/statm").read().split()[1])

@@ -75,7 +75,7 @@ def measure_costs(
         trainers[name] = Trainer(config, RunFolder(place), a, b, torch.device("cpu"))
         trainers[name].step()
     taken = dict.fromkeys(trainers, 0.0)
-    with freed_memory_kept():
+    with freed_memory_kept(torch.device("cpu")):
         for _ in range(24):  # whole rounds of loss.cycle_every: cheap steps alone are no measure
             for name, trainer in trainers.items():
                 started = time.perf_counter()

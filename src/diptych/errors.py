@@ -57,10 +57,10 @@ def one_of(option: str, text: str | None, valid: Iterable[Name]) -> Name | None:
 
     Raises UsageError for any other.
     """
-    names = list(valid)
-    for name in names:
-        if text is not None and text.lower() == name:
-            return name
     if text is None:
         return None
+    names, text = list(valid), str(text)
+    for name in names:
+        if text.lower() == name.lower():
+            return name
     raise UsageError(f"{option} {text!r}: {nearest(text, names)}")

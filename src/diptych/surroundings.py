@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Generic, TypeVar
 
 import torch
@@ -64,8 +64,6 @@ def usual_torch(device: torch.device) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def quickest_convolutions() -> Iterator[None]:
+def quickest_convolutions() -> AbstractContextManager[None]:
     """Within the block cuDNN tries its ways to convolve once for each shape, and takes the best."""
-    with _benchmark.within():
-        yield
+    return _benchmark.within()

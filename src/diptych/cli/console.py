@@ -117,8 +117,8 @@ class _TrainingView:
         from diptych.training.disk import bytes_needed
 
         (self.length,) = config.training.length_in
-        made = f"{trainer.state.step} steps in {duration(trainer.state.seconds)}"
-        self.length_made = f"after {made}"
+        state = trainer.state
+        self.length_made = f"after {state.step} steps in {duration(state.seconds)}"
         a, b = trainer.a, trainer.b
         megabytes = bytes_needed(trainer) / 1e6
         precision = str(trainer.stepper.precision).removeprefix("torch.")

@@ -48,7 +48,6 @@ def get(
     sha256: Annotated[Optional[str], typer.Option(help="The checksum the file must have.")] = None,
 ) -> None:
     """Download a data set and unpack it."""
-
     from rich.filesize import decimal
 
     from diptych.cli.console import progress_bar, say

@@ -24,10 +24,7 @@ def report(
 
     folder = RunFolder(run)
     page = write_report(folder, out, pictures)
-    data = folder.data()
-    lost = [path for side in (data["a"], data["b"]) for path in side["heldout"]
-            if not Path(path).exists()]  # fmt: skip
-    if lost:
+    if lost := folder.missing():
         note(
             f"{len(lost)} held-out pictures are missing, the first of them {lost[0]}. If they have "
             f"moved, say where to: {folder.moved_command}"

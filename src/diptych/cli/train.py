@@ -91,7 +91,6 @@ def train(
     ] = None,
 ) -> None:
     """Learn to translate between two folders of pictures."""
-
     from diptych.cli.console import say, training_listener
     from diptych.errors import UsageError, typed
     from diptych.settings import given, merge, parse_assignment

@@ -82,7 +82,8 @@ def translate(
     from diptych.translation.translator import load, parse_precision
     from diptych.translation.writing import PICTURE_ENDINGS, check_format, default_format, format_of
 
-    side: Side = "a" if one_of("--to", to, ["a", "b"]) == "a" else "b"
+    sides: list[Side] = ["a", "b"]
+    side = one_of("--to", to, sides) or "b"
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
     translator = load(run, device, parse_tile(tile), parse_precision(precision), parse_see(see))

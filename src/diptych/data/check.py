@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from diptych.config import Config, DataConfig, DomainConfig
+from diptych.config import Config, DataConfig
 from diptych.data.alike import alike_pairs, groups
 from diptych.data.cache import OnProgress, PictureCache, of_one_kind
 from diptych.data.domain import (
@@ -125,8 +125,8 @@ def check(folders: Folders, config: Config, on_progress: OnProgress | None = Non
     heldout = {path for domain in domains for path in domain.heldout}
     findings = [
         *_left_out(scans, domains),
-        *_repeated(scans, heldout, config),
-        *_poor(scans, config),
+        *_repeated(scans, heldout),
+        *_poor(scans, config.data),
         *_imbalance(domains),
         *_black(domains),
     ]
@@ -141,9 +141,9 @@ def _domains(scans: Sequence[Scan], config: Config) -> tuple[list[Domain], str |
     domains: list[Domain] = []
     refused = None
     tests = {scan.name: scan for scan in scans if scan.name.startswith("test")}
-    for scan, reading in zip(scans[:2], (config.a, config.b), strict=True):
+    for scan in scans[:2]:
         try:
-            domains.append(_domain(scan, tests.get(f"test {scan.name}"), reading, config.data))
+            domains.append(_domain(scan, tests.get(f"test {scan.name}"), config.data))
         except DiptychError as error:
             refused = refused or str(error)
     if refused is None:
@@ -155,9 +155,9 @@ def _domains(scans: Sequence[Scan], config: Config) -> tuple[list[Domain], str |
     return domains, refused
 
 
-def _domain(scan: Scan, test: Scan | None, reading: DomainConfig, data: DataConfig) -> Domain:
+def _domain(scan: Scan, test: Scan | None, data: DataConfig) -> Domain:
     tests = (test.folder, _cache(test)) if test is not None else None
-    return make_domain(scan.folder, _cache(scan), tests, reading, data)
+    return make_domain(scan.folder, _cache(scan), tests, scan.reading, data)
 
 
 def _cache(scan: Scan) -> PictureCache:
@@ -187,7 +187,7 @@ def _left_out(scans: Sequence[Scan], domains: Sequence[Domain]) -> Iterable[Find
         yield Finding("unlike", "they are left out: convert them", tuple(unlike))
 
 
-def _repeated(scans: Sequence[Scan], heldout: set[Path], config: Config) -> Iterable[Finding]:
+def _repeated(scans: Sequence[Scan], heldout: set[Path]) -> Iterable[Finding]:
     """The same picture several times: worst where A meets B, or training what is held out."""
     seen = [(scan, one) for scan in scans for one in scan.seen]
     first: dict[str, int] = {}
@@ -196,7 +196,7 @@ def _repeated(scans: Sequence[Scan], heldout: set[Path], config: Config) -> Iter
         if (j := first.setdefault(one.entry.content, i)) != i:
             pairs.append((j, i))
     # (Nearly constant pictures all look alike; they are named as such.)
-    shaped = [i for i, (scan, one) in enumerate(seen) if not _is_flat(one, _range(scan, config))]
+    shaped = [i for i, (scan, one) in enumerate(seen) if not _is_flat(one, _range(scan))]
     pairs += [(shaped[i], shaped[j]) for i, j in alike_pairs(seen[i][1].look for i in shaped)]
     found: dict[Kind, list[Case]] = {"in both domains": [], "trained and held out": [],
                                      "duplicates": []}  # fmt: skip
@@ -224,11 +224,11 @@ def _repeated(scans: Sequence[Scan], heldout: set[Path], config: Config) -> Iter
             yield Finding(kind, advice[kind], tuple(cases))
 
 
-def _range(scan: Scan, config: Config) -> float:
+def _range(scan: Scan) -> float:
     """From the lowest to the highest value in a folder, or in the range that was given."""
-    reading = config.a if scan.name.endswith("A") else config.b
-    if reading.range is not None:
-        return reading.range[1] - reading.range[0]
+    if scan.reading.range is not None:
+        low, high = scan.reading.range
+        return high - low
     if all(one.dtype == "uint8" for one in scan.seen):
         return 255.0
     return max(e.entry.high for e in scan.seen) - min(e.entry.low for e in scan.seen)
@@ -238,12 +238,11 @@ def _is_flat(one: Seen, span: float) -> bool:
     return one.spread <= FLAT * span
 
 
-def _poor(scans: Sequence[Scan], config: Config) -> Iterable[Finding]:
+def _poor(scans: Sequence[Scan], data: DataConfig) -> Iterable[Finding]:
     """Pictures from which little can be learned."""
-    data = config.data
     flat, tiny, long = [], [], []
     for scan in scans:
-        span = _range(scan, config) if scan.seen else 0.0
+        span = _range(scan) if scan.seen else 0.0
         for one in scan.seen:
             name, size = (str(one.path),), f"{one.width} x {one.height}"
             kept = kept_size(data, one.width, one.height)

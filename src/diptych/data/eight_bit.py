@@ -15,8 +15,8 @@ from diptych.data.opening import (
 )
 from diptych.data.pixels import Pixels, from_pil
 
-# Not all that Pillow knows: it would hand PostScript to another program, for one.
 HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim")  # how an iPhone's pictures begin
+# Not all that Pillow knows: it would hand PostScript to another program, for one.
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"] + (
     ["AVIF"] if features.check("avif") else []
 )

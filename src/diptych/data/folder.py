@@ -31,15 +31,22 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
         fail(error)
 
     found = []
-    others: Counter[str] = Counter()
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        seen = [Path(parent, name) for name in files if not name.startswith(".")]
-        found += [path for path in seen if path.suffix.lower() in endings]
-        others.update(path.suffix.lower() or path.name for path in seen)
+        found += [
+            Path(parent, name)
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in endings
+        ]
     if not found:
-        names = " ".join(sorted(endings))
-        there = ", ".join(f"{count} {ending}" for ending, count in others.most_common(3))
+        names, there = " ".join(sorted(endings)), _kinds(folder)
         but = f"; there are {there}: save pictures of other kinds as JPEG or PNG" if there else ""
         raise DiptychError(f"there is no picture in {folder} (looked for {names}{but})")
     return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder)))
+
+
+def _kinds(folder: Path) -> str:
+    """``3 .heic, 1 .zip``: the commonest kinds of files in a folder."""
+    names = (Path(name) for _, _, files in os.walk(folder) for name in files)
+    kinds = Counter(path.suffix.lower() or path.name for path in names if path.name[0] != ".")
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))

@@ -45,8 +45,11 @@ class PixelFormat:
             x.sub_(self.low)
         return x.mul_(2 / (self.high - self.low)).sub_(1)
 
-    def remark(self, low: float, high: float) -> str | None:
-        """What is to be said of a picture whose values reach from ``low`` to ``high``."""
+    def remark(self, picture: Pixels) -> str | None:
+        """What is to be said of a stored picture whose values go beyond ``low`` or ``high``."""
+        if self.dtype == "uint8" and self.low <= 0 and self.high >= 255:  # (nothing can)
+            return None
+        low, high = float(picture.min()), float(picture.max())
         if self.low <= low and high <= self.high:
             return None
         return (

@@ -41,6 +41,7 @@ class Scan:
 
     name: str
     folder: Path
+    reading: DomainConfig
     files: tuple[Path, ...]
     seen: tuple[Seen, ...]
     skipped: tuple[Skipped, ...]
@@ -69,7 +70,7 @@ def scan_folder(
         else:
             seen.append(result)
         progress(done)
-    return Scan(name, folder, tuple(files), tuple(seen), tuple(skipped))
+    return Scan(name, folder, reading, tuple(files), tuple(seen), tuple(skipped))
 
 
 def _see(path: Path, folder: Path, picture: Pixels, data: DataConfig, multiple: int) -> Seen:

@@ -76,7 +76,7 @@ class FeatureNet:
 
 def parse_feature_name(text: str | None) -> FeatureName | None:
     """The name as typed by a person. Raises UsageError for any other."""
-    return one_of("--features", text if text is None else str(text), FEATURE_NAMES)
+    return one_of("--features", text, FEATURE_NAMES)
 
 
 def make_feature_net(

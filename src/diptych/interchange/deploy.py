@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors
+from diptych.files import explain_os_errors, replace
 from diptych.interchange.examples import example
 from diptych.interchange.program import Direction, direction
 from diptych.interchange.readme import FILES, readme
@@ -64,7 +63,7 @@ def deploy(
             for name in names:
                 if (aside / name).is_dir() and (out / name).is_dir():
                     shutil.rmtree(out / name)
-                os.replace(aside / name, out / name)
+                replace(aside / name, out / name)
     return [out / name for name in names]
 
 

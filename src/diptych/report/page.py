@@ -19,7 +19,6 @@ from diptych.data.domain import partners, read_for_looking
 from diptych.data.pixels import PixelFormat, Pixels, preview
 from diptych.errors import UsageError
 from diptych.evaluation.scores import Evaluation
-from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, Side
 from diptych.report.chart import line_chart
@@ -70,15 +69,16 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     viewed, data = with_size(config, view), run.data()
     metrics = run.read_metrics()
     seconds = metrics[-1].get("seconds", 0) if metrics else 0
-    evaluated = run.read_evaluation(pair.info.step)
-    paired = evaluated is None or _paired(evaluated.evaluation)
+    of_demo, scored = run.read_demo_scores(pair.info.step), run.read_evaluation(pair.info.step)
+    paired = scored is None or _paired(scored.evaluation)
     sections = [
         Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
         for side in [_other(other)]
         if (rows := _rows(pair, viewed, data, other, data[side]["heldout"], pictures, paired))
     ]
-    sections += _best_and_worst(run, pair, viewed, data)
+    if scored is not None:
+        sections += _best_and_worst(scored.evaluation, pair, viewed, data)
     page = template("page.html.j2").render(
         name=run.path.resolve().name,
         config=config,
@@ -89,12 +89,12 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         steps_per_second=metrics[-1]["step"] / seconds if seconds else None,
         made_with=run.made_with(),
         data=data,
-        tables=_tables(run, pair.info.step),
+        tables=[*([of_demo] if of_demo else []), *(scored.tables if scored else [])],
         charts=_charts(_thousandfold(run.read_evaluations())) + _charts(metrics),
         sheets=_sheets(run),
         warnings=run.read_warnings(),
         moved_command=run.moved_command,
-        lost=[path for s in ("a", "b") for path in data[s]["heldout"] if not Path(path).exists()],
+        lost=run.missing(),
         sections=sections,
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     )
@@ -122,12 +122,6 @@ def template(name: str) -> jinja2.Template:
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(name)
-
-
-def _tables(run: RunFolder, step: int) -> list[ScoreTable]:
-    """Tables of scores of the model as it is now."""
-    of_demo, evaluated = run.read_demo_scores(step), run.read_evaluation(step)
-    return [*([of_demo] if of_demo else []), *(evaluated.tables if evaluated else [])]
 
 
 def _charts(metrics: list[dict[str, float]]) -> list[str]:
@@ -181,13 +175,9 @@ def _sheets(run: RunFolder) -> list[tuple[int, str]]:
 
 
 def _best_and_worst(
-    run: RunFolder, pair: GeneratorPair, config: Config, data: DataRecord
+    found: Evaluation, pair: GeneratorPair, config: Config, data: DataRecord
 ) -> list[Section]:
     """What an evaluation found closest to real pictures, and farthest from them."""
-    evaluated = run.read_evaluation(pair.info.step)
-    if evaluated is None:
-        return []
-    found = evaluated.evaluation
     sections = []
     for direction in found.directions:
         side, other = _other(direction.to), direction.to

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 
 from diptych.surroundings import Shared
 
@@ -30,11 +31,9 @@ def _keep(on: bool) -> None:
 _kept = Shared(lambda: False, _keep, True)
 
 
-@contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """Within the block this process keeps what it frees, where the C library is GNU's.
+def freed_memory_kept(device: torch.device) -> AbstractContextManager[None]:
+    """Within the block a process that computes on the CPU keeps what it frees (GNU's C library).
 
     Without it the features of each step are given back to the system and come again page by page.
     """
-    with _kept.within():
-        yield
+    return _kept.within() if device.type == "cpu" else nullcontext()

@@ -200,6 +200,12 @@ class RunFolder:
         """What ``write_data`` wrote. Raises DiptychError if it is damaged."""
         return read_record(self.path / "data.json", DataRecord)
 
+    def missing(self) -> list[str]:
+        """Held-out files that are not where they were."""
+        data = self.data()
+        held = [*data["a"]["heldout"], *data["b"]["heldout"]]
+        return [path for path in held if not Path(path).exists()]
+
     def folders(self) -> Folders:
         """The picture folders that the run was started with."""
         found = self.data()["folders"]

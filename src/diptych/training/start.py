@@ -146,11 +146,10 @@ def _train(
                 "with random numbers and settings of its own"
             )
         held.callback(_TRAINING.release)
-        for block in (usual_torch(device), distributed.process_group(device)):
-            held.enter_context(block)
+        held.enter_context(usual_torch(device))
+        held.enter_context(distributed.process_group(device))
         held.enter_context(quickest_convolutions())
-        if device.type == "cpu":
-            held.enter_context(freed_memory_kept())
+        held.enter_context(freed_memory_kept(device))
         leader = distributed.rank() == 0
         if not leader:
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder

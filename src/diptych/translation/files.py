@@ -176,7 +176,7 @@ def translate_files(
     def read(job: Job) -> tuple[Job, Pixels | str]:
         try:
             picture = translator.read(job.source, to)
-            if remark := own_format.remark(float(picture.min()), float(picture.max())):
+            if remark := own_format.remark(picture):
                 remarks[job] = remark
             return job, scaled(picture, size)
         except DamagedPictureError as error:

@@ -163,8 +163,7 @@ class Translator:
         def write(top: int, fake: Tensor) -> None:
             whole[:, :, top : top + fake.shape[2]] = fake
 
-        with torch.autocast(self.device.type, enabled=False):  # (of the program around)
-            translate_cut(self.pair.towards(to), picture, cut, (height, width), write)
+        self._translate_cut(picture, to, cut, (height, width), write)
         return whole.to(x.device)
 
     @torch.inference_mode()
@@ -202,9 +201,16 @@ class Translator:
         def write(top: int, fake: Tensor) -> None:
             whole[top : top + fake.shape[2]] = target.to_pixels(fake)[0]
 
-        with torch.autocast(self.device.type, enabled=False):  # (of the program around)
-            translate_cut(self.pair.towards(to), picture, cut, (height, width), write, progress)
+        self._translate_cut(picture, to, cut, (height, width), write, progress)
         return [whole]
+
+    def _translate_cut(
+        self, picture: Rows, to: Side, cut: Cut, shape: tuple[int, int],
+        write: Callable[[int, Tensor], None], progress: Callable[[float], None] | None = None,
+    ) -> None:  # fmt: skip
+        """In float32, whatever the program around has switched on."""
+        with torch.autocast(self.device.type, enabled=False):
+            translate_cut(self.pair.towards(to), picture, cut, shape, write, progress)
 
     def _autocast(self) -> torch.autocast:
         """For a GPU; on the CPU the networks of ``quick`` have weights in bf16."""

@@ -16,7 +16,7 @@ from diptych.data.decode import SUFFIXES
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import UsageError
-from diptych.files import explain_os_errors
+from diptych.files import explain_os_errors, replace
 
 FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
 # Endings by which people mean a file and no folder, also of formats that are only read, or neither.
@@ -66,7 +66,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         yield aside
         with explain_os_errors(f"write {path}"):
-            os.replace(aside, path)
+            replace(aside, path)
     except BaseException:
         with suppress(OSError):
             aside.unlink()

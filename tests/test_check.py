@@ -176,6 +176,13 @@ def test_imbalance(clean: Path) -> None:
     assert imbalance.cases[0].about == "24 and 100 pictures to learn from"
 
 
+def test_few_pictures_are_said_to_be_few(clean: Path) -> None:
+    write(clean / "few", range(1000, 1013))
+    (few,) = check(Folders(clean / "trainA", clean / "few"), settings()).findings
+    assert (few.kind, few.cases[0].files) == ("few", (str(clean / "few"),))
+    assert few.cases[0].about == "12 pictures to learn from"
+
+
 def test_sixteen_bits_that_would_become_black(
     clean: Path, tmp_path: Path, diptych: Command
 ) -> None:

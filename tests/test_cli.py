@@ -137,6 +137,8 @@ def test_the_demo_from_start_to_end(tmp_path: Path, diptych: Command) -> None:
         ({"generator": {"output": "picture"}}, "repaint"),
         ({"discriminator": {"architecture": "pixel"}}, "repaint"),
         ({"data": {"preprocess": "none"}}, "repaint"),
+        ({"b": {"channels": 1}}, "repaint"),
+        ({"a": {"channels": 3}, "b": {"depth": "8bit"}}, "laptop"),
     ],
 )
 def test_the_usual_preset_fits_what_is_given(given: dict[str, Any], preset: str) -> None:

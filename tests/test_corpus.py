@@ -103,7 +103,7 @@ def test_training_on_the_whole_corpus(corpus: Path, tmp_path: Path, depth: str) 
     unsure = sum("moving" in name or "pages" in name for name in never)
     used = int(counts[1]) + int(counts[2])
     assert usual <= used <= usual + unsure
-    assert f"left out {len(cases) - used} damaged pictures" in out
+    assert f"left out {len(cases) - used} pictures" in out
     # All that was left out is named in one line each, with at most a few names.
     assert sum("left out" in line for line in out.splitlines()) == 1
 

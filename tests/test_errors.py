@@ -32,9 +32,9 @@ def here(tmp_path: Path, towns: Path) -> Path:
     shutil.copy(next((tmp_path / "a").iterdir()), tmp_path / "single")
     shutil.copytree(tmp_path / "a", tmp_path / "same-pictures")
     shutil.copytree(tmp_path / "a", tmp_path / "outer")
-    (tmp_path / "heic").mkdir()
-    for name in ("1.HEIC", "2.heic", "3.dcm"):
-        (tmp_path / "heic" / name).write_bytes(b"of another kind")
+    (tmp_path / "dicom").mkdir()
+    for name in ("1.DCM", "2.dcm", "3.nii"):
+        (tmp_path / "dicom" / name).write_bytes(b"of another kind")
     (tmp_path / "iphone.jpg").write_bytes(bytes(4) + b"ftypheic" + bytes(100))
     (tmp_path / "pop.webp").write_bytes(b"RIFF" + bytes(100))
     shutil.copytree(tmp_path / "b", tmp_path / "outer" / "b")
@@ -131,7 +131,7 @@ CASES = [
     (["translate", "MODEL", "none", "-o", "out"], 1, ["there is no picture none"]),
     (["translate", "MODEL", "damaged", "-o", "out"], 1, ["none of the 3 pictures", "0.png"]),
     (["translate", "MODEL", "a", "-o", "a"], 2, ["would lie among the pictures of a"]),
-    (train("heic", "b"), 1, ["no picture in heic", "there are 2 .heic, 1 .dcm: save"]),
+    (train("dicom", "b"), 1, ["no picture in dicom", "there are 2 .dcm, 1 .nii: save"]),
     (train("a", "bee"), 1, ["there is no folder bee"]),
     (["report", "nope"], 1, ["there is no run in nope"]),
     (["report", "MODEL"], 1, ["is a file: give the run folder"]),
@@ -205,7 +205,7 @@ def test_damaged_pictures_are_named_or_refused(here: Path, diptych: Command) -> 
     shutil.copy(here / "damaged" / "0.png", here / "a" / "cut.png")
     skipping = diptych(*train("a", "b", "--run", "run"), cwd=here)
     assert skipping.returncode == 0, skipping.stderr
-    assert "left out 1 damaged pictures of a: cut.png (" in skipping.stdout
+    assert "left out 1 pictures of a: cut.png (" in skipping.stdout
     strict = diptych(*train("a", "b", "--run", "strict", "--strict"), cwd=here)
     assert strict.returncode == 1
     assert "cut.png" in strict.stderr

@@ -601,6 +601,22 @@ def test_paths_mean_what_they_meant_at_the_call(
     shutil.rmtree(run.path)
 
 
+def test_a_program_may_write_the_home_folder_as_shells_do(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "towns").symlink_to(towns)
+    short = merge(TINY, {"training": {"steps": 1}})
+    run = package.train(
+        "~/towns/trainA", Path("~/towns/trainB"), run="~/runs/towns", settings=short
+    )
+    assert run.path == tmp_path / "runs" / "towns"
+    picture = next((towns / "testA").iterdir())
+    assert package.load("~/runs/towns").to_b(f"~/towns/testA/{picture.name}").size == (32, 32)
+    assert package.evaluate("~/runs/towns").to_b.pictures == 1
+
+
 def test_one_training_at_a_time(towns: Path, tmp_path: Path) -> None:
     """Threads share PyTorch's random numbers; the settings of the program outlive all of them."""
     first = package.train(data=towns, run=tmp_path / "first", settings=TINY)
@@ -662,7 +678,8 @@ def test_python_is_told_what_a_person_is(towns: Path, tmp_path: Path) -> None:
     data = tmp_path / "towns"
     shutil.copytree(towns, data)
     (data / "trainA" / "broken.png").write_bytes(b"no picture")
-    with pytest.warns(UserWarning, match=r"left out 1 damaged pictures of .*broken.png"):
+    (data / "trainA" / "phone.HEIC").write_bytes(bytes(4) + b"ftypheic" + bytes(100))
+    with pytest.warns(UserWarning, match=r"left out 2 pictures of .*broken.png .*HEIC picture: "):
         run = package.train(data=data, run=tmp_path / "run", settings=TINY, max_minutes=0)
     assert not run.finished
     with pytest.warns(UserWarning, match="left out"):

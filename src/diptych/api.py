@@ -17,7 +17,7 @@ from diptych.evaluation.features import make_feature_net, parse_feature_name
 from diptych.evaluation.pairs import parse_palette
 from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair, read_heldout
 from diptych.evaluation.table import score_tables
-from diptych.files import explain_os_errors, write_whole
+from diptych.files import as_path, explain_os_errors, write_whole
 from diptych.model_file import Side, load_model
 from diptych.settings import Tree, merge
 from diptych.surroundings import usual_torch
@@ -86,7 +86,7 @@ def train(
     """
     if settings is not None and not isinstance(settings, dict):
         raise UsageError(f"settings are a dictionary of sections, not a {type(settings).__name__}")
-    folder = RunFolder(Path(run).absolute())
+    folder = RunFolder(as_path(run).absolute())
     listener = Listener(watch=watch, warning=lambda line: warnings.warn(line, stacklevel=2))
     if resume:
         if preset or config or start_from:
@@ -95,8 +95,8 @@ def train(
         finished = resume_run(folder, settings, listener, max_minutes, moved)
     else:
         if start_from is not None:
-            settings = merge(settings_of(Path(start_from)), settings or {})
-        made = make_config(preset, Path(config) if config is not None else None, settings)
+            settings = merge(settings_of(as_path(start_from)), settings or {})
+        made = make_config(preset, as_path(config) if config is not None else None, settings)
         folders = pick_folders(a, b, data).absolute()
         finished = start_run(folders, folder, made, listener, max_minutes)
     return Run(folder.path, finished)
@@ -144,7 +144,7 @@ def evaluate(
     that are missing or damaged are left out, and named in the result as ``unread``. Raises
     DiptychError with one line.
     """
-    folder, where = RunFolder(Path(run).absolute()), choose_device(device)
+    folder, where = RunFolder(as_path(run).absolute()), choose_device(device)
     for domain, target in (("a", a), ("b", b)):
         if not isinstance(target, Target):
             raise UsageError(f"{domain} says what else to score: give a diptych.Target")
@@ -179,7 +179,7 @@ def evaluate(
     ordered = tested and not held_a.unread and not held_b.unread
     to_b = _wanted(b, held_a, held_b, paired, ordered)
     to_a = _wanted(a, held_b, held_a, paired, ordered) if "a" in pair.ways else Wanted()
-    file = Path(inception_file) if inception_file is not None else None
+    file = as_path(inception_file) if inception_file is not None else None
     name = parse_feature_name(features)
     with usual_torch(where), freed_memory_kept(where):
         net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
@@ -194,7 +194,7 @@ def evaluate(
 
 def keep_evaluation(run: str | Path, found: Evaluation) -> None:
     """Write scores into the run folder, for its report. Raises DiptychError if it cannot be."""
-    file = RunFolder(Path(run)).evaluation
+    file = RunFolder(as_path(run)).evaluation
     tables = [asdict(table) for table in score_tables(found)]
     with explain_os_errors(f"write {file}"):
         write_whole(file, json.dumps({"tables": tables, "evaluation": asdict(found)}, indent=1))
@@ -202,7 +202,7 @@ def keep_evaluation(run: str | Path, found: Evaluation) -> None:
 
 def stored_evaluation(run: str | Path) -> Evaluation | None:
     """What ``evaluate`` wrote, if it is of the run's model as it is now."""
-    folder = RunFolder(Path(run))
+    folder = RunFolder(as_path(run))
     model = load_model(folder.saved_model(), choose_device("cpu"))
     stored = folder.read_evaluation(model.info.step)
     return None if stored is None else stored.evaluation

@@ -16,6 +16,11 @@ from diptych.errors import DiptychError
 WAITS = (0.1, 0.5, 2.0) if os.name == "nt" else ()  # seconds, for a file that is being read
 
 
+def as_path(given: str | Path) -> Path:
+    """What a program calls a file or a folder; ``~`` is the home folder, as in a shell."""
+    return Path(os.path.expanduser(given))
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write ``content`` aside, flush it to the disk, and rename it to ``path``."""
     aside = path.with_name(f".{path.name}.{uuid4().hex}.partial")

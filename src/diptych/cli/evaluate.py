@@ -43,7 +43,6 @@ def evaluate(
 ) -> None:
     """Score a run on its held-out pictures."""
     import json
-    import sys
     from dataclasses import asdict
 
     import diptych.api
@@ -66,11 +65,10 @@ def evaluate(
     )
     kept = size is None and keep(run, found)
     if found.unread:
-        print(
-            f"note: {len(found.unread)} held-out pictures are missing or damaged, the first of "
-            f"them {printable(found.unread[0])}. If they have moved, say where to: "
-            f"{RunFolder(run).moved_command}",
-            file=sys.stderr,
+        _note(
+            f"{len(found.unread)} held-out pictures are missing or damaged, the first of them "
+            f"{printable(found.unread[0])}. If they have moved, say where to: "
+            f"{RunFolder(run).moved_command}"
         )
     if json_:
         print(json.dumps(asdict(found), indent=1))
@@ -84,17 +82,21 @@ def evaluate(
 
 def keep(run: Path, found: Evaluation) -> bool:
     """Write the scores into the run folder; where that cannot be, say so, and return False."""
-    import sys
-
     from diptych.api import keep_evaluation
     from diptych.errors import DiptychError
 
     try:
         keep_evaluation(run, found)
     except DiptychError as error:
-        print(f"note: the scores are not kept: {error}", file=sys.stderr)  # (not into JSON)
+        _note(f"the scores are not kept: {error}")
         return False
     return True
+
+
+def _note(line: str) -> None:
+    import sys
+
+    print(f"note: {line}", file=sys.stderr)  # (not into JSON)
 
 
 def _classes(option: str, text: str | None) -> tuple[int, ...]:

@@ -18,14 +18,13 @@ from diptych.config import Config, DataConfig
 from diptych.data.alike import alike_pairs, groups
 from diptych.data.cache import OnProgress, PictureCache, of_one_kind
 from diptych.data.domain import (
-    DIM_ADVICE,
     Domain,
     Folders,
     check_different,
     check_request,
     check_shapes,
+    doubts,
     make_domain,
-    nearly_black,
 )
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import kept_size, load_size
@@ -34,7 +33,7 @@ from diptych.errors import DiptychError
 
 Kind = Literal[
     "damaged", "unlike", "in both domains", "trained and held out", "duplicates", "nearly constant",
-    "tiny", "long and thin", "imbalance", "nearly black",
+    "tiny", "long and thin", "imbalance", "few", "nearly black",
 ]  # fmt: skip
 FLAT = 2 / 255  # standard deviation, as a share of the domain's range
 UNEQUAL = 4  # times as many pictures in one domain
@@ -128,7 +127,7 @@ def check(folders: Folders, config: Config, on_progress: OnProgress | None = Non
         *_repeated(scans, heldout),
         *_poor(scans, config.data),
         *_imbalance(domains),
-        *_black(domains),
+        *_doubts(domains),
     ]
     return Check(
         tuple(_part(scan) for scan in scans), tuple(findings), config.preset, config.data.size,
@@ -277,10 +276,10 @@ def _imbalance(domains: Sequence[Domain]) -> Iterable[Finding]:
         )  # fmt: skip
 
 
-def _black(domains: Sequence[Domain]) -> Iterable[Finding]:
+def _doubts(domains: Sequence[Domain]) -> Iterable[Finding]:
     for domain in domains:
-        if about := nearly_black(domain):
-            yield Finding("nearly black", DIM_ADVICE, (Case((str(domain.folder),), about),))
+        for doubt in doubts(domain):
+            yield Finding(doubt.kind, doubt.advice, (Case((str(domain.folder),), doubt.about),))
 
 
 def _part(scan: Scan) -> Part:

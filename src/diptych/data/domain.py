@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from diptych.config import Config, DataConfig, DomainConfig
 from diptych.data.cache import OnProgress, PictureCache, Skipped, open_cache
@@ -20,7 +20,7 @@ from diptych.files import lies_in
 
 MOST_HELD_OUT = 200  # pictures of each domain
 DIM = 64  # of 255: of 16 bits the upper 8 are read, of which 12 and 13 bits fill 16 and 32 levels
-DIM_ADVICE = "pictures of 16 bits keep all their values with --depth native"
+FEW = 20  # pictures to learn from
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,26 @@ def check_different(a: Domain, b: Domain) -> None:
         raise UsageError(f"A and B hold the same pictures: {a.folder} and {b.folder}")
 
 
-def nearly_black(domain: Domain) -> str | None:
-    """How far values reach where that is not far, as where 12 of 16 bits are used: see ``DIM``."""
-    if domain.pixel_format.dtype != "uint8":
-        return None
+@dataclass(frozen=True)
+class Doubt:
+    """What training does not refuse, and still would not do well with."""
+
+    kind: Literal["few", "nearly black"]
+    about: str
+    advice: str
+
+
+def doubts(domain: Domain) -> list[Doubt]:
+    """Whether there are few pictures, or dark ones, as where 12 of 16 bits are used."""
+    found = []
+    if len(domain.train) < FEW:
+        about = f"{len(domain.train)} pictures to learn from"
+        found.append(Doubt("few", about, "so few teach little: some hundred are usual"))
     reached = max(entry.high for entry in domain.cache.entries)
-    return f"values reach only {reached:g} of 255" if reached < DIM else None
+    if domain.pixel_format.dtype == "uint8" and reached < DIM:
+        advice = "pictures of 16 bits keep all their values with --depth native"
+        found.append(Doubt("nearly black", f"values reach only {reached:g} of 255", advice))
+    return found
 
 
 def check_shapes(config: Config, a: Domain, b: Domain) -> None:

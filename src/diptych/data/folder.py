@@ -9,13 +9,16 @@ from pathlib import Path
 from diptych.data.decode import SUFFIXES
 from diptych.errors import DiptychError
 
+PHONES = frozenset([".heic", ".heif"])  # pictures that Pillow cannot read: to be named as such
+
 
 def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path]:
     """All picture files in ``folder`` and the folders below it, sorted by name.
 
     Files are chosen by their ending, one of ``endings``; hidden files and folders are passed over,
-    links to folders are not followed (they can form loops). What has such an ending and is no
-    ordinary file (a pipe, a link to nowhere) is in the list too, so that reading can name it.
+    links to folders are not followed (they can form loops). What cannot be read is in the list too,
+    so that reading can name it: HEIC, and what has such an ending and is no ordinary file (a pipe,
+    a link to nowhere).
     Raises DiptychError if the folder is missing, cannot be listed, or holds no picture.
     """
 
@@ -36,7 +39,7 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
         found += [
             Path(parent, name)
             for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in endings
+            if not name.startswith(".") and Path(name).suffix.lower() in endings | PHONES
         ]
     if not found:
         names, there = " ".join(sorted(endings)), _kinds(folder)

@@ -69,7 +69,14 @@ def _can_retouch(given: Tree) -> bool:
     }
     used = merge(needed, given)
     agreed = used == merge(given, needed)  # nothing that is given says otherwise
-    return agreed and used["data"].get("preprocess") != "none"  # (D sees pictures of one size)
+    one_size = used["data"].get("preprocess") != "none"  # (as D sees them)
+    return agreed and one_size and _channels(given, "a") == _channels(given, "b")
+
+
+def _channels(given: Tree, domain: str) -> object:
+    """What is said of a domain's channels: native pictures may have any number."""
+    section = given.get(domain) or {}
+    return section.get("channels") or ("any" if section.get("depth") == "native" else 3)
 
 
 def settings_of(model: Path) -> Tree:

@@ -13,19 +13,18 @@ import torch
 
 from diptych.config import Config, LossConfig
 from diptych.data.domain import (
-    DIM_ADVICE,
     Domain,
     Folders,
     check_shapes,
     data_folders,
-    nearly_black,
+    doubts,
     open_domains,
 )
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
-from diptych.files import lies_in, write_whole
+from diptych.files import as_path, lies_in, write_whole
 from diptych.settings import LENGTHS, Tree, build_config, merge, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
@@ -55,9 +54,9 @@ class Listener:
 def pick_folders(a: str | Path | None, b: str | Path | None, data: str | Path | None) -> Folders:
     """Two folders, or one that holds trainA and trainB. Raises UsageError for anything else."""
     if data is not None and a is None and b is None:
-        return data_folders(Path(data))
+        return data_folders(as_path(data))
     if data is None and a is not None and b is not None:
-        return Folders(Path(a), Path(b))
+        return Folders(as_path(a), as_path(b))
     raise UsageError("give two folders of pictures, A and B, or --data DIR with trainA and trainB")
 
 
@@ -157,9 +156,9 @@ def _train(
             listener.warn(NO_LOCKS)
         a, b = open_domains(folders, config, listener.decoding if leader else None)
         check_shapes(config, a, b)
-        for domain in (a, b):
-            if leader and (about := nearly_black(domain)):
-                listener.warn(f"{domain.folder}: {about}; {DIM_ADVICE}")
+        for domain in (a, b) if leader else ():
+            for doubt in doubts(domain):
+                listener.warn(f"{domain.folder}: {doubt.about}; {doubt.advice}")
         if resume:
             run.check_data(a, b)
             if not moved:  # the test folders may have got more pictures since
@@ -219,7 +218,7 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             if skipped:
                 names = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:5])
                 more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-                lines.append(f"left out {len(skipped)} damaged pictures of {folder}: {names}{more}")
+                lines.append(f"left out {len(skipped)} pictures of {folder}: {names}{more}")
     data = config.data
     if data.zoom > 1 and not data.zooms:
         lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")
@@ -244,5 +243,8 @@ def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
         if config.loss.plain > 0:
             lines.append(f"loss.plain is off: {counts}, so they cannot be compared")
         if config.generator.output == "retouch":
-            lines.append(f"generator.output is picture, not retouch: {counts}")
+            lines.append(
+                f"generator.output is picture, not retouch: {counts}. The preset repaint is made "
+                "for that"
+            )
     return lines

@@ -21,6 +21,7 @@ from diptych.data.decode import (
 from diptych.data.opening import DeepValuesError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
+from diptych.files import as_path
 
 
 def read_file(path: Path, source: PixelFormat, background: str) -> Pixels:
@@ -51,7 +52,7 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
     """
     if isinstance(picture, str | Path):
         try:
-            return read_file(Path(picture), source, background)
+            return read_file(as_path(picture), source, background)
         except DamagedPictureError as error:
             raise DiptychError(f"cannot read {picture}: {error}") from error
     if isinstance(picture, Image.Image):

@@ -15,6 +15,7 @@ from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
 from diptych.errors import DiptychError, UsageError
+from diptych.files import as_path
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.networks.casting import with_bf16_convolutions
 from diptych.translation.afar import (
@@ -313,7 +314,7 @@ def load(
     is no usable model at ``path``, UsageError for options that are none.
     """
     tile, precision = parse_tile(str(tile), "tile"), parse_precision(precision, "precision")
-    place = Path(path)
+    place = as_path(path)
     if place.is_dir():
         if not (place / "model.safetensors").is_file():
             raise DiptychError(f"there is no model in {place} (yet): looked for model.safetensors")

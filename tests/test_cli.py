@@ -13,7 +13,8 @@ import pytest
 import yaml
 from conftest import TINY_OPTIONS, Command
 
-from diptych.settings import build_config, merge, preset_names, read_preset, to_yaml
+from diptych.errors import UsageError, nearest
+from diptych.settings import THEIRS, build_config, merge, preset_names, read_preset, to_yaml
 from diptych.training.choice import make_config
 
 
@@ -99,7 +100,10 @@ def test_a_table_too_wide_for_the_terminal_loses_nothing(monkeypatch: pytest.Mon
 
 def test_a_preset_may_be_among_the_settings() -> None:
     assert make_config(settings={"preset": "classic"}).preset == "classic"
-    assert make_config("paper", settings={"preset": "classic"}).preset == "paper"
+    with pytest.raises(UsageError, match="presets paper and classic are both given"):
+        make_config("paper", settings={"preset": "classic"})
+    with pytest.raises(UsageError, match="no preset ''"):
+        make_config("")
 
 
 def test_contrast_follows_the_method_over_the_file_of_another_run(tmp_path: Path) -> None:
@@ -111,6 +115,50 @@ def test_contrast_follows_the_method_over_the_file_of_another_run(tmp_path: Path
             assert found.contrast.source == source, (method, other)
     file.write_text("contrast: {source: 3}")
     assert make_config("paper", file, {"method": "fastcut"}).contrast.source == 3
+
+
+def test_cut_shows_its_discriminator_the_newest_fakes_only() -> None:
+    for method, history in (("cyclegan", 50), ("cut", 0), ("fastcut", 0)):
+        assert make_config("paper", settings={"method": method}).training.history == history
+    given = {"method": "cut", "training": {"history": 7}}
+    assert make_config("paper", settings=given).training.history == 7
+
+
+def test_options_of_the_field_are_found_by_their_names() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "coming-from-cyclegan.md").read_text()
+    for theirs, ours in THEIRS.items():
+        assert theirs in page
+        section, name = ours.split(".")
+        assert name in type(getattr(build_config({}), section)).model_fields
+        with pytest.raises(UsageError, match=f"did you mean {ours}"):
+            make_config("paper", settings={theirs: 0})
+
+
+@pytest.mark.parametrize(
+    ("word", "valid", "said"),
+    [
+        ("float16", ["float32", "bf16", "fp16"], "did you mean 'fp16'"),
+        ("16bit", ["8bit", "native"], "choose from"),
+        ("BF16", ["float32", "bf16", "fp16"], "did you mean 'bf16'"),
+        ("zebra", ["horse2zebra", "maps"], "did you mean 'horse2zebra'"),
+    ],
+)
+def test_suggestions_take_numbers_as_they_are(word: str, valid: list[str], said: str) -> None:
+    assert said in nearest(word, valid)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_line_of_training_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from diptych.cli import console
+
+    screen = io.StringIO()
+    monkeypatch.setattr(console, "console", Console(file=screen, width=width, force_terminal=True))
+    info = "step 12340, 11/s, 1 h 42 min left, cycle 0.147, G 0.69, D 1.39"
+    with console.progress_bar() as progress:
+        progress.add_task("training", total=1, completed=0.43, info=info)
+    assert info in re.sub("\x1b\\[[0-9;]*m", "", screen.getvalue())
 
 
 def test_the_demo_from_start_to_end(tmp_path: Path, diptych: Command) -> None:

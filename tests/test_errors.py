@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY_OPTIONS, Command
 from PIL import Image
 from safetensors.numpy import save_file
@@ -36,6 +37,10 @@ def here(tmp_path: Path, towns: Path) -> Path:
     for name in ("1.DCM", "2.dcm", "3.nii"):
         (tmp_path / "dicom" / name).write_bytes(b"of another kind")
     (tmp_path / "iphone.jpg").write_bytes(bytes(4) + b"ftypheic" + bytes(100))
+    (tmp_path / "exp").mkdir()
+    for name in ("latest_net_G_A.pth", "net_D.pth"):
+        shape = {"model.0.weight": torch.zeros(4, 3, 4, 4), "model.2.filt": torch.zeros(4, 1, 3, 3)}
+        torch.save(shape, tmp_path / "exp" / name)
     (tmp_path / "pop.webp").write_bytes(b"RIFF" + bytes(100))
     shutil.copytree(tmp_path / "b", tmp_path / "outer" / "b")
     (tmp_path / "bad.yaml").write_text("training: [")
@@ -71,6 +76,16 @@ CASES = [
      ["training.compile cannot be had with loss.r1"]),
     ([*train("a", "b"), "--set", "optimizer.schedule=plateau", "--set", "loss.cycle=0"], 2,
      ["plateau watches the cycle loss"]),
+    (train("a", "b", "--set", "history=0"), 2, ["'history'", "training.history"]),
+    (["data", "check", "a", "b", "--set", "flip=false"], 2, ["'flip'", "data.flip"]),
+    ([*train("a", "b"), "--set", "data.size=1000000"], 2, ["data.size = 1000000", "less than or equal"]),
+    (train("a", "b", "--preset", "paper", "--set", "preset=classic"), 2, ["presets paper and"]),
+    (["translate", "exp/latest_net_G_A.pth", "a", "-o", "out"], 1, ["diptych import"]),
+    (["translate", "exp", "a", "-o", "out"], 1, ["no model in exp", "diptych import"]),
+    (["evaluate", "exp"], 1, ["no run in exp", "diptych import"]),
+    (["import", "a", "-o", "x.safetensors"], 1, ["no latest_net_G_A.pth", "in a"]),
+    (["import", "exp/net_D.pth", "-o", "x.safetensors"], 1, ["CUT's discriminator", "leave it"]),
+    (["import", "exp", "-o", "exp/latest_net_G_A.pth", "--overwrite"], 2, ["written over exp"]),
     (train("a"), 2, ["two folders", "--data"]),
     (train("--data", "a"), 1, ["a has no trainA and no trainB"]),
     ([*train("a", "b"), "--set", "data.size=31"], 2, ["data.size 31", "30 or 32"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from diptych.interchange.official import (
 )
 from diptych.model_file import load_model
 from diptych.networks import initialise, make_generator
+from diptych.training.choice import make_config
 
 REFERENCE = SHARED / "reference"
 needs_reference = pytest.mark.skipif(not REFERENCE.exists(), reason="no reference weights here")
@@ -214,6 +216,16 @@ def test_a_training_goes_on_from_imported_weights(
             torch.testing.assert_close(p, q, rtol=0, atol=1e-7)
     assert diptych("report", run).returncode == 0
     assert f"Started from {model}" in (run / "report.html").read_text()
+    assert "D_a, D_b: not in" in done.stdout
+    # The folder does for its files, and a model's size is that of the training that follows.
+    (tmp_path / "exp").mkdir()
+    for name in ("G_A", "G_B"):
+        shutil.copy(tmp_path / f"{name}.pth", tmp_path / "exp" / f"latest_net_{name}.pth")
+    again = tmp_path / "again.safetensors"
+    assert diptych("import", tmp_path / "exp", "-o", again, "--size", "48").returncode == 0
+    assert load_model(again, torch.device("cpu")).info.size == 48
+    assert make_config(start_from=again).data.size == 48
+    assert make_config("repaint", start_from=again).data.size == 64
 
 
 class Bomb:

@@ -569,6 +569,38 @@ def test_going_on_from_a_model_reads_pictures_as_it_did(tmp_path: Path, diptych:
     assert (infos[2].a.low, infos[2].a.high) == (0, 1000)
 
 
+def test_going_on_from_a_run_takes_all_of_it(
+    towns: Path, trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """Settings, also the method, and discriminators; what is given goes first."""
+    rate = ["--set", "optimizer.rate=1e-9", "--set", "training.ema_half_life=0"]
+    done = diptych("train", "--data", towns, "--run", tmp_path / "more", "--from", trained, *rate)
+    assert done.returncode == 0, done.stderr
+    assert "learned from the start" not in done.stdout
+    old, new = RunFolder(trained).config(), RunFolder(tmp_path / "more").config()
+    assert new.optimizer.rate == 1e-9
+    assert (new.data, new.loss, new.discriminator) == (old.data, old.loss, old.discriminator)
+    assert new.training.steps == old.training.steps
+    parts = [checkpoint.read_newest(run / "checkpoints")[2]["model"]
+             for run in (trained, tmp_path / "more")]  # fmt: skip
+    judges = {name for name in parts[0] if name.startswith("D_")}
+    assert judges
+    assert all(torch.allclose(parts[0][name], parts[1][name], atol=1e-6) for name in judges)
+    # Another discriminator is asked for: that one starts anew, and it is said.
+    done = diptych("train", "--data", towns, "--run", tmp_path / "other", "--from", trained, *rate,
+                   "--set", "discriminator.width=5")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "D_a, D_b: not in" in done.stdout
+    cut = diptych("train", "--data", towns, "--run", tmp_path / "cut", "--method", "cut", "--from",
+                  trained, *rate)  # fmt: skip
+    assert cut.returncode == 0, cut.stderr
+    assert RunFolder(tmp_path / "cut").config().contrast.source == 1
+    cut = diptych("train", "--data", towns, "--run", tmp_path / "cut-2", "--from", tmp_path / "cut")
+    assert cut.returncode == 0, cut.stderr
+    assert RunFolder(tmp_path / "cut-2").config().method == "cut"
+    assert "learned from the start" not in cut.stdout
+
+
 def test_settings_of_the_other_method_are_remarked_on(
     towns: Path, tmp_path: Path, diptych: Command
 ) -> None:

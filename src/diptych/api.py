@@ -19,9 +19,9 @@ from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair
 from diptych.evaluation.table import score_tables
 from diptych.files import as_path, explain_os_errors, write_whole
 from diptych.model_file import Side, load_model
-from diptych.settings import Tree, merge
+from diptych.settings import Tree
 from diptych.surroundings import usual_torch
-from diptych.training.choice import make_config, settings_of
+from diptych.training.choice import make_config
 from diptych.training.memory import freed_memory_kept
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
@@ -75,8 +75,9 @@ def train(
     Give folders ``a`` and ``b``, or ``data`` with trainA and trainB in it. ``run`` is the folder
     to make. ``settings`` go on top of the preset: ``{"training": {"steps": 1000}}``; see
     ``diptych.config`` for all of them. ``start_from`` is a model file or a run, with whose networks
-    and weights to begin. ``resume`` goes on with a stopped run, whose folder knows the rest: only a
-    new length may be among the settings then, and folders are given only if they have moved.
+    and weights to begin; without a preset its settings are taken too. ``resume`` goes on with a
+    stopped run, whose folder knows the rest: only a new length may be among the settings then, and
+    folders are given only if they have moved.
     ``watch`` is called after each step with a Status; if it raises, the run is saved, and ends with
     that exception. After ``max_minutes`` it saves and returns, to be resumed later. What a person
     should know, as which pictures were left out, comes as a warning (UserWarning).
@@ -94,9 +95,8 @@ def train(
         moved = pick_folders(a, b, data).absolute() if a or b or data else None
         finished = resume_run(folder, settings, listener, max_minutes, moved)
     else:
-        if start_from is not None:
-            settings = merge(settings_of(as_path(start_from)), settings or {})
-        made = make_config(preset, as_path(config) if config is not None else None, settings)
+        file, before = (as_path(x) if x is not None else None for x in (config, start_from))
+        made = make_config(preset, file, settings, before)
         folders = pick_folders(a, b, data).absolute()
         finished = start_run(folders, folder, made, listener, max_minutes)
     return Run(folder.path, finished)

@@ -178,7 +178,7 @@ class DomainConfig(Section):
 class DataConfig(Section):
     """From pictures on the disk to what the networks see."""
 
-    size: Annotated[int, Field(ge=4)] = 256  # pixels, of the square that is trained on
+    size: Annotated[int, Field(ge=4, le=8192)] = 256  # pixels, of the square that is trained on
     preprocess: Preprocess = "resize-crop"
     load_size: Count | None = None  # shorter side (or width) before the crop; None: size * 286/256
     zoom: Annotated[float, Field(ge=1, le=8)] = 1.0  # how much closer crops look, at most
@@ -199,10 +199,10 @@ class TrainingConfig(Section):
     steps: Count | None = None
     epochs: Count | None = None
     minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    batch: Count = 1
-    accumulate: Count = 1  # batches per step
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 1
+    accumulate: Annotated[int, Field(ge=1, le=65_536)] = 1  # batches per step
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    start_from: str | None = None  # a model file, whose weights are the first; None: random ones
+    start_from: str | None = None  # a model file or run, whose weights are the first
     device: str = "auto"
     precision: Precision = "auto"
     compile: bool | None = None  # networks, by PyTorch; None: for long trainings on a GPU
@@ -255,10 +255,17 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _fastcut(cls, tree: Any) -> Any:
-        if isinstance(tree, dict) and tree.get("method") == "fastcut":
-            given = tree.get("contrast") or {}
-            return {**tree, "contrast": {**FASTCUT, **given} if isinstance(given, dict) else given}
+    def _usual_for_cut(cls, tree: Any) -> Any:
+        """CUT shows D the newest fakes only, and FastCUT weighs its terms in its own way."""
+        if not isinstance(tree, dict) or tree.get("method") not in ("cut", "fastcut"):
+            return tree
+        usual = {"training": {"history": 0}}
+        if tree["method"] == "fastcut":
+            usual["contrast"] = FASTCUT
+        for section, values in usual.items():
+            given = tree.get(section) or {}
+            if isinstance(given, dict):
+                tree = {**tree, section: {**values, **given}}
         return tree
 
     @model_validator(mode="after")

@@ -27,12 +27,24 @@ class UsageError(DiptychError):
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """``did you mean 'x'?`` for the closest of ``valid``, or the whole list of them."""
+    """``did you mean 'x'?`` for the closest of ``valid``, or the whole list of them.
+
+    Numbers are meant as they are: ``float16`` is no slip for ``float32``.
+    """
     names = sorted(valid)
-    close = get_close_matches(word, names, n=1, cutoff=0.5)
+    likely = {
+        name.lower(): name
+        for name in names
+        if not (_digits(name) and _digits(word)) or _digits(name) == _digits(word)
+    }
+    close = get_close_matches(word.lower(), likely, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {likely[close[0]]!r}?"
     return "choose from " + ", ".join(names)
+
+
+def _digits(word: str) -> str:
+    return "".join(filter(str.isdigit, word))
 
 
 def printable(text: str) -> str:

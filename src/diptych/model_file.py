@@ -20,6 +20,7 @@ from diptych.files import write_whole
 from diptych.networks import make_discriminator, make_generator
 
 FORMAT = 1
+IMPORT_ADVICE = "weights of the CycleGAN and CUT code become one by diptych import"
 Side = Literal["a", "b"]
 
 
@@ -115,6 +116,8 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
             # Copies, since these lie in the file: who writes to it would write into the networks.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        if path.suffix in (".pth", ".pt"):
+            raise DiptychError(f"{path} is no model of diptych: {IMPORT_ADVICE}") from error
         raise DiptychError(f"{path} is not a model file, or is damaged: {error}") from error
     if "diptych" not in metadata:
         raise DiptychError(f"{path} is a safetensors file, but not a diptych model")

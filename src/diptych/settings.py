@@ -14,6 +14,20 @@ from diptych.errors import DiptychError, UsageError, nearest
 
 Tree = dict[str, Any]
 LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
+# What options of the field's first implementation are here (docs/coming-from-cyclegan.md).
+THEIRS = {
+    "batch_size": "training.batch", "crop_size": "data.size",
+    "gan_mode": "loss.adversarial", "input_nc": "a.channels",
+    "lambda_A": "loss.cycle", "lambda_B": "loss.cycle",
+    "lambda_NCE": "contrast.source", "lambda_identity": "loss.identity", "lr": "optimizer.rate",
+    "lr_policy": "optimizer.schedule", "n_epochs": "training.epochs",
+    "n_epochs_decay": "optimizer.decay_from", "n_layers_D": "discriminator.layers",
+    "nce_T": "contrast.temperature", "ndf": "discriminator.width",
+    "netD": "discriminator.architecture", "netG": "generator.architecture",
+    "ngf": "generator.width", "no_dropout": "generator.dropout", "no_flip": "data.flip",
+    "output_nc": "b.channels", "pool_size": "training.history",
+    "save_epoch_freq": "training.keep_every",
+}  # fmt: skip
 
 
 def preset_names() -> list[str]:
@@ -103,7 +117,7 @@ def _one_line(error: ValidationError) -> str:
     path = [str(part) for part in first["loc"]]
     where = ".".join(path)
     if first["type"] == "extra_forbidden":
-        inside = _settings_named(where)
+        inside = [THEIRS[path[-1]]] if path[-1] in THEIRS else _settings_named(where)
         if inside:
             return f"there is no setting {where!r}: did you mean {' or '.join(inside)}?"
         names = _section_at(path[:-1]).model_fields

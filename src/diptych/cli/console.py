@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from diptych.training.start import Listener
     from diptych.training.trainer import Status, Trainer
 
-# Under torchrun process 0 speaks for all.
-console = Console(quiet=os.environ.get("RANK", "0") != "0")
+# Under torchrun process 0 speaks for all. (Clusters set RANK alone too: see distributed.py.)
+console = Console(quiet="MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0")
+WIDE = 110  # letters in a line, from which on there is room for a bar
 PLAIN_EVERY = 30.0  # seconds between lines when the output is a file
 
 
@@ -49,12 +50,16 @@ def note(line: str) -> None:
 
 
 def progress_bar() -> Progress:
-    """A bar with the time gone by and a text at its end; give it names by ``printable``."""
+    """A line with a text at its end, and a bar and the time gone by where there is room.
+
+    Give it names by ``printable``.
+    """
+    wide = console.width >= WIDE
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
+        *([BarColumn(bar_width=30)] if wide else []),
         TaskProgressColumn(),
-        TimeElapsedColumn(),
+        *([TimeElapsedColumn()] if wide else []),
         TextColumn("{task.fields[info]}", markup=False),
         console=console,
         transient=False,

@@ -11,7 +11,10 @@ import typer
 def import_(
     weights: Annotated[
         list[Path],
-        typer.Argument(help="latest_net_G_A.pth, and if you have them G_B, D_A, D_B, in order."),
+        typer.Argument(
+            help="latest_net_G_A.pth, and if you have them G_B, D_A, D_B, in order; or the folder "
+            "that holds latest_net_*.pth."
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Model file to write.")],
     norm: Annotated[
@@ -28,13 +31,16 @@ def import_(
     from diptych.cli.console import say
     from diptych.errors import UsageError, typed
     from diptych.files import explain_os_errors
-    from diptych.interchange.model import import_model, parse_norm
+    from diptych.interchange.model import import_model, latest, parse_norm
     from diptych.model_file import save_model
     from diptych.networks.blocks import count_parameters
 
+    files = [file for given in weights for file in (latest(given) if given.is_dir() else [given])]
+    if out.exists() and any(file.exists() and file.samefile(out) for file in files):
+        raise UsageError(f"the model would be written over {out}: choose another -o")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists: choose another -o, or --overwrite")
-    pair = import_model(weights, parse_norm(norm), size)
+    pair = import_model(files, parse_norm(norm), size)
     with explain_os_errors(f"write {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)
         save_model(out, pair)

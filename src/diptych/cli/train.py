@@ -94,7 +94,7 @@ def train(
     from diptych.cli.console import say, training_listener
     from diptych.errors import UsageError, typed
     from diptych.settings import given, merge, parse_assignment
-    from diptych.training.choice import make_config, settings_of
+    from diptych.training.choice import make_config
     from diptych.training.run_folder import RunFolder
     from diptych.training.start import (
         ONLY_LENGTH,
@@ -122,9 +122,7 @@ def train(
     }  # fmt: skip
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
-    settings = {section: values for section, values in settings.items() if values}
-    if from_ is not None and not resume:
-        settings = merge(settings_of(from_), settings)
+    settings = {section: values for section, values in settings.items() if values != {}}
 
     folder = RunFolder(run)
     with training_listener(folder) as listener:
@@ -136,7 +134,7 @@ def train(
         else:
             folder.check_free()
             folders = pick_folders(a, b, data)
-            made = make_config(preset, config, settings)
+            made = make_config(preset, config, settings, from_)
             finished = start_run(folders, folder, made, listener, max_minutes)
     if not finished:
         say(f"next: {folder.resume_command}   (the training is not at its end yet)")

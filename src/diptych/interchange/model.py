@@ -28,6 +28,18 @@ def parse_norm(text: str | None) -> Norm | None:
     return one_of("--norm", text, NORMS)
 
 
+def latest(folder: Path) -> list[Path]:
+    """The newest weights in a folder of the field's code, as ``import_model`` takes them.
+
+    Raises DiptychError if there are none.
+    """
+    names = ("G_A", "G_B", "D_A", "D_B", "G")  # (CUT's one generator is G)
+    found = [path for name in names if (path := folder / f"latest_net_{name}.pth").exists()]
+    if not found:
+        raise DiptychError(f"there is no latest_net_G_A.pth or latest_net_G.pth in {folder}")
+    return found
+
+
 def import_model(files: Sequence[Path], norm: Norm | None = None, size: int = 256) -> GeneratorPair:
     """A model of one or two generators and their discriminators, in the field's order.
 

@@ -105,6 +105,11 @@ def rebuild(path: Path, norm: Norm | None = None) -> ForeignGenerator | ForeignD
     if the layout is not a known one.
     """
     tensors = read_weights(path)
+    if any(name.endswith(".filt") for name in tensors) and "model.0.weight" in tensors:
+        raise DiptychError(
+            f"{path} is CUT's discriminator, which blurs before it halves: it is not known here; "
+            "leave it out"
+        )
     try:
         kind = recognise(tensors)
         if kind in ("patch", "pixel"):

@@ -17,37 +17,55 @@ from diptych.training.run_folder import RunFolder
 
 
 def make_config(
-    preset: str | None = None, config_file: Path | None = None, settings: Tree | None = None
+    preset: str | None = None,
+    config_file: Path | None = None,
+    settings: Tree | None = None,
+    start_from: Path | None = None,
 ) -> Config:
-    """A preset, a file on top, then settings.
+    """A preset, what is known of the model to start from, a file on top, then settings.
 
-    By default the preset is ``paper`` with a GPU. Without one it is ``laptop``, or ``repaint`` for
-    what cannot be retouched that way. Raises UsageError for what no training can be made with.
+    By default the preset is that of the run to start from; or else ``paper`` with a GPU, and
+    without one ``laptop``, or ``repaint`` for what cannot be retouched that way. Raises UsageError
+    for what no training can be made with.
     """
     settings = settings or {}
     from_file = read_config_file(config_file) if config_file is not None else {}
-    if "method" in from_file and settings.get("method", from_file["method"]) != from_file["method"]:
-        from_file = {**from_file, "contrast": {}}  # (it was another method's)
-    chosen = preset or settings.get("preset")
-    of_file = from_file.get("preset")
+    from_file = _suiting(from_file, settings.get("method"))
+    chosen, of_file = settings.get("preset"), from_file.get("preset")
+    if preset is not None and chosen not in (None, preset):
+        raise UsageError(f"the presets {preset} and {chosen} are both given: leave one out")
+    chosen = preset if preset is not None else chosen
     if chosen and of_file and chosen != of_file:  # (a run's config.yaml would hide the preset)
         raise UsageError(
             f"{config_file} is for the preset {of_file}: leave the preset {chosen} out, or that "
             "line of the file"
         )
-    chosen = chosen or of_file
+    chosen = of_file if chosen is None else chosen
+    if start_from is not None:
+        before = settings_of(start_from, networks_only=chosen is not None)
+        before = _suiting(before, settings.get("method", from_file.get("method")))
+        from_file = merge(before, from_file)
+        chosen = before.get("preset") if chosen is None else chosen
     usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
-    name = str(chosen or usual)
+    name = usual if chosen is None else str(chosen)
     base = merge(read_preset(name), from_file)
     try:
         config = build_config({**merge(base, settings), "preset": name})
     except UsageError as error:
-        if config_file is not None and _refusal(base) == str(error):
+        if config_file is not None and start_from is None and _refusal(base) == str(error):
             raise UsageError(f"{config_file}: {error}") from error
         raise
     if chosen is None and choose_device(config.training.device).type == "cuda":
-        return make_config("paper", config_file, settings)
+        return make_config("paper", config_file, settings, start_from)
     return config
+
+
+def _suiting(tree: Tree, method: str | None) -> Tree:
+    """Settings for a training with another method, if there is one: without their own's."""
+    if method is None or tree.get("method", method) == method:
+        return tree
+    training = {name: x for name, x in (tree.get("training") or {}).items() if name != "history"}
+    return {**tree, "method": method, "contrast": {}, "training": training}
 
 
 def _refusal(tree: Tree) -> str | None:
@@ -79,23 +97,31 @@ def _channels(given: Tree, domain: str) -> object:
     return section.get("channels") or ("any" if section.get("depth") == "native" else 3)
 
 
-def settings_of(model: Path) -> Tree:
+def settings_of(model: Path, networks_only: bool = False) -> Tree:
     """The settings for a training that goes on from a model file or a run, with its networks.
 
     Pictures are read as they were: the same value stands for the same, as far as the new ones go.
-    Raises DiptychError if it is neither.
+    With ``networks_only`` that is all; else a run gives all of its settings, a file its pictures'
+    size. Raises DiptychError if it is neither.
     """
-    file = model_in(model)
-    info = load_model(file, torch.device("cpu")).info
+    info = load_model(model_in(model), torch.device("cpu")).info
+    own: Tree = {}
+    if model.is_dir():
+        own = RunFolder(model).config().model_dump(mode="json")
+        kept = ("method", "contrast", "discriminator") if networks_only else own
+        own = {name: own[name] for name in kept}
+    elif not networks_only:
+        data = {"size": info.size, "preprocess": info.preprocess, "background": info.background}
+        own = {"data": data}
     settings: Tree = {
         "a": _unusual(info.a),
         "b": _unusual(info.b),
         "generator": info.generator.model_dump(mode="json"),
-        "training": {"start_from": str(file.absolute())},
+        "training": {"start_from": str(model.absolute()), "device": "auto"},
     }
     if info.discriminator is not None:
         settings["discriminator"] = info.discriminator.model_dump(mode="json")
-    return settings
+    return merge(own, settings)
 
 
 def model_in(place: Path) -> Path:

@@ -21,7 +21,7 @@ from diptych.config import Config
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError, UsageError, typed
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import Side
+from diptych.model_file import IMPORT_ADVICE, Side
 from diptych.settings import build_config, read_config_file, to_yaml
 from diptych.training import lock
 from diptych.training.distributed import started_together
@@ -56,8 +56,7 @@ class RunFolder:
 
     def saved_model(self) -> Path:
         """``model``, which is there. Raises DiptychError if there is no run, or none saved."""
-        if not self.exists():
-            raise DiptychError(f"there is no run in {self.path}: check the name")
+        self._check_exists()
         if not self.model.exists():
             raise DiptychError(
                 f"nothing is saved in {self.path} yet: go on with: {self.resume_command}"
@@ -108,6 +107,11 @@ class RunFolder:
     def exists(self) -> bool:
         return (self.path / "config.yaml").is_file()
 
+    def _check_exists(self) -> None:
+        if not self.exists():
+            but = IMPORT_ADVICE if any(self.path.glob("*_net_G*.pth")) else "check the name"
+            raise DiptychError(f"there is no run in {self.path}: {but}")
+
     def check_free(self) -> None:
         """Refuse a folder that holds a run with anything saved, or other files."""
         if self.exists():
@@ -146,8 +150,7 @@ class RunFolder:
         """The settings of the run. Raises DiptychError if there is no run here."""
         if self.path.is_file():
             raise DiptychError(f"{self.path} is a file: give the run folder that it came from")
-        if not self.exists():
-            raise DiptychError(f"there is no run in {self.path}: check the name")
+        self._check_exists()
         file = self.path / "config.yaml"
         try:
             return build_config(read_config_file(file))

@@ -87,7 +87,8 @@ NO_LOCKS = (
 )
 ONLY_LENGTH = (
     "--resume goes on with the run's own settings: only --run, a new --steps, --epochs or "
-    "--minutes, --max-minutes, and folders that have moved may be given with it"
+    "--minutes, --max-minutes, and folders that have moved may be given with it. For others start "
+    "a new run from it, with --from"
 )
 
 
@@ -186,7 +187,11 @@ def _train(
             check_disk(trainer)
         has_begun = resume and bool(checkpoint.checkpoints(run.checkpoints))
         if config.training.start_from is not None and not has_begun:
-            trainer.state.start_from(model_in(Path(config.training.start_from)))
+            before = Path(config.training.start_from)
+            checkpoints = RunFolder(before).checkpoints if before.is_dir() else None
+            left = trainer.state.start_from(model_in(before), checkpoints)
+            if left and leader:
+                listener.warn(f"{', '.join(left)}: not in {before}, so learned from the start")
         if resume:
             for problem in trainer.resume():
                 if leader:

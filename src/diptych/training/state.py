@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +67,12 @@ class TrainingState:
         """The generators to use and share: the average where one is kept."""
         return self.model.generators if self.average is None else self.average
 
-    def start_from(self, path: Path) -> None:
+    def start_from(self, path: Path, checkpoints: Path | None = None) -> list[str]:
         """Take the weights of a model file for the first ones; optimizers start anew.
 
-        What the file does not hold (often the discriminators) keeps its random start. Raises
-        DiptychError if it cannot be read, or holds other networks.
+        What the file does not hold, often the discriminators, is taken from a run's newest
+        checkpoint if it fits. Returns the names of those that keep their random start. Raises
+        DiptychError if the file cannot be read, or holds other networks.
         """
         pair = load_model(path, self.device)
         try:
@@ -83,6 +86,22 @@ class TrainingState:
             ) from error
         if self.average is not None:
             self.average.load_state_dict(self.model.generators.state_dict())
+        left = dict(self.model.named_children()).keys() - pair.parts.keys()
+        if left and checkpoints is not None:
+            with suppress(DiptychError):  # (the run may be without them)
+                left -= self._take(left, checkpoint.read_newest(checkpoints)[2]["model"])
+        return sorted(left)
+
+    def _take(self, names: Iterable[str], stored: dict[str, Tensor]) -> set[str]:
+        """Load those networks that are among the stored ones and of the same shape."""
+        taken = set()
+        for name in names:
+            network, weights = self.model.get_submodule(name), _below(name, stored)
+            shapes = {key: value.shape for key, value in network.state_dict().items()}
+            if weights and shapes == {key: value.shape for key, value in weights.items()}:
+                network.load_state_dict(weights)
+                taken.add(name)
+        return taken
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint. Every process writes its own part; process 0 the common one."""

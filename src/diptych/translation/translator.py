@@ -16,7 +16,7 @@ from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
 from diptych.errors import DiptychError, UsageError
 from diptych.files import as_path
-from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
+from diptych.model_file import IMPORT_ADVICE, GeneratorPair, ModelInfo, Side, load_model
 from diptych.networks.casting import with_bf16_convolutions
 from diptych.translation.afar import (
     See,
@@ -317,7 +317,10 @@ def load(
     place = as_path(path)
     if place.is_dir():
         if not (place / "model.safetensors").is_file():
-            raise DiptychError(f"there is no model in {place} (yet): looked for model.safetensors")
+            but = f"; {IMPORT_ADVICE}" if any(place.glob("*_net_G*.pth")) else ""
+            raise DiptychError(
+                f"there is no model in {place} (yet): looked for model.safetensors{but}"
+            )
         place = place / "model.safetensors"
     where = choose_device(device)
     return Translator(load_model(place, where), where, tile, precision, see)

@@ -28,11 +28,11 @@ if not TYPE_CHECKING:  # (by it any name would be right)
         if name in ("Target", "evaluate", "train"):
             from diptych import api
 
-            return {"Target": api.Target, "evaluate": api.evaluate, "train": api.train}[name]
+            return getattr(api, name)
         if name in ("Translator", "load"):
             from diptych.translation import translator
 
-            return translator.load if name == "load" else translator.Translator
+            return getattr(translator, name)
         raise AttributeError(f"module 'diptych' has no attribute {name!r}")
 
 

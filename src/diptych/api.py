@@ -18,7 +18,7 @@ from diptych.evaluation.pairs import parse_palette
 from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair, read_heldout
 from diptych.evaluation.table import score_tables
 from diptych.files import as_path, explain_os_errors, write_whole
-from diptych.model_file import Side, load_model
+from diptych.model_file import Side, load_model, read_info
 from diptych.settings import Tree
 from diptych.surroundings import usual_torch
 from diptych.training.choice import make_config
@@ -203,8 +203,7 @@ def keep_evaluation(run: str | Path, found: Evaluation) -> None:
 def stored_evaluation(run: str | Path) -> Evaluation | None:
     """What ``evaluate`` wrote, if it is of the run's model as it is now."""
     folder = RunFolder(as_path(run))
-    model = load_model(folder.saved_model(), choose_device("cpu"))
-    stored = folder.read_evaluation(model.info.step)
+    stored = folder.read_evaluation(read_info(folder.saved_model()).step)
     return None if stored is None else stored.evaluation
 
 
@@ -217,7 +216,7 @@ def _wanted(
     if palette is not None and truths is None:
         raise UsageError("a palette needs the true label maps: held-out pictures in pairs")
     stored = real.pixel_format
-    if palette is not None and (stored.dtype != "uint8" or stored.channels not in (1, 3)):
+    if palette is not None and not stored.is_image:
         raise UsageError(
             f"a palette is of 8-bit pictures of 1 or 3 channels, and these are {stored.describe()}"
         )

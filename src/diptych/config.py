@@ -23,9 +23,16 @@ Precision = Literal["auto", "float32", "bf16", "fp16"]
 Depth = Literal["8bit", "native"]
 FeatureName = Literal["inception", "efficientnet-lite0"]
 
+LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
+
 Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Several = Annotated[int, Field(ge=1, le=65_536)]  # at once
+Width = Annotated[int, Field(ge=1, le=4096)]  # channels
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -38,7 +45,7 @@ class GeneratorConfig(Section):
     """The networks ``G_ab`` and ``G_ba``."""
 
     architecture: Literal["resnet", "unet", "mobile"] = "resnet"
-    width: Annotated[int, Field(ge=1, le=4096)] = 64  # channels of the first layer
+    width: Width = 64  # channels of the first layer
     halvings: Annotated[int, Field(ge=1, le=3)] = 2  # of the picture, before the blocks (resnet)
     blocks: Annotated[int, Field(ge=0, le=256)] = 9  # residual blocks (resnet)
     levels: Annotated[int, Field(ge=2, le=10)] = 8  # halvings of the picture (unet)
@@ -46,8 +53,8 @@ class GeneratorConfig(Section):
     downsample: Downsample = "stride"
     upsample: Upsample = "transpose"
     output: Output = "picture"  # retouch: the network paints changes to its input (resnet)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    widths: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None  # of each layer (mobile)
+    dropout: BelowOne = 0.0
+    widths: tuple[Width, ...] | None = None  # of each layer (mobile)
 
     @model_validator(mode="after")
     def _check(self) -> GeneratorConfig:
@@ -87,7 +94,7 @@ class DiscriminatorConfig(Section):
     """The networks ``D_a`` and ``D_b``."""
 
     architecture: Literal["patch", "pixel"] = "patch"
-    width: Annotated[int, Field(ge=1, le=4096)] = 64
+    width: Width = 64
     layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
     norm: Literal[Norm, "spectral"] = "instance"
     padding: bool = True  # without it D cannot see where a picture ends (patch)
@@ -134,7 +141,7 @@ class ContrastConfig(Section):
     flip: bool = False  # translate the mirrored source half of the time
     patches: Count = 256  # of each layer and picture
     width: Count = 256  # of the space they are compared in
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.07
+    temperature: Positive = 0.07
 
 
 FASTCUT: dict[str, Any] = {"source": 10.0, "target": 0.0, "flip": True}  # (section 3)
@@ -143,14 +150,12 @@ FASTCUT: dict[str, Any] = {"source": 10.0, "target": 0.0, "flip": True}  # (sect
 class OptimizerConfig(Section):
     """Adam and its learning rate, which follows the progress of the run from 0 to 1."""
 
-    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-4
-    discriminator_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = (
-        None  # None: rate
-    )
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    rate: Positive = 2e-4
+    discriminator_rate: Positive | None = None  # None: rate
+    beta1: BelowOne = 0.5
+    beta2: BelowOne = 0.999
     schedule: Schedule = "linear"
-    decay_from: Annotated[float, Field(ge=0, lt=1)] = 0.5  # linear, cosine: constant until here
+    decay_from: BelowOne = 0.5  # linear, cosine: constant until here
     decay_steps: Count = 3  # step: how many times the rate falls during the run
     decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1  # step, plateau: what it falls to
     patience: Count = 10  # plateau: log steps without improvement before the rate falls
@@ -185,7 +190,7 @@ class DataConfig(Section):
     flip: bool = True  # mirror left-right half of the time
     background: str = "white"  # shows through where a picture is transparent
     strict: bool = False  # refuse damaged pictures instead of leaving them out
-    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share kept out when there is no test set
+    holdout: BelowOne = 0.05  # share kept out when there is no test set
 
     @property
     def zooms(self) -> bool:
@@ -198,9 +203,9 @@ class TrainingConfig(Section):
 
     steps: Count | None = None
     epochs: Count | None = None
-    minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    batch: Annotated[int, Field(ge=1, le=65_536)] = 1
-    accumulate: Annotated[int, Field(ge=1, le=65_536)] = 1  # batches per step
+    minutes: Positive | None = None
+    batch: Several = 1
+    accumulate: Several = 1  # batches per step
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     start_from: str | None = None  # a model file or run, whose weights are the first
     device: str = "auto"
@@ -208,16 +213,16 @@ class TrainingConfig(Section):
     compile: bool | None = None  # networks, by PyTorch; None: for long trainings on a GPU
     record: bool = True  # a GPU plays back the passes that it has been shown (CUDA graphs)
     judged: Count | None = None  # real and fake pictures that D sees in a step, if batch is less
-    untouched: Annotated[int, Field(ge=0)] = 0  # so many of the fakes are untranslated pictures
-    history: Annotated[int, Field(ge=0)] = 50  # past fakes shown to D; 0: only the newest
+    untouched: CountOrZero = 0  # so many of the fakes are untranslated pictures
+    history: CountOrZero = 50  # past fakes shown to D; 0: only the newest
     ema_half_life: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0  # in steps; 0: no average
     log_every: Count = 50
     sample_every: Count = 1000
     samples: Count = 6  # held-out pictures of each domain on a sample sheet
     checkpoint_every: Count = 1000
-    evaluate_every: Annotated[int, Field(ge=0)] = 0  # score held-out pictures; 0: never
+    evaluate_every: CountOrZero = 0  # score held-out pictures; 0: never
     features: FeatureName | None = None  # that they are scored by; None: the first that is at hand
-    keep_every: Annotated[int, Field(ge=0)] = 0  # keep these checkpoints for ever; 0: none
+    keep_every: CountOrZero = 0  # keep these checkpoints for ever; 0: none
 
     @property
     def more_judged(self) -> int:
@@ -226,15 +231,14 @@ class TrainingConfig(Section):
 
     @property
     def length_in(self) -> list[str]:
-        """Which of steps, epochs and minutes is given, if any is."""
-        lengths = {"steps": self.steps, "epochs": self.epochs, "minutes": self.minutes}
-        return [name for name, value in lengths.items() if value is not None]
+        """Which of ``LENGTHS`` is given, if any is."""
+        return [name for name in LENGTHS if getattr(self, name) is not None]
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:
         given = self.length_in
         if len(given) > 1:
-            raise ValueError(f"give one of steps, epochs, minutes (got {' and '.join(given)})")
+            raise ValueError(f"give one of {', '.join(LENGTHS)} (got {' and '.join(given)})")
         return self
 
 

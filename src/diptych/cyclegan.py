@@ -1,6 +1,6 @@
 """The method: unpaired translation with cycle-consistent adversarial networks.
 
-Zhu, Park, Isola, Efros (2017), arXiv:1703.10593. Batches ``a`` and ``b`` hold pictures of domain A
+Zhu, Park, Isola, Efros (2017), arXiv:1703.10593. Tensors ``a`` and ``b`` hold pictures of domain A
 and domain B, ``(N, C, H, W)`` in [-1, 1]; nobody says which ``a`` belongs to which ``b``.
 
 Two generators translate, ``G_ab`` from A to B and ``G_ba`` back (the paper's G and F). Two
@@ -22,7 +22,7 @@ from diptych.networks import Discriminator, initialise, make_discriminator, make
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
 Both = tuple[Tensor, Tensor]  # the same of both ways, or of both domains
-Batches = tuple[Tensor, ...]
+Tensors = tuple[Tensor, ...]  # what networks take together, or give
 Fakes = dict[str, Tensor]  # translations by the domain that they claim to be in: "a" or "b"
 
 
@@ -149,8 +149,8 @@ def slope_bound(D: Discriminator, real: Tensor, fake: Tensor, weights: LossConfi
 
 
 def twice(
-    networks: Callable[..., Batches], x: Batches, y: Batches, join: bool
-) -> tuple[Batches, Batches]:
+    networks: Callable[..., Tensors], x: Tensors, y: Tensors, join: bool
+) -> tuple[Tensors, Tensors]:
     """``networks(*x), networks(*y)``, in one pass where ``join`` and the shapes allow it."""
     if join and all(p.shape[1:] == q.shape[1:] for p, q in zip(x, y, strict=True)):
         joined = networks(*(torch.cat([p, q]) for p, q in zip(x, y, strict=True)))

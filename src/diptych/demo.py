@@ -24,6 +24,7 @@ TRAINING_TOWNS = 500  # of each domain, all different
 HELDOUT_TOWNS = 100
 SIZE = 64  # pixels a side
 
+COLUMNS = ["direction", "pixels of the right class", "L1 to the truth"]
 SETTINGS: Tree = {
     "data": {"size": SIZE, "preprocess": "resize"},
     "generator": {"width": 16, "halvings": 1, "blocks": 3},  # (streets are a few pixels wide)
@@ -46,9 +47,7 @@ class Scores:
     class_accuracy: dict[str, float]  # the same for each class
     map_l1: float  # mean|fake - truth| in [-1, 1] units
     aerial_l1: float
-    aerial_accuracy: (
-        float  # share of pixels of fake aerial pictures that are read as the true class
-    )
+    aerial_accuracy: float  # share of pixels of fake aerial pictures read as the true class
     aerial_ceiling: float  # the same reader on true aerial pictures
     towns: int
 
@@ -105,7 +104,7 @@ def write_scores(run: RunFolder, scores: Scores) -> None:
     table = {
         "step": int(run.read_metrics()[-1]["step"]),
         "title": "Against the truth",
-        "columns": ["direction", "pixels of the right class", "L1 to the truth"],
+        "columns": COLUMNS,
         "rows": score_rows(scores),
         "note": (
             f"Computed on {scores.towns} held-out towns, drawn both ways; the training saw other "
@@ -119,7 +118,7 @@ def write_scores(run: RunFolder, scores: Scores) -> None:
 
 
 def score_rows(scores: Scores) -> list[list[str]]:
-    """The table's rows: direction, accuracy, L1."""
+    """A row of ``COLUMNS`` for each direction."""
     return [
         ["aerial to map", f"{scores.map_accuracy:.1%}", f"{scores.map_l1:.3f}"],
         [

@@ -55,6 +55,18 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def first_line(error: Exception) -> str:
+    """What an exception says, without what follows; if it says nothing, what it is called."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether it says that there is no memory left: Python's own, or PyTorch's of any device."""
+    said = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in said)
+
+
 def typed(text: object) -> str:
     """A path, say, as a word of a command that a person types, quoted where need be."""
     if os.name == "nt":

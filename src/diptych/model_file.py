@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from pydantic import TypeAdapter
@@ -15,13 +17,19 @@ from torch import nn
 
 from diptych.config import DiscriminatorConfig, GeneratorConfig, Preprocess
 from diptych.data.pixels import PixelFormat
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, UsageError, first_line
 from diptych.files import write_whole
 from diptych.networks import make_discriminator, make_generator
 
 FORMAT = 1
 IMPORT_ADVICE = "weights of the CycleGAN and CUT code become one by diptych import"
 Side = Literal["a", "b"]
+SIDES: tuple[Side, ...] = get_args(Side)
+
+
+def other_side(side: Side) -> Side:
+    """The domain that pictures come from when they are translated to ``side``, and back."""
+    return "b" if side == "a" else "a"
 
 
 @dataclass(frozen=True)
@@ -95,37 +103,42 @@ def save_model(path: Path, pair: GeneratorPair) -> None:
         for name, network in pair.parts.items()
         for key, value in network.state_dict().items()
     }
-    info: dict[str, Any] = asdict(pair.info)
-    info["generator"] = pair.info.generator.model_dump()
-    if pair.info.discriminator is not None:
-        info["discriminator"] = pair.info.discriminator.model_dump()
+    info = TypeAdapter(ModelInfo).dump_python(pair.info)
     metadata = {"diptych": json.dumps({"format": FORMAT, **info})}
     write_whole(path, save_tensors(tensors, metadata))
 
 
-def load_model(path: Path, device: torch.device) -> GeneratorPair:
-    """Read a file that ``save_model`` wrote; the networks come in evaluation mode.
+def read_info(path: Path) -> ModelInfo:
+    """What a file that ``save_model`` wrote says about its networks, which are not read.
 
     Raises DiptychError with one line if it is missing, damaged, or something else.
     """
-    if not path.is_file():
-        raise DiptychError(f"there is no model {path}: give a run folder or its model.safetensors")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Copies, since these lie in the file: who writes to it would write into the networks.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        if path.suffix in (".pth", ".pt"):
-            raise DiptychError(f"{path} is no model of diptych: {IMPORT_ADVICE}") from error
-        raise DiptychError(f"{path} is not a model file, or is damaged: {error}") from error
+    with _opened(path) as file:
+        return _info(path, file.metadata() or {})
+
+
+def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
     if "diptych" not in metadata:
         raise DiptychError(f"{path} is a safetensors file, but not a diptych model")
     try:
         fields = json.loads(metadata["diptych"])
         if fields.pop("format") > FORMAT:
             raise DiptychError(f"{path} was written by a newer diptych: update yours")
-        info = TypeAdapter(ModelInfo).validate_python(fields)
+        return TypeAdapter(ModelInfo).validate_python(fields)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DiptychError(f"{path} is damaged: {first_line(error)}") from error
+
+
+def load_model(path: Path, device: torch.device) -> GeneratorPair:
+    """Read a file that ``save_model`` wrote; the networks come in evaluation mode.
+
+    Raises DiptychError as ``read_info`` does.
+    """
+    with _opened(path) as file:
+        info = _info(path, file.metadata() or {})
+        # Copies, since these lie in the file: who writes to it would write into the networks.
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+    try:
         networks: dict[str, nn.Module] = {}
         for name in ("G_ab", "G_ba", "D_a", "D_b"):
             own = {
@@ -140,11 +153,23 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
             network.load_state_dict(own, assign=True)
             networks[name] = network.float().to(device).eval()  # (the file may be float16)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        first_line = (str(error).splitlines() or ["unreadable"])[0]
-        raise DiptychError(f"{path} is damaged: {first_line}") from error
+        raise DiptychError(f"{path} is damaged: {first_line(error)}") from error
     return GeneratorPair(
         networks["G_ab"], networks.get("G_ba"), info, networks.get("D_a"), networks.get("D_b")
     )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise DiptychError(f"there is no model {path}: give a run folder or its model.safetensors")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        if path.suffix in (".pth", ".pt"):
+            raise DiptychError(f"{path} is no model of diptych: {IMPORT_ADVICE}") from error
+        raise DiptychError(f"{path} is not a model file, or is damaged: {error}") from error
 
 
 def _make(name: str, info: ModelInfo) -> nn.Module:

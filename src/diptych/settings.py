@@ -9,11 +9,10 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from diptych.config import Config, Section
-from diptych.errors import DiptychError, UsageError, nearest
+from diptych.config import LENGTHS, Config, Section
+from diptych.errors import DiptychError, UsageError, first_line, nearest
 
 Tree = dict[str, Any]
-LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
 # What options of the field's first implementation are here (docs/coming-from-cyclegan.md).
 THEIRS = {
     "batch_size": "training.batch", "crop_size": "data.size",
@@ -52,7 +51,7 @@ def read_config_file(path: Path) -> Tree:
     except OSError as error:
         raise DiptychError(f"cannot read the config {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
             reason = f"line {error.problem_mark.line + 1}: {error.problem}"
         raise DiptychError(f"the config {path} is not valid YAML: {reason}") from error

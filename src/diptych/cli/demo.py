@@ -24,7 +24,7 @@ def demo(
     import webbrowser
 
     from diptych.cli.console import duration, say, show_table, training_listener
-    from diptych.demo import free_run, run_demo, score_rows
+    from diptych.demo import COLUMNS, free_run, run_demo, score_rows
     from diptych.errors import typed
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
@@ -35,8 +35,7 @@ def demo(
     with training_listener(folder) as listener:
         scores = run_demo(folder, minutes, seed, device, listener)
     last = folder.read_metrics()[-1]
-    columns = ["direction", "pixels of the right class", "L1 to the truth"]
-    show_table(f"On {scores.towns} held-out towns:", columns, score_rows(scores))
+    show_table(f"On {scores.towns} held-out towns:", COLUMNS, score_rows(scores))
     each = ", ".join(f"{name} {share:.0%}" for name, share in scores.class_accuracy.items())
     say(f"aerial to map by class: {each}")
     pace = last["step"] / last["seconds"]

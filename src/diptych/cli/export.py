@@ -35,15 +35,15 @@ def export(
     """Write a model in the format of another program, to use it there."""
     from diptych.cli.console import say
     from diptych.errors import UsageError, one_of
-    from diptych.interchange.deploy import FORMATS, Format, deploy
+    from diptych.interchange.deploy import deploy
+    from diptych.interchange.examples import FORMATS, Format
     from diptych.interchange.model import export_official
-    from diptych.model_file import Side
+    from diptych.model_file import SIDES
     from diptych.translation.translator import load
 
     formats: tuple[Literal["official"] | Format, ...] = ("official", *FORMATS)
-    sides: tuple[Side, ...] = ("a", "b")
     chosen = one_of("--format", format_, formats)
-    side = one_of("--to", to, sides)
+    side = one_of("--to", to, SIDES)
     pair = load(run, "cpu").pair
     ways = pair.ways if side is None else (side,)
     if chosen is None or chosen == "official":

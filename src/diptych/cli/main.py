@@ -23,7 +23,7 @@ from diptych.cli import (
     translate,
     ui,
 )
-from diptych.errors import DiptychError, printable
+from diptych.errors import DiptychError, out_of_memory, printable
 from diptych.training.interrupt import USUAL, StopNowError
 
 app = typer.Typer(
@@ -98,20 +98,10 @@ def main() -> None:
         print(printable(f"diptych: {what}{error.strerror or error}"), file=sys.stderr)
         sys.exit(1)
     except (RuntimeError, MemoryError) as error:
-        if debug or not _out_of_memory(error):
+        if debug or not out_of_memory(error):
             raise
         print(
             "diptych: the device ran out of memory: use a smaller --batch or --size",
             file=sys.stderr,
         )
         sys.exit(1)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    told = "out of memory" in text or "can't allocate memory" in text
-    return told or isinstance(error, MemoryError)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-Number = Annotated[Optional[int], typer.Option()]
-
 
 def train(
     a: Annotated[Optional[Path], typer.Argument(help="Folder of domain A.")] = None,

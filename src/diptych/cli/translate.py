@@ -73,6 +73,7 @@ def translate(
     from diptych.cli.console import note, say
     from diptych.errors import DiptychError, UsageError, one_of
     from diptych.files import lies_in
+    from diptych.model_file import SIDES
     from diptych.translation.afar import parse_see
     from diptych.translation.clip_files import is_clip, load_av
     from diptych.translation.clips import check_clip_model
@@ -82,8 +83,7 @@ def translate(
     from diptych.translation.translator import load, parse_precision
     from diptych.translation.writing import PICTURE_ENDINGS, check_format, default_format, format_of
 
-    sides: list[Side] = ["a", "b"]
-    side = one_of("--to", to, sides) or "b"
+    side = one_of("--to", to, SIDES) or "b"
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
     translator = load(run, device, parse_tile(tile), parse_precision(precision), parse_see(see))

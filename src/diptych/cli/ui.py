@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from diptych.web.limits import Limits
+
 
 def ui(
     runs: Annotated[list[Path], typer.Argument(help="Run folders and model.safetensors files.")],
@@ -21,16 +23,28 @@ def ui(
         Optional[str],
         typer.Option(envvar="DIPTYCH_KEY", help="Clients must know it: 16 characters or more."),
     ] = None,
-    megabytes: Annotated[float, typer.Option(help="Most for one picture as it is sent.")] = 20,
-    megapixels: Annotated[float, typer.Option(help="Most for one picture as it is sent.")] = 50,
+    megabytes: Annotated[
+        float, typer.Option(help="Most for one picture as it is sent.")
+    ] = Limits.megabytes,
+    megapixels: Annotated[
+        float, typer.Option(help="Most for one picture as it is sent.")
+    ] = Limits.megapixels,
     network_megapixels: Annotated[
         float, typer.Option(help="Most for one picture in the network, once scaled.")
-    ] = 2,
-    waiting: Annotated[int, typer.Option(help="Pictures in line; more are told to wait.")] = 32,
-    waiting_megapixels: Annotated[float, typer.Option(help="Most for all in line.")] = 100,
-    batch: Annotated[int, typer.Option(help="Pictures at once, where sizes agree.")] = 8,
-    upload_seconds: Annotated[float, typer.Option(help="For a picture to arrive.")] = 30,
-    answer_seconds: Annotated[float, typer.Option(help="From then on to the answer.")] = 60,
+    ] = Limits.network_megapixels,
+    waiting: Annotated[
+        int, typer.Option(help="Pictures in line; more are told to wait.")
+    ] = Limits.waiting,
+    waiting_megapixels: Annotated[
+        float, typer.Option(help="Most for all in line.")
+    ] = Limits.waiting_megapixels,
+    batch: Annotated[int, typer.Option(help="Pictures at once, where sizes agree.")] = Limits.batch,
+    upload_seconds: Annotated[
+        float, typer.Option(help="For a picture to arrive.")
+    ] = Limits.upload_seconds,
+    answer_seconds: Annotated[
+        float, typer.Option(help="From then on to the answer.")
+    ] = Limits.answer_seconds,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Serve a page to drop pictures on, and an HTTP API."""
@@ -44,7 +58,6 @@ def ui(
     for package in ("gradio", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         if find_spec(package) is None:
             raise DiptychError(f'{package} is not installed: pip install "diptych[web]"')
-    from diptych.web.limits import Limits
     from diptych.web.server import address_of, is_loopback, listen, serve
 
     limits = Limits(

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diptych.config import DataConfig, DomainConfig
-from diptych.data.decode import DamagedPictureError, read_picture
+from diptych.data.decode import read_picture
 from diptych.data.geometry import fit_for_training
 from diptych.data.many import in_order, or_reason
-from diptych.data.opening import no_warnings
+from diptych.data.opening import DamagedPictureError, no_warnings
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
 from diptych.files import explain_os_errors, file_sha256, sync_folder, write_whole

@@ -10,23 +10,29 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError
 
 from diptych.config import DomainConfig
-from diptych.data.alpha import parse_background as parse_background
-from diptych.data.eight_bit import from_image as from_image
 from diptych.data.eight_bit import read_image
 from diptych.data.native import load_array, read_native
-from diptych.data.opening import MOST_PIXELS, DeepValuesError, kind_of, no_warnings, opened
-from diptych.data.opening import DamagedPictureError as DamagedPictureError
-from diptych.data.opening import TooLargeError as TooLargeError
+from diptych.data.opening import (
+    AVIF,
+    MOST_PIXELS,
+    DamagedPictureError,
+    DeepValuesError,
+    TooLargeError,
+    kind_of,
+    no_warnings,
+    opened,
+)
 from diptych.data.pixels import PixelFormat, Pixels, with_channels
 from diptych.data.size import picture_size
 from diptych.data.tiff import read_tiff_as_8bit
+from diptych.errors import first_line
 
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".npy"]
-    + ([".avif"] if features.check("avif") else [])
+    + ([".avif"] if AVIF else [])
 )
 
 
@@ -61,7 +67,7 @@ def decode_picture(
 def reading_of(stored: PixelFormat) -> DomainConfig:
     """How files are read to get pictures that are stored like that."""
     low, high = stored.low, stored.high
-    eight = stored.dtype == "uint8" and stored.channels in (1, 3) and low >= 0 and high <= 255
+    eight = stored.is_image and low >= 0 and high <= 255
     usual = stored.dtype == "uint8" and (low, high) == (0, 255)
     return DomainConfig(
         channels=stored.channels,
@@ -124,5 +130,4 @@ def _reason(error: Exception) -> str:
         return "broken file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return first_line(error)[:200]

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal, cast
 
 from diptych.config import Config, DataConfig, DomainConfig
+from diptych.data.alpha import parse_background
 from diptych.data.cache import OnProgress, PictureCache, Skipped, open_cache
-from diptych.data.decode import DamagedPictureError, parse_background, read_picture
+from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import fit_for_looking
+from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DType, PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
 from diptych.files import lies_in

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps
 
 from diptych.data.opening import (
+    AVIF,
     DamagedPictureError,
     DeepValuesError,
     check_size,
@@ -17,9 +18,7 @@ from diptych.data.pixels import Pixels, from_pil
 
 HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim")  # how an iPhone's pictures begin
 # Not all that Pillow knows: it would hand PostScript to another program, for one.
-FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"] + (
-    ["AVIF"] if features.check("avif") else []
-)
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *AVIF]
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 ORIENTATION = 0x0112  # EXIF tag
 PIXELS_AT_ONCE = 2**24

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from diptych.data.decode import DamagedPictureError
+from diptych.data.opening import DamagedPictureError
 
 Result = TypeVar("Result")
 

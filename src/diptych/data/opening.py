@@ -18,6 +18,7 @@ from diptych.errors import printable
 
 Kind = Literal["npy", "tiff", "png", "other"]
 
+AVIF = ["AVIF"] if features.check("avif") else []  # where Pillow was built with it
 MOST_PIXELS = 178_956_970  # where Pillow, too, suspects a decompression bomb
 MOST_BYTES = 2**30  # of one decoded picture
 
@@ -75,10 +76,9 @@ def _what(mode: int) -> str:
 
 def is_animated(path: Path) -> bool:
     """Whether a GIF, PNG, WebP or AVIF file holds more than one picture, to be shown in turn."""
-    formats = ["GIF", "PNG", "WEBP", *(["AVIF"] if features.check("avif") else [])]
     try:
         with no_warnings(), opened(path) as file:
-            image = Image.open(file, formats=formats)
+            image = Image.open(file, formats=["GIF", "PNG", "WEBP", *AVIF])
             return bool(getattr(image, "is_animated", False))
     except Exception:  # what is wrong with it shows when it is read
         return False

@@ -34,6 +34,16 @@ class PixelFormat:
         if self.channels < 1 or not -math.inf < self.low < self.high < math.inf:
             raise ValueError(f"no pictures are like that: {self}")
 
+    @property
+    def is_image(self) -> bool:
+        """Whether they are what Pillow, browsers and videos hold: 8 bits, grey or RGB."""
+        return self.dtype == "uint8" and self.channels in (1, 3)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Integers are kept inside these: ``low .. high``, as far as ``dtype`` reaches."""
+        return max(self.low, 0), min(self.high, int(np.iinfo(self.dtype).max))
+
     def to_tensor(self, pictures: Pixels | Tensor) -> Tensor:
         """Stored ``(N, H, W, C)`` pictures as a float32 ``(N, C, H, W)`` tensor in [-1, 1].
 
@@ -61,18 +71,19 @@ class PixelFormat:
         """The inverse of ``to_tensor``; integers are rounded and kept inside ``low .. high``."""
         if self.dtype == "uint8":  # float32 is exact enough, and a GPU hands over bytes only
             scaled = (x.detach().float() + 1).mul_((self.high - self.low) / 2).add_(self.low)
-            most = min(self.high, 255)
-            whole = scaled.nan_to_num_().round_().clamp_(max(self.low, 0), most).to(torch.uint8)
+            whole = scaled.nan_to_num_().round_().clamp_(*self.bounds).to(torch.uint8)
             return np.ascontiguousarray(whole.permute(0, 2, 3, 1).cpu().numpy())
         unit = x.detach().cpu().double().permute(0, 2, 3, 1).numpy()  # MPS has no float64
         stored = (unit + 1) * ((self.high - self.low) / 2) + self.low
         if self.dtype != "float32":
-            stored = (
-                np.nan_to_num(stored)
-                .round()
-                .clip(max(self.low, 0), min(self.high, _largest(self.dtype)))
-            )
+            stored = np.nan_to_num(stored).round().clip(*self.bounds)
         return np.ascontiguousarray(stored.astype(self.dtype))
+
+    def l1(self, x: Pixels, y: Pixels) -> float:
+        """mean|x - y| of two stored pictures in the units of networks, in which values span 2."""
+        difference = np.subtract(x, y, dtype=np.float32)
+        mean = np.abs(difference, out=difference).mean(dtype=np.float64)
+        return float(mean * 2 / (self.high - self.low))
 
     def describe(self) -> str:
         """A few words for people: ``3 channels, uint8, 0 to 255``."""
@@ -81,10 +92,6 @@ class PixelFormat:
 
 
 RGB = PixelFormat(3, "uint8", 0, 255)
-
-
-def _largest(dtype: DType) -> int:
-    return int(np.iinfo(dtype).max)
 
 
 def resize(picture: Pixels, width: int, height: int) -> Pixels:

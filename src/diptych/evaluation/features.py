@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from diptych.data.download import fetch
 from diptych.errors import DiptychError, UsageError, one_of
 from diptych.files import explain_os_errors, file_sha256
 
-FEATURE_NAMES: tuple[FeatureName, ...] = ("inception", "efficientnet-lite0")
+FEATURE_NAMES: tuple[FeatureName, ...] = get_args(FeatureName)
 BATCH = 32
 BATCH_ON_CPU = 4  # half again as fast as 16: what layers make stays in the cache
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, first_line
 
 SMALLEST = 32  # pixels a side: below, AlexNet has nothing left to pool
 
@@ -34,10 +34,9 @@ def mean_lpips(pairs: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> 
         lpips = importlib.import_module("lpips")
         network = lpips.LPIPS(net="alex", verbose=False).to(device).eval()
     except (OSError, RuntimeError, ImportError) as error:
-        reason = (str(error).splitlines() or ["unknown"])[0]
         raise DiptychError(
-            f"the package lpips is installed, but it or its AlexNet cannot be loaded: {reason}; "
-            "give it network once, mend it, or pip uninstall lpips"
+            "the package lpips is installed, but it or its AlexNet cannot be loaded: "
+            f"{first_line(error)}; give it network once, mend it, or pip uninstall lpips"
         ) from error
     distances = [
         network(x.expand(-1, 3, -1, -1).to(device), y.expand(-1, 3, -1, -1).to(device)).mean()

@@ -32,7 +32,7 @@ from diptych.evaluation.pairs import (
     palette_scores,
 )
 from diptych.losses import l1
-from diptych.model_file import GeneratorPair, Side
+from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.networks.blocks import evaluation_mode
 
 FEWEST = 8  # pictures of each set, for distances between sets: its halves need 3 neighbours each
@@ -145,19 +145,19 @@ def evaluate_pair(
         distances = None
         if min(len(source.pictures), len(target.pictures)) >= FEWEST:
             translated = _describe(Heldout(source.paths, fakes, target.pixel_format), net)
-            untouched = known["a" if to == "b" else "b"]
+            untouched = known[other_side(to)]
             names = [str(path) for path in source.paths]
             distances = score_sets(translated, untouched, known[to], names, wanted.classes)
         return Direction(
-            to,
-            len(source.pictures),
-            len(target.pictures),
-            distances,
-            cycle,
-            _identity(pair.towards(to), target, source.pixel_format, device),
-            _paired(fakes, wanted.truths, target.pixel_format),
-            _palette(fakes, wanted),
-            _lpips(fakes, wanted.truths, target.pixel_format, device),
+            to=to,
+            pictures=len(source.pictures),
+            targets=len(target.pictures),
+            distances=distances,
+            cycle=cycle,
+            identity_l1=_identity(pair.towards(to), target, source.pixel_format, device),
+            paired=_paired(fakes, wanted.truths, target.pixel_format),
+            palette=_palette(fakes, wanted),
+            lpips=_lpips(fakes, wanted.truths, target.pixel_format, device),
         )
 
     with evaluation_mode(*pair.networks), torch.inference_mode():
@@ -191,10 +191,9 @@ def score_sets(
         recognised = None
         if classes and x.classes is not None:
             recognised = float(np.isin(x.classes, classes).mean())
-        distance = frechet_distance(x.features, y.features)
         return SetScores(
             kid(x.features, y.features),
-            distance,
+            frechet_distance(x.features, y.features),
             *precision_recall(y.features, x.features),
             recognised,
         )

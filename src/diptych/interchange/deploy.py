@@ -8,19 +8,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, replace
-from diptych.interchange.examples import example
+from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import Direction, direction
-from diptych.interchange.readme import FILES, readme
-from diptych.model_file import GeneratorPair, ModelInfo, Side
-
-Format = Literal["onnx", "tensorflow", "tflite", "torch", "aotinductor"]
-FORMATS: tuple[Format, ...] = ("onnx", "tensorflow", "tflite", "torch", "aotinductor")
-
-TENSORFLOW: tuple[Format, ...] = ("tensorflow", "tflite")
+from diptych.interchange.readme import readme
+from diptych.model_file import GeneratorPair, ModelInfo, Side, other_side
 
 
 def deploy(
@@ -40,10 +34,11 @@ def deploy(
     ``out`` stays as it is.
     """
     directions = [direction(pair, to) for to in ways]
+    runtime = RUNTIMES[format_]
     _check(format_, directions[0], uint8, float16)
-    pixels = uint8 or (format_ in TENSORFLOW and directions[0].eight_bit)
+    pixels = uint8 or (runtime.signatures and directions[0].eight_bit)
     scripts = [f"translate_{way.name}.py" for way in directions]
-    names = [name.format(way.name) for way in directions for name in FILES[format_]]
+    names = [name.format(way.name) for way in directions for name in runtime.files]
     names += ["README.md", *scripts]
     taken = [name for name in names if (out / name).exists()]
     if taken and not overwrite:
@@ -68,7 +63,8 @@ def deploy(
 
 
 def _check(format_: Format, way: Direction, uint8: bool, float16: bool) -> None:
-    if uint8 and format_ in TENSORFLOW:
+    tensorflow = RUNTIMES[format_].signatures
+    if uint8 and tensorflow:
         raise UsageError(f"--uint8: --format {format_} takes both pictures and floats anyway")
     if uint8 and not way.eight_bit:
         raise DiptychError(
@@ -77,7 +73,7 @@ def _check(format_: Format, way: Direction, uint8: bool, float16: bool) -> None:
         )
     if float16 and format_ != "onnx":
         raise UsageError("--float16 is for --format onnx")
-    extra = "tensorflow" if format_ in TENSORFLOW else "onnx"
+    extra = "tensorflow" if tensorflow else "onnx"
     needed = {
         "onnx": ("onnx", "onnxscript", "onnxruntime"),
         "tensorflow": ("tensorflow", "keras"),
@@ -95,7 +91,7 @@ def _facts(way: Direction, info: ModelInfo) -> dict[str, str]:
         "diptych": version("diptych"),
         "torch": version("torch"),
         "to": way.to,
-        "source": f"domain {'a' if way.to == 'b' else 'b'}: {way.source.describe()}",
+        "source": f"domain {other_side(way.to)}: {way.source.describe()}",
         "target": f"domain {way.to}: {way.target.describe()}",
         "trained_size": str(info.size),
         "trained_steps": str(info.step),
@@ -111,7 +107,7 @@ def _write(
     uint8: bool,
     float16: bool,
 ) -> None:
-    first = folder / FILES[format_][0].format(way.name)
+    first = folder / RUNTIMES[format_].files[0].format(way.name)
     if format_ == "onnx":
         from diptych.interchange.onnx_file import write_onnx
 

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from diptych.data.alpha import parse_background
 from diptych.data.pixels import PixelFormat
 from diptych.interchange.program import Direction
 
+Format = Literal["onnx", "tensorflow", "tflite", "torch", "aotinductor"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
 
 @dataclass(frozen=True)
 class Runtime:
-    """What runs a format: what to install and import, and how its files are opened."""
+    """What runs a format: its files, what to install and import, and how a file is opened."""
 
+    title: str
+    files: tuple[str, ...]  # {}: to_b; the one to open comes first
     packages: tuple[str, ...]
     imports: str
     load: str  # {name}: to_b
     run_pixels: str  # picture (H, W, C) uint8 to translated (H, W, C) uint8
     run_floats: str  # x (H, W, C) float32 in [-1, 1] to y (H, W, C)
+    signatures: bool = False  # a file takes both pictures and floats; floats have channels last
 
 
-RUNTIMES = {
+RUNTIMES: dict[Format, Runtime] = {
     "onnx": Runtime(
+        "ONNX Runtime",
+        ("{}.onnx",),
         ("onnxruntime", "numpy", "pillow"),
         "import onnxruntime",
         'model = onnxruntime.InferenceSession(here / "{name}.onnx")',
@@ -29,20 +38,28 @@ RUNTIMES = {
         'y = model.run(None, {"x": x.transpose(2, 0, 1)[None]})[0][0].transpose(1, 2, 0)',
     ),
     "tensorflow": Runtime(
+        "TensorFlow",
+        ("{}", "{}.keras"),
         ("tensorflow", "pillow"),
         "import tensorflow as tf",
         'model = tf.saved_model.load(here / "{name}").signatures["{signature}"]',
         'translated = model(pictures=tf.constant(picture[None]))["translated"][0].numpy()',
         'y = model(x=tf.constant(x[None]))["y"][0].numpy()',
+        signatures=True,
     ),
     "tflite": Runtime(
+        "LiteRT (TensorFlow Lite)",
+        ("{}.tflite",),
         ("ai-edge-litert", "numpy", "pillow"),
         "from ai_edge_litert.interpreter import Interpreter",
         'model = Interpreter(str(here / "{name}.tflite")).get_signature_runner("{signature}")',
         'translated = model(pictures=picture[None])["translated"][0]',
         'y = model(x=x[None])["y"][0]',
+        signatures=True,
     ),
     "torch": Runtime(
+        "PyTorch",
+        ("{}.pt2",),
         ("torch", "numpy", "pillow"),
         "import torch",
         'model = torch.export.load(here / "{name}.pt2").module()',
@@ -50,6 +67,8 @@ RUNTIMES = {
         "y = model(torch.from_numpy(x).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()",
     ),
     "aotinductor": Runtime(
+        "PyTorch, compiled",
+        ("{}.compiled.pt2",),
         ("torch", "numpy", "pillow"),
         "import torch",
         'model = torch._inductor.aoti_load_package(str(here / "{name}.compiled.pt2"))',
@@ -59,13 +78,13 @@ RUNTIMES = {
 }
 
 
-def example(format_: str, way: Direction, uint8: bool, background: str) -> str:
+def example(format_: Format, way: Direction, uint8: bool, background: str) -> str:
     """The Python script for the file of that format, which takes pictures or, else, floats.
 
     ``background`` shows through where a picture is transparent.
     """
     runtime = RUNTIMES[format_]
-    pil = _is_image(way.source), _is_image(way.target)
+    pil = way.source.is_image, way.target.is_image
     imports = sorted(["import numpy as np", runtime.imports], key=lambda line: line.split()[1])
     if any(pil):
         imports.append("from PIL import Image, ImageOps" if pil[0] else "from PIL import Image")
@@ -94,17 +113,13 @@ def example(format_: str, way: Direction, uint8: bool, background: str) -> str:
 
 def command(way: Direction) -> str:
     """How the script is called."""
-    source = "photo.jpg" if _is_image(way.source) else "photo.npy"
-    target = "translated.png" if _is_image(way.target) else "translated.npy"
+    source = "photo.jpg" if way.source.is_image else "photo.npy"
+    target = "translated.png" if way.target.is_image else "translated.npy"
     return f"python translate_{way.name}.py {source} {target}"
 
 
-def _is_image(pixels: PixelFormat) -> bool:
-    return pixels.dtype == "uint8" and pixels.channels in (1, 3)
-
-
 def _read(source: PixelFormat, background: str) -> list[str]:
-    if not _is_image(source):
+    if not source.is_image:
         return [f"picture = np.load(source)  # (H, W, {source.channels}) {source.dtype}"]
     mode, axis = ("RGB", "") if source.channels == 3 else ("L", "[..., None]")
     return [
@@ -119,7 +134,7 @@ def _read(source: PixelFormat, background: str) -> list[str]:
 
 
 def _save(target: PixelFormat) -> str:
-    if not _is_image(target):
+    if not target.is_image:
         return "np.save(target, translated)"
     return f"Image.fromarray(translated{'' if target.channels == 3 else '[..., 0]'}).save(target)"
 
@@ -131,8 +146,7 @@ def _floats(way: Direction, runtime: Runtime) -> list[str]:
     half = _number((target.high - target.low) / 2)
     back = f"(y + 1) * {half} + {_number(target.low)}"
     if target.dtype != "float32":
-        bottom = _number(max(target.low, 0))
-        top = _number(min(target.high, {"uint8": 255, "uint16": 65535}[target.dtype]))
+        bottom, top = map(_number, target.bounds)
         back = f"({back}).round().clip({bottom}, {top}).astype(np.{target.dtype})"
     return [x, runtime.run_floats, f"translated = {back}"]
 

@@ -31,18 +31,15 @@ def keras_generator(generator: nn.Module, channels: int, name: str) -> Any:
     """
     build = _Builder(generator)
     x = keras.Input((None, None, channels), name="x")
-    if isinstance(generator, ResnetGenerator):
+    if isinstance(generator, UnetGenerator):
+        y = _unet(build, generator, x)
+    else:
+        assert isinstance(generator, ResnetGenerator | MobileGenerator)
         painted = build(generator.decode, build(generator.transform, build(generator.encode, x)))
-        if generator.output == "retouch":
+        if isinstance(generator, ResnetGenerator) and generator.output == "retouch":
             y = ops.clip(x + painted, -1, 1)
         else:
             y = layers.Activation("tanh", name="y")(painted)
-    elif isinstance(generator, MobileGenerator):
-        painted = build(generator.decode, build(generator.transform, build(generator.encode, x)))
-        y = layers.Activation("tanh", name="y")(painted)
-    else:
-        assert isinstance(generator, UnetGenerator)
-        y = _unet(build, generator, x)
     return keras.Model(x, y, name=name)
 
 
@@ -106,7 +103,6 @@ def _convolution(layer: nn.Conv2d | nn.ConvTranspose2d, x: Any, name: str) -> An
         made = layers.Conv2DTranspose(layer.out_channels, size, stride, name=name)
         beyond = (padding, padding - layer.output_padding[0])
         y = layers.Cropping2D((beyond, beyond), name=f"{name}_crop")(made(x))
-        weights = [layer.weight.permute(2, 3, 1, 0)]
     else:
         if padding:
             x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)

@@ -69,14 +69,14 @@ def import_model(files: Sequence[Path], norm: Norm | None = None, size: int = 25
             "those of A (give them in the order D_A, D_B)"
         )
     info = ModelInfo(
-        there.config,
-        _pixels(there.channels_in),
-        _pixels(there.channels_out),
-        size,
-        "resize-crop",
-        "white",
-        0,
-        judges[0].config if judges else None,
+        generator=there.config,
+        a=PixelFormat(there.channels_in, "uint8", 0, 255),
+        b=PixelFormat(there.channels_out, "uint8", 0, 255),
+        size=size,
+        preprocess="resize-crop",
+        background="white",
+        step=0,
+        discriminator=judges[0].config if judges else None,
     )
     return GeneratorPair(
         there.network,
@@ -85,10 +85,6 @@ def import_model(files: Sequence[Path], norm: Norm | None = None, size: int = 25
         D_b=judges[0].network if judges else None,
         D_a=judges[1].network if len(judges) > 1 else None,
     )
-
-
-def _pixels(channels: int) -> PixelFormat:
-    return PixelFormat(channels, "uint8", 0, 255)
 
 
 def export_official(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.config import DiscriminatorConfig, GeneratorConfig, Norm
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, first_line
 from diptych.interchange.places import Places, block_places, resnet_places, unet_places
 from diptych.networks import make_discriminator, make_generator
 
@@ -119,7 +119,7 @@ def rebuild(path: Path, norm: Norm | None = None) -> ForeignGenerator | ForeignD
         raise DiptychError(
             f"{path} holds no network that is known here: expected the ResNet or U-Net "
             f"generator, or a discriminator, of the CycleGAN, CUT or GAN Compression repositories "
-            f"({(str(error).splitlines() or ['?'])[0]})"
+            f"({first_line(error)})"
         ) from error
 
 
@@ -221,7 +221,7 @@ def _norm_of(tensors: Tensors) -> Norm:
 
 
 def load_by_place(network: nn.Module, places: Places, tensors: Tensors) -> None:
-    """Put their tensors into ``network``. Raises KeyError or RuntimeError if they do not fit."""
+    """Put their tensors into ``network``. Raises ValueError or RuntimeError if they do not fit."""
     own = network.state_dict()
     used = set()
     for place in places:
@@ -248,7 +248,6 @@ def official_tensors(network: nn.Module, config: GeneratorConfig) -> Tensors:
 
     Raises DiptychError for a network that has no counterpart there.
     """
-    resampling = (config.downsample, config.upsample)
     if (
         config.norm in ("group", "pixel", "none")
         or config.output != "picture"
@@ -262,11 +261,8 @@ def official_tensors(network: nn.Module, config: GeneratorConfig) -> Tensors:
             f"(this one: norm {config.norm}, upsample {config.upsample}, output {config.output}, "
             f"halvings {config.halvings})"
         )
-    mobile = config.architecture == "mobile"
-    if config.architecture == "unet":
-        places: Places = unet_places(config)
-    else:
-        places = resnet_places(config, mobile)
+    unet, mobile = config.architecture == "unet", config.architecture == "mobile"
+    places = unet_places(config) if unet else resnet_places(config, mobile)
     own = network.state_dict()
     found: Tensors = {}
     used = {f"{place.ours}.{name}" for place in places for name in ("weight", "bias", *STATISTICS)}
@@ -286,13 +282,11 @@ def official_tensors(network: nn.Module, config: GeneratorConfig) -> Tensors:
                     "the official U-Net with batch norm has no bias in its first and its innermost "
                     "convolution, and this one has"
                 )
-    if "antialias" in resampling:
-        found |= _filters(config)
-    return found
+    return found | _filters(config)
 
 
 def _filters(config: GeneratorConfig) -> Tensors:
-    """The constant filters that CUT's files hold: binomial, of 3 and of 4 taps."""
+    """The constant filters that CUT's files hold, if any: binomial, of 3 and of 4 taps."""
     width, found = config.width, {}
     first_up = (12 if config.downsample == "antialias" else 10) + config.blocks
     if config.downsample == "antialias":

@@ -93,9 +93,9 @@ class Pictures(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         fake: Tensor = self.translate(self.way.source.to_tensor(pictures))
-        low, high = self.way.target.low, self.way.target.high
-        stored = (fake.permute(0, 2, 3, 1) + 1) * ((high - low) / 2) + low
-        return stored.round().clamp(max(low, 0), min(high, 255)).to(torch.uint8)
+        target = self.way.target
+        stored = (fake.permute(0, 2, 3, 1) + 1) * ((target.high - target.low) / 2) + target.low
+        return stored.round().clamp(*target.bounds).to(torch.uint8)
 
 
 def trace(way: Direction, uint8: bool) -> ExportedProgram:

@@ -4,23 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from diptych.interchange.examples import RUNTIMES, command
+from diptych.interchange.examples import RUNTIMES, Format, Runtime, command
 from diptych.interchange.program import Direction
-
-TITLES = {
-    "onnx": "ONNX Runtime",
-    "tensorflow": "TensorFlow",
-    "tflite": "LiteRT (TensorFlow Lite)",
-    "torch": "PyTorch",
-    "aotinductor": "PyTorch, compiled",
-}
-FILES: Mapping[str, tuple[str, ...]] = {  # the one with the signatures first
-    "onnx": ("{}.onnx",),
-    "tensorflow": ("{}", "{}.keras"),
-    "tflite": ("{}.tflite",),
-    "torch": ("{}.pt2",),
-    "aotinductor": ("{}.compiled.pt2",),
-}
 
 KERAS = """
 ## Training on in Keras
@@ -38,13 +23,17 @@ It runs on processors like the one it was compiled on, with PyTorch {torch}.
 
 
 def readme(
-    format_: str, ways: Sequence[Direction], facts: Mapping[str, str], pixels: bool, float16: bool
+    format_: Format,
+    ways: Sequence[Direction],
+    facts: Mapping[str, str],
+    pixels: bool,
+    float16: bool,
 ) -> str:
     """``facts``: of the first direction. ``pixels``: the files take and give uint8 pictures."""
-    last = format_ in ("tensorflow", "tflite")
-    rows = [row for way in ways for row in _rows(format_, way, pixels, last)]
+    runtime = RUNTIMES[format_]
+    rows = [row for way in ways for row in _rows(runtime, way, pixels)]
     lines = [
-        f"# Pictures translated by {TITLES[format_]}",
+        f"# Pictures translated by {runtime.title}",
         "",
         f"Written by diptych {facts['diptych']}; the model was trained on pictures of "
         f"{facts['trained_size']} px a side: scale much larger ones down first.",
@@ -56,14 +45,14 @@ def readme(
         "N pictures of one size, of any height H and width W"
         + (", except for the `.keras` files." if format_ == "tensorflow" else "."),
     ]
-    for way in ways if not pixels or last else ():
+    for way in ways if not pixels or runtime.signatures else ():
         lines.append(
             f"Towards {way.to.upper()}, float -1 to 1 stands for {way.source.low:g} to "
             f"{way.source.high:g} before and {way.target.low:g} to {way.target.high:g} after."
         )
     if float16:
         lines.append("It computes in float16: colours may differ by a few of 255 levels.")
-    lines += ["", f"    pip install {' '.join(RUNTIMES[format_].packages)}"]
+    lines += ["", f"    pip install {' '.join(runtime.packages)}"]
     lines += [f"    {command(way)}" for way in ways]
     text = "\n".join(lines) + "\n"
     if format_ == "tensorflow":
@@ -73,8 +62,9 @@ def readme(
     return text
 
 
-def _rows(format_: str, way: Direction, pixels: bool, last: bool) -> list[str]:
-    main, *others = (name.format(way.name) for name in FILES[format_])
+def _rows(runtime: Runtime, way: Direction, pixels: bool) -> list[str]:
+    main, *others = (name.format(way.name) for name in runtime.files)
+    last = runtime.signatures
     a, b = way.source.channels, way.target.channels
     shapes = (
         (f"(N, H, W, {a})", f"(N, H, W, {b})") if last else (f"(N, {a}, H, W)", f"(N, {b}, H, W)")

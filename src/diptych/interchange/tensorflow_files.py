@@ -19,7 +19,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # nor that of oneDNN, which
 import keras
 import tensorflow as tf
 
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, first_line
 from diptych.interchange.keras_generator import keras_generator
 from diptych.interchange.program import Direction
 
@@ -51,8 +51,9 @@ def write_tflite(way: Direction, path: Path) -> None:
             with _quietly():
                 content: bytes = converter.convert()
         except Exception as error:  # (of a type that TensorFlow does not export)
-            reason = (str(error).splitlines() or ["?"])[0]
-            raise DiptychError(f"TensorFlow cannot convert this network: {reason}") from error
+            raise DiptychError(
+                f"TensorFlow cannot convert this network: {first_line(error)}"
+            ) from error
     path.write_bytes(content)
 
 
@@ -78,7 +79,7 @@ def _save_signatures(model: Any, way: Direction, folder: Path) -> None:
     def pictures(pictures: Any) -> dict[str, Any]:
         x = (tf.cast(pictures, tf.float32) - source.low) * (2 / (source.high - source.low)) - 1
         stored = (translate(x) + 1) * ((target.high - target.low) / 2) + target.low
-        stored = tf.clip_by_value(tf.round(stored), max(target.low, 0), min(target.high, 255))
+        stored = tf.clip_by_value(tf.round(stored), *target.bounds)
         return {"translated": tf.cast(stored, tf.uint8)}
 
     shape = (None, None, None, source.channels)
@@ -110,5 +111,4 @@ def _quietly() -> Iterator[None]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
     except tf.errors.OpError as error:
-        reason = (str(error).splitlines() or ["?"])[0]
-        raise DiptychError(f"TensorFlow cannot write this model: {reason}") from error
+        raise DiptychError(f"TensorFlow cannot write this model: {first_line(error)}") from error

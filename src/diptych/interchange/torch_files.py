@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch._inductor import aoti_compile_and_package
 
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, first_line
 from diptych.interchange.program import Direction, trace
 
 
@@ -43,5 +43,6 @@ def write_compiled(way: Direction, path: Path, facts: Mapping[str, str], uint8: 
             program, package_path=str(path), inductor_configs={"aot_inductor.metadata": dict(facts)}
         )
     except Exception as error:  # (of whatever kind the compiler's driver raises)
-        reason = (str(error).splitlines() or ["?"])[0]
-        raise DiptychError(f"the compiler failed: {reason} (--debug shows all it said)") from error
+        raise DiptychError(
+            f"the compiler failed: {first_line(error)} (--debug shows all it said)"
+        ) from error

@@ -18,7 +18,7 @@ def compiled_for_gpu(x: Tensor) -> bool:
 
 
 def quick_on(x: Tensor) -> bool:
-    """Whether ``x`` is on the CPU, where features are kept channels last."""
+    """Whether ``x`` is on the CPU, where features are kept channels last, and nobody traces."""
     return x.device.type == "cpu" and not being_traced()
 
 

@@ -10,11 +10,13 @@ from diptych.errors import UsageError
 from diptych.evaluation.scores import Direction, Evaluation
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import Side
+from diptych.model_file import Side, other_side
 from diptych.report.page import check_page_name, picture_url, template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
 from diptych.translation.translator import load
+
+WAYS: tuple[tuple[str, Side], ...] = (("A to B", "b"), ("B to A", "a"))
 
 
 def comparison_tables(
@@ -39,10 +41,10 @@ def comparison_tables(
     if len({_scored(*each) for each in zip(runs, evaluations, strict=True)}) > 1:
         note += " These runs were scored on different held-out pictures: compare with care."
     tables = []
-    for name in ("A to B", "B to A"):
+    for name, to in WAYS:
         rows = []
         for run, evaluation in zip(runs, evaluations, strict=True):
-            direction = evaluation.to_b if name == "A to B" else evaluation.to_a
+            direction = evaluation.to_b if to == "b" else evaluation.to_a
             if direction is None:  # CUT
                 continue
             seconds = max((line.get("seconds", 0) for line in run.read_metrics()), default=0.0)
@@ -84,8 +86,7 @@ def write_comparison(
     DiptychError if the page cannot be written.
     """
     check_page_name(out)
-    ways: tuple[tuple[str, Side], ...] = (("A to B", "b"), ("B to A", "a"))
-    grids = [(title, *grid) for title, to in ways if (grid := _grid(runs, to, pictures))[0]]
+    grids = [(title, *grid) for title, to in WAYS if (grid := _grid(runs, to, pictures))[0]]
     page = template("compare.html.j2").render(runs=len(runs), tables=tables, grids=grids)
     with explain_os_errors(f"write the comparison {out}"):
         write_whole(out, page)
@@ -99,7 +100,7 @@ def _grid(
 
     First in a row stands the picture, then each run's translation.
     """
-    side: Side = "a" if to == "b" else "b"
+    side = other_side(to)
     first, *others = (run.data()[side]["heldout"] for run in runs)
     common = [Path(path) for path in first if all(path in other for other in others)]
     names: list[str] = []

@@ -20,7 +20,7 @@ from diptych.data.pixels import PixelFormat, Pixels, preview
 from diptych.errors import UsageError
 from diptych.evaluation.scores import Evaluation
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import GeneratorPair, Side
+from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.report.chart import line_chart
 from diptych.training.records import DataRecord
 from diptych.training.run_folder import RunFolder
@@ -74,7 +74,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     sections = [
         Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
-        for side in [_other(other)]
+        for side in [other_side(other)]
         if (rows := _rows(pair, viewed, data, other, data[side]["heldout"], pictures, paired))
     ]
     if scored is not None:
@@ -180,7 +180,7 @@ def _best_and_worst(
     """What an evaluation found closest to real pictures, and farthest from them."""
     sections = []
     for direction in found.directions:
-        side, other = _other(direction.to), direction.to
+        side, other = other_side(direction.to), direction.to
         if direction.distances is None or other not in pair.ways:
             continue
         held = set(data[side]["heldout"])  # (they may have moved since)
@@ -209,17 +209,13 @@ def _rows(
     """``paired``: a held-out picture of the same name is the true translation."""
     own, other = pair.info.formats(to)
     own_reading, other_reading = (config.a, config.b) if to == "b" else (config.b, config.a)
-    mine, others = ([Path(p) for p in data[s]["heldout"]] for s in (_other(to), to))
+    mine, others = ([Path(p) for p in data[s]["heldout"]] for s in (other_side(to), to))
     places = partners(mine, others) if paired else None
     true_of = {} if places is None else dict(zip(mine, [others[i] for i in places], strict=True))
     rows = []
     for path, picture in read_for_looking(map(Path, paths), own_reading, own, config, most):
         made = translate_there_and_back(pair, to, picture, torch.device("cpu"))
         truth = read_for_looking([true_of[path]], other_reading, other, config) if true_of else []
-        cycle_l1 = None
-        if made.rec is not None:
-            difference = np.abs(made.rec.astype(np.float64) - picture).mean()
-            cycle_l1 = float(difference * 2 / (own.high - own.low))
         rows.append(
             Row(
                 path.name,
@@ -227,14 +223,10 @@ def _rows(
                 picture_url(made.fake, other),
                 None if made.rec is None else picture_url(made.rec, own),
                 picture_url(truth[0][1], other) if truth else None,
-                cycle_l1,
+                None if made.rec is None else own.l1(made.rec, picture),
             )
         )
     return rows
-
-
-def _other(side: Side) -> Side:
-    return "b" if side == "a" else "a"
 
 
 def picture_url(picture: Pixels, pixel_format: PixelFormat) -> str:

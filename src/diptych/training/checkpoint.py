@@ -24,6 +24,7 @@ from diptych.errors import DiptychError
 from diptych.files import sync_folder, write_whole
 
 FORMAT = 3
+KEEP_LAST = 3  # checkpoints of a run
 Parts = dict[str, dict[str, Tensor]]
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from diptych.config import Config
 from diptych.data.decode import reading_of
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.device import choose_device
 from diptych.errors import UsageError
-from diptych.model_file import load_model
+from diptych.model_file import read_info
 from diptych.settings import Tree, build_config, merge, read_config_file, read_preset
 from diptych.training.run_folder import RunFolder
 
@@ -104,7 +102,7 @@ def settings_of(model: Path, networks_only: bool = False) -> Tree:
     With ``networks_only`` that is all; else a run gives all of its settings, a file its pictures'
     size. Raises DiptychError if it is neither.
     """
-    info = load_model(model_in(model), torch.device("cpu")).info
+    info = read_info(model_in(model))
     own: Tree = {}
     if model.is_dir():
         own = RunFolder(model).config().model_dump(mode="json")

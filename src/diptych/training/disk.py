@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from diptych.errors import DiptychError
-from diptych.training.state import KEEP_LAST
+from diptych.training.checkpoint import KEEP_LAST
 from diptych.training.trainer import Trainer
 
 FLOAT = 4  # bytes

@@ -13,7 +13,7 @@ from diptych.data.domain import Domain, read_for_looking
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
 from diptych.evaluation.scores import Yardstick
-from diptych.model_file import GeneratorPair, Side, load_model, save_model
+from diptych.model_file import GeneratorPair, Side, read_info, save_model
 from diptych.training.log import Log
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import Translated, sample_sheet, translate_samples
@@ -40,7 +40,7 @@ def write_samples(
 def best_so_far(run: RunFolder) -> float:
     """The score of the model that was kept, also if its step has been taken back since."""
     try:
-        kept = load_model(run.best_model, torch.device("cpu")).info.kid
+        kept = read_info(run.best_model).kid
     except DiptychError:  # there is none yet
         return math.inf
     if kept is not None:

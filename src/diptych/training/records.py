@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, first_line
 from diptych.evaluation.scores import Evaluation
 from diptych.evaluation.table import ScoreTable
 
@@ -65,8 +65,7 @@ def read_record(path: Path, kind: type[T]) -> T:
     try:
         return TypeAdapter(kind).validate_python(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or ["unreadable"])[0]
-        raise DiptychError(f"cannot read {path}: {reason}") from error
+        raise DiptychError(f"cannot read {path}: {first_line(error)}") from error
 
 
 def read_lines(path: Path, values: type[T]) -> list[dict[str, T]]:

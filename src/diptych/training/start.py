@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.config import Config, LossConfig
+from diptych.config import LENGTHS, Config, LossConfig
 from diptych.data.domain import (
     Domain,
     Folders,
@@ -25,7 +25,7 @@ from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
 from diptych.files import as_path, lies_in, write_whole
-from diptych.settings import LENGTHS, Tree, build_config, merge, to_yaml
+from diptych.settings import Tree, build_config, merge, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in

@@ -28,9 +28,6 @@ def make_model(config: Config, channels_a: int, channels_b: int) -> CycleGAN | C
     return method(config, channels_a, channels_b)
 
 
-KEEP_LAST = 3  # checkpoints
-
-
 class TrainingState:
     """Networks, their average, optimizers, histories, counters. ``save`` and ``load`` are exact."""
 

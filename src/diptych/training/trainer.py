@@ -15,7 +15,7 @@ from diptych.data.domain import Domain
 from diptych.errors import DiptychError, typed
 from diptych.evaluation.scores import Yardstick
 from diptych.files import explain_os_errors
-from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
+from diptych.model_file import GeneratorPair, ModelInfo, read_info, save_model
 from diptych.training import checkpoint, distributed
 from diptych.training.average import keep_share, update_average
 from diptych.training.guard import LOWER_RATE, MOST_IN_A_ROW
@@ -30,7 +30,7 @@ from diptych.training.log import Log
 from diptych.training.looks import write_samples, write_scores
 from diptych.training.run_folder import RunFolder
 from diptych.training.schedule import at_step, rate_share, weights_at
-from diptych.training.state import KEEP_LAST, TrainingState
+from diptych.training.state import TrainingState
 from diptych.training.step import Stepper
 
 
@@ -95,7 +95,7 @@ class Trainer:
     def _has_written_model(self) -> bool:
         """Whether the model file is of this step."""
         try:
-            return load_model(self.run.model, torch.device("cpu")).info.step == self.state.step
+            return read_info(self.run.model).step == self.state.step
         except DiptychError:  # (it is not there, or damaged)
             return False
 
@@ -140,7 +140,7 @@ class Trainer:
                 self._log(log)
             signal_number = signal_number or self._look(log, stop, done)
             every = (training.checkpoint_every, training.keep_every)
-            due = self.owes_save or any(number and state.step % number == 0 for number in every)
+            due = self.owes_save or any(n and state.step % n == 0 for n in every)
             # While steps are being left out the weights may be the cause: better wait.
             self.owes_save = due and int(state.bad_in_row) > 0
             if (due and not self.owes_save) or done or out_of_time or signal_number:
@@ -207,7 +207,9 @@ class Trainer:
             log.sync()  # a checkpoint must not outlive the lines before it
         state.save(self.run.checkpoints)
         if distributed.rank() == 0:
-            checkpoint.prune(self.run.checkpoints, KEEP_LAST, self.config.training.keep_every)
+            checkpoint.prune(
+                self.run.checkpoints, checkpoint.KEEP_LAST, self.config.training.keep_every
+            )
             save_model(self.run.model, self._pair())
 
     def _has_failed(self, done: bool) -> bool:
@@ -313,7 +315,12 @@ class Trainer:
         G_ab, *back = self.state.best_generators()
         data = self.config.data
         info = ModelInfo(
-            self.config.generator, self.a.pixel_format, self.b.pixel_format,
-            data.size, data.preprocess, data.background, self.state.step,
-        )  # fmt: skip
+            generator=self.config.generator,
+            a=self.a.pixel_format,
+            b=self.b.pixel_format,
+            size=data.size,
+            preprocess=data.preprocess,
+            background=data.background,
+            step=self.state.step,
+        )
         return GeneratorPair(G_ab, back[0] if back else None, info)

@@ -40,12 +40,12 @@ class ClipOutcome:
 def check_clip_model(translator: Translator, to: Side, half_life: float = 0.0) -> None:
     """Raise UsageError if the model is not for what videos hold, 8-bit colour or grey.
 
-    And for frames that are to be smoothed, with ``half_life``, and always cut into strips.
+    Also if frames are to be smoothed, with ``half_life``, and always cut into strips.
     """
     if half_life and isinstance(translator.tile, int):
         raise UsageError("--smooth takes frames whole: go without --tile, or without --smooth")
     for pixel_format in translator.formats(to):
-        if pixel_format.dtype != "uint8" or pixel_format.channels not in (1, 3):
+        if not pixel_format.is_image:
             raise UsageError(
                 f"videos have 3 channels of 8 bits; this model is for {pixel_format.describe()}"
             )

@@ -14,8 +14,9 @@ from typing import Literal, TypeVar
 
 import torch
 
-from diptych.data.decode import SUFFIXES, DamagedPictureError, TooLargeError
+from diptych.data.decode import SUFFIXES
 from diptych.data.folder import find_pictures
+from diptych.data.opening import DamagedPictureError, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, UsageError
@@ -40,7 +41,7 @@ Existing = Literal["refuse", "replace", "skip"]  # what to do where a translatio
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to translate."""
+    """One picture or video to translate."""
 
     source: Path
     target: Path

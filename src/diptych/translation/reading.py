@@ -10,15 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diptych.data.decode import (
-    DamagedPictureError,
-    decode_picture,
-    from_image,
-    one_reason,
-    read_picture,
-    reading_of,
-)
-from diptych.data.opening import DeepValuesError
+from diptych.data.decode import decode_picture, one_reason, read_picture, reading_of
+from diptych.data.eight_bit import from_image
+from diptych.data.opening import DamagedPictureError, DeepValuesError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
 from diptych.files import as_path
@@ -56,7 +50,7 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
         except DamagedPictureError as error:
             raise DiptychError(f"cannot read {picture}: {error}") from error
     if isinstance(picture, Image.Image):
-        if source.dtype != "uint8" or source.channels not in (1, 3):
+        if not source.is_image:
             raise UsageError(f"this model takes {source.describe()}: give an array or a path")
         try:
             return read_pil(picture, source, background)

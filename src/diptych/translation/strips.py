@@ -41,7 +41,7 @@ class Statistics:
 
     def add(self, features: Tensor) -> None:
         """Take in ``(1, C, rows, W)`` features (Chan, Golub & LeVeque, 1979, equation 2.1)."""
-        # (Of each strip in float64 too, on a CPU; brought there, since not every GPU has float64.)
+        # (A CPU sums a strip in float64 too. The rest is done there: not every GPU has float64.)
         variance, mean = torch.var_mean(features[0].flatten(1), dim=1, correction=0)
         count = features.shape[2] * features.shape[3]
         total = self.count + count

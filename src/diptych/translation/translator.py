@@ -257,13 +257,8 @@ class Translator:
             result = self.arrays([scaled(stored, size)], to)[0]
         except TooLargeError as error:
             raise UsageError(f"cannot translate this picture: {error}") from error
-        if (
-            isinstance(picture, np.ndarray)
-            or target.dtype != "uint8"
-            or target.channels not in (1, 3)
-        ):
-            return result
-        return to_pil(result)
+        as_array = isinstance(picture, np.ndarray) or not target.is_image
+        return result if as_array else to_pil(result)
 
     def _translate_tensor(self, x: Tensor, to: Side, size: int | None) -> Tensor:
         source, _ = self.formats(to)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import UsageError
 from diptych.files import explain_os_errors, replace
 
-FORMATS = ("png", "jpg", "webp", "tif", "bmp", "npy")
+FileFormat = Literal["png", "jpg", "webp", "tif", "bmp", "npy"]
+FORMATS = get_args(FileFormat)
 # Endings by which people mean a file and no folder, also of formats that are only read, or neither.
 PICTURE_ENDINGS = SUFFIXES | {".avif", ".heic", ".heif", ".jxl"}
 MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
@@ -41,8 +42,7 @@ def check_format(name: str, target: PixelFormat) -> None:
     """Raise UsageError if files of this format cannot hold such pictures."""
     if name not in FORMATS:
         raise UsageError(f"cannot write {name!r}: choose from {', '.join(FORMATS)}")
-    plain = target.dtype == "uint8" and target.channels in (1, 3)
-    if name in ("tif", "npy") or plain:
+    if name in ("tif", "npy") or target.is_image:
         return
     if name == "png" and default_format(target) == "png":
         return

@@ -16,8 +16,9 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from diptych.data.pixels import PixelFormat
+from diptych.data.pixels import DType, PixelFormat
 from diptych.model_file import Side
+from diptych.translation.writing import FileFormat
 from diptych.web.bodies import read_picture_and_fields
 from diptych.web.docs import docs_page
 from diptych.web.guard import refuse
@@ -48,7 +49,7 @@ class Options(BaseModel):
     size: Annotated[int, Field(ge=1, le=65_535)] | SkipJsonSchema[None] = Field(
         None, description="First scale the shorter side to this many pixels."
     )
-    format: Literal["png", "jpg", "webp", "tif", "bmp", "npy"] | SkipJsonSchema[None] = Field(
+    format: FileFormat | SkipJsonSchema[None] = Field(
         None, description="Of the answer. Default: png, or tif where png cannot hold the values."
     )
 
@@ -64,7 +65,7 @@ class Values(BaseModel):
 
     name: str
     channels: int
-    dtype: Literal["uint8", "uint16", "float32"]
+    dtype: DType
     low: float
     high: float
 

@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 from fastapi import Request
-from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from diptych.web.guard import refuse
 from diptych.web.limits import Limits, RefusedError
 
 HELD_BODIES = 16  # of the largest size: more than that is not kept in memory at any time
@@ -96,9 +96,8 @@ class _Body:
     async def refuse(self, status: int, sentence: str, retry_after: int | None = None) -> Message:
         """Answer at once, and let the application think that the client has gone."""
         if not self.answering:
-            headers = {"retry-after": str(retry_after)} if retry_after else None
-            response = JSONResponse({"detail": sentence}, status, headers)
-            await response(self.scope, self._receive, self._send)
+            answer = refuse(RefusedError(status, sentence, retry_after))
+            await answer(self.scope, self._receive, self._send)
         self.refused = True
         return {"type": "http.disconnect"}
 

@@ -31,16 +31,12 @@ class ServedModel:
         """The domains that it can translate to."""
         return self.translator.pair.ways
 
-    def source(self, to: Side) -> Side:
-        """The domain that pictures come from."""
-        return "a" if to == "b" else "b"
-
 
 def load_models(paths: Sequence[Path], device: str, network_pixels: int) -> dict[str, ServedModel]:
     """The models at ``paths`` (run folders or model files) by name, in that order.
 
-    A model is called as its run folder, or as its file. One that sees large pictures from afar is
-    shown no more than ``network_pixels`` of usual ones. Raises DiptychError as ``load`` does.
+    A model has the name of its run folder or file. One that sees large pictures from afar is shown
+    no more than ``network_pixels`` of usual ones. Raises DiptychError as ``load`` does.
     """
     models: dict[str, ServedModel] = {}
     for path in paths:

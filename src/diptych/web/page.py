@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from diptych.model_file import Side
+from diptych.model_file import Side, other_side
 from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel
 from diptych.web.page_actions import Actions
@@ -185,7 +185,7 @@ def make_page(actions: Actions) -> gr.Blocks:
 
 
 def _directions(model: ServedModel) -> list[tuple[str, str]]:
-    return [(f"{model.domains[model.source(to)]} → {model.domains[to]}", to) for to in model.ways]
+    return [(f"{model.domains[other_side(to)]} → {model.domains[to]}", to) for to in model.ways]
 
 
 def _usual_size(model: ServedModel) -> int:
@@ -203,7 +203,7 @@ def _sizes(model: ServedModel) -> list[tuple[str, int]]:
 def _shows(model: ServedModel, to: Side) -> bool:
     """Whether browsers can show pictures of the source domain."""
     own, _ = model.translator.formats(to)
-    return own.dtype == "uint8" and own.channels in (1, 3)
+    return own.is_image
 
 
 def _wanted(model: ServedModel, to: Side) -> str:

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from diptych.data.decode import DamagedPictureError
+from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import PixelFormat, Pixels, preview
-from diptych.model_file import Side
+from diptych.model_file import Side, other_side
 from diptych.translation.writing import default_format
 from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel
@@ -60,7 +58,7 @@ class Actions:
         height, width = made.picture.shape[:2]
         line = f"{width} × {height} pixels in {took:.2f} s"
         if made.rec is not None:
-            error = await asyncio.to_thread(cycle_l1, made.picture, made.rec, own)
+            error = await asyncio.to_thread(own.l1, made.rec, made.picture)
             line += f", cycle L1 {error:.3f}"
         ending = default_format(other)
         result = await self.service.encode(made.fake, ending, other)
@@ -152,7 +150,7 @@ class Actions:
     def _make_thumbnails(self, model: ServedModel, to: Side) -> list[tuple[Path, Path]]:
         own, _ = model.translator.formats(to)
         made: list[tuple[Path, Path]] = []
-        for path in model.heldout.get(model.source(to), []):
+        for path in model.heldout.get(other_side(to), []):
             if len(made) == MOST_EXAMPLES:
                 break
             try:
@@ -166,13 +164,6 @@ class Actions:
         content = await asyncio.to_thread(preview_png, picture, pixel_format, SHOWN)
         self.folder.make_room(len(content))
         return self.folder.write(name, content)
-
-
-def cycle_l1(picture: Pixels, rec: Pixels, pixel_format: PixelFormat) -> float:
-    """mean|rec - picture| in the units of the network, where values span [-1, 1]."""
-    difference = np.subtract(rec, picture, dtype=np.float32)
-    error = np.abs(difference, out=difference).mean(dtype=np.float64)
-    return float(error * 2 / (pixel_format.high - pixel_format.low))
 
 
 def preview_png(picture: Pixels, pixel_format: PixelFormat, most: int) -> bytes:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from diptych.data.decode import DamagedPictureError, TooLargeError
+from diptych.data.opening import DamagedPictureError, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels
-from diptych.errors import UsageError, nearest
+from diptych.errors import UsageError, nearest, out_of_memory
 from diptych.model_file import Side
 from diptych.translation.scaling import scaled, scaled_shape
 from diptych.translation.writing import check_format, default_format, encode_picture
@@ -54,7 +54,7 @@ class Service:
 
     def busy(self) -> RefusedError:
         """What to answer when there is no room."""
-        seconds = max(1, math.ceil(self.waiting * self.seconds_each))
+        seconds = self._retry()
         return RefusedError(429, f"the server is busy: try again in {seconds} s", seconds)
 
     async def translate(
@@ -144,7 +144,7 @@ class Service:
                 raise self._no_turn() from None
             raise RefusedError(504, "translating took too long: try a smaller size") from None
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             raise RefusedError(
                 503, "the picture is too large for the memory of the server: try a smaller size"
@@ -180,8 +180,3 @@ def format_for(name: str | None, target: PixelFormat) -> str:
     except UsageError as error:
         raise RefusedError(422, str(error)) from error
     return name
-
-
-def _out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "memory" in text

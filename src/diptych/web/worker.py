@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from diptych.data.pixels import Pixels
-from diptych.model_file import Side
+from diptych.model_file import Side, other_side
 from diptych.translation.files import PIXELS_AT_ONCE
 from diptych.translation.translator import Translator
 
@@ -131,7 +131,7 @@ def translate_batch(batch: list[Job]) -> list[Translation]:
     fakes = translator.arrays([job.picture for job in batch], to)
     recs: list[Pixels | None] = [None] * len(batch)
     if batch[0].back and translator.pair.back_from(to) is not None:
-        recs = list(translator.arrays(fakes, "a" if to == "b" else "b"))
+        recs = list(translator.arrays(fakes, other_side(to)))
     return [
         Translation(job.picture, one, rec) for job, one, rec in zip(batch, fakes, recs, strict=True)
     ]

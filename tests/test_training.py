@@ -795,6 +795,6 @@ def test_copies_of_checkpoints_are_left_alone(trained: Path, tmp_path: Path) -> 
     run = copied(trained, tmp_path / "run")
     copy = run.checkpoints / "step-00000008-good"
     shutil.copytree(run.checkpoints / "step-00000008", copy)
-    checkpoint.prune(run.checkpoints, keep_last=1, keep_every=4)
-    checkpoint.prune(run.checkpoints, keep_last=1, keep_every=0)
+    checkpoint.prune(run.checkpoints, 12, keep_last=1, keep_every=4)
+    checkpoint.prune(run.checkpoints, 12, keep_last=1, keep_every=0)
     assert {path.name for path in run.checkpoints.iterdir()} == {copy.name, "step-00000012"}

@@ -1,8 +1,8 @@
 """Checkpoints: folders that are either whole or absent.
 
 ``checkpoints/step-00001000/`` holds one safetensors file per part and ``manifest.json`` with the
-size and sha256 of each. A checkpoint is written under another name, flushed to the disk, and
-renamed; reading checks every byte.
+size and sha256 of each, and its own. A checkpoint is written under another name, flushed to the
+disk, and renamed; reading checks every byte.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from torch import Tensor
 from diptych.errors import DiptychError
 from diptych.files import sync_folder, write_whole
 
-FORMAT = 3
+FORMAT = 4
 KEEP_LAST = 3  # checkpoints of a run
 Parts = dict[str, dict[str, Tensor]]
+
+
+class NewerCheckpointError(DiptychError):
+    """It was written by a diptych that knows more than this one."""
 
 
 def step_name(step: int) -> str:
@@ -57,6 +61,7 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> Path:
         data = path.read_bytes()
         files[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest = {"format": FORMAT, "step": step, "numbers": numbers, "files": files}
+    manifest["sha256"] = _digest(manifest)
     write_whole(aside / "manifest.json", json.dumps(manifest, indent=1))
     if final.exists():  # damaged, or the steps to it would not have been made again
         damaged = folder / f".{final.name}.old.partial"
@@ -72,9 +77,12 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
     try:
         manifest = json.loads((checkpoint / "manifest.json").read_text())
         if manifest["format"] > FORMAT:
-            raise DiptychError(
+            raise NewerCheckpointError(
                 f"the checkpoint {checkpoint} was written by a newer diptych: update yours"
             )
+        changed = manifest["format"] >= 4 and manifest.pop("sha256") != _digest(manifest)
+        if changed or manifest["step"] != _step_of(checkpoint):
+            raise DiptychError(f"the checkpoint {checkpoint} is damaged: its manifest has changed")
         parts = {}
         for name, expected in manifest["files"].items():
             if Path(name).name != name:
@@ -90,6 +98,10 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
         return int(manifest["step"]), manifest["numbers"], parts
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _from_format_1(numbers: dict[str, Any], parts: Parts) -> None:
@@ -129,6 +141,8 @@ def read_newest(
             if accept(parts):
                 return step, numbers, parts, problems
             problems.append(f"the checkpoint {checkpoint} is of a training that was failing")
+        except NewerCheckpointError:
+            raise
         except DiptychError as error:
             problems.append(str(error))
     reasons = f" ({problems[0]})" if problems else ""
@@ -141,10 +155,14 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def prune(folder: Path, keep_last: int, keep_every: int) -> None:
-    """Remove all but the ``keep_last`` newest and every ``keep_every``-th step; and leftovers."""
+def prune(folder: Path, step: int, keep_last: int, keep_every: int) -> None:
+    """Remove leftovers, and all but the ``keep_last`` newest and every ``keep_every``-th step.
+
+    What is of a later step than the present one, and so was found damaged, is not counted.
+    """
     sweep(folder)
-    for path in checkpoints(folder)[:-keep_last]:
+    made = [path for path in checkpoints(folder) if _step_of(path) <= step]
+    for path in made[:-keep_last]:
         if not keep_every or _step_of(path) % keep_every:
             shutil.rmtree(path, ignore_errors=True)
 

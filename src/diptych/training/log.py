@@ -25,11 +25,19 @@ class Log:
 
     def __init__(self, run: RunFolder, step: int) -> None:
         self.run = run
-        self.go_back(step)
-        self.tensorboard = SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
+        self._drop_beyond(step)
+        self.tensorboard = self._opened(step)
+
+    def _opened(self, step: int) -> SummaryWriter:
+        return SummaryWriter(str(self.run.path / "tensorboard"), purge_step=step + 1)
 
     def go_back(self, step: int) -> None:
-        """Drop what was written beyond ``step``."""
+        """Drop what was written beyond ``step``, for TensorBoard too."""
+        self._drop_beyond(step)
+        self.tensorboard.close()
+        self.tensorboard = self._opened(step)
+
+    def _drop_beyond(self, step: int) -> None:
         scores = self.run.read_evaluations()
         for path, lines in (
             (self.run.metrics, self.run.read_metrics()),

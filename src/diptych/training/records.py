@@ -71,7 +71,7 @@ def read_record(path: Path, kind: type[T]) -> T:
 def read_lines(path: Path, values: type[T]) -> list[dict[str, T]]:
     """The lines of a JSON-lines file, each with a ``step`` and other values; none if it is missing.
 
-    Reading ends at the first line that is not such: the last one may have been cut short.
+    What is not such a line is passed over: the last one may have been cut short.
     """
     if not path.is_file():
         return []
@@ -83,5 +83,5 @@ def read_lines(path: Path, values: type[T]) -> list[dict[str, T]]:
             step = line.pop("step")
             lines.append({"step": int(step), **reading.validate_python(line)})
         except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            break
+            continue
     return lines

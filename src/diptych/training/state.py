@@ -138,12 +138,12 @@ class TrainingState:
             return not healthy or float(parts["process-0"]["bad-in-row"]) == 0
 
         step, numbers, parts, problems = checkpoint.read_newest(folder, accept)
-        if numbers["processes"] != distributed.world_size():
-            raise DiptychError(
-                f"the run was made with {numbers['processes']} processes and can only be resumed "
-                f"with as many (now {distributed.world_size()})"
-            )
         try:
+            if numbers["processes"] != distributed.world_size():
+                raise DiptychError(
+                    f"the run was made with {numbers['processes']} processes and can only be "
+                    f"resumed with as many (now {distributed.world_size()})"
+                )
             self.step, self.seconds = step, numbers["seconds"]
             self.setbacks = numbers["setbacks"]
             self.model.load_state_dict(parts["model"])

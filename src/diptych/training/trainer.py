@@ -76,6 +76,7 @@ class Trainer:
         self.health = Health(config)
         self.losses: dict[str, float] = {}
         self.owes_save = False  # a checkpoint was due while steps were being left out
+        self.saved: int | None = None  # the step of the last checkpoint
 
     def resume(self) -> list[str]:
         """Take back the newest checkpoint; returns a line for each damaged one passed over.
@@ -118,14 +119,15 @@ class Trainer:
     ) -> bool:
         training, state = self.config.training, self.state
         started = last = time.monotonic()
-        first_step = state.step
+        resumed, made = state.step > 0, 0
         # A run that was stopped between its last checkpoint and its model has that still to write;
         if log is not None and self.progress() >= 1 and not self._has_written_model():
             save_model(self.run.model, self._pair())
         # and one that was stopped between a step and its scores has them still to make.
-        signal_number = self._look(log, stop, self.progress() >= 1) if first_step else 0
+        signal_number = self._look(log, stop, self.progress() >= 1) if resumed else 0
         while self.progress() < 1 and not signal_number:
             self.step()
+            made += 1
             now = time.monotonic()
             state.seconds, last = state.seconds + now - last, now
             over = max_minutes is not None and now - started >= 60 * max_minutes
@@ -146,7 +148,7 @@ class Trainer:
             if (due and not self.owes_save) or done or out_of_time or signal_number:
                 self.save(log)
             if watch is not None and log is not None:
-                pace = (state.step - first_step) / (time.monotonic() - started)
+                pace = made / (time.monotonic() - started)
                 self._tell(watch, pace, log)
             if out_of_time and not done and not signal_number:
                 return False
@@ -166,7 +168,7 @@ class Trainer:
         except StopNowError:  # (a second signal)
             raise
         except BaseException:  # a program's way to stop
-            if distributed.world_size() == 1:
+            if distributed.world_size() == 1 and self.saved != state.step:
                 self.save(log)
             raise
 
@@ -206,10 +208,11 @@ class Trainer:
         if log is not None:
             log.sync()  # a checkpoint must not outlive the lines before it
         state.save(self.run.checkpoints)
+        self.saved = state.step
         if distributed.rank() == 0:
-            checkpoint.prune(
-                self.run.checkpoints, checkpoint.KEEP_LAST, self.config.training.keep_every
-            )
+            if not int(state.bad_in_row):  # (else the last good one may be among the oldest)
+                every = self.config.training.keep_every
+                checkpoint.prune(self.run.checkpoints, state.step, every)
             save_model(self.run.model, self._pair())
 
     def _has_failed(self, done: bool) -> bool:

@@ -212,7 +212,7 @@ class Trainer:
         if distributed.rank() == 0:
             if not int(state.bad_in_row):  # (else the last good one may be among the oldest)
                 every = self.config.training.keep_every
-                checkpoint.prune(self.run.checkpoints, state.step, every)
+                checkpoint.prune(self.run.checkpoints, state.step, checkpoint.KEEP_LAST, every)
             save_model(self.run.model, self._pair())
 
     def _has_failed(self, done: bool) -> bool:

@@ -528,6 +528,22 @@ def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Comm
     assert diptych("report", run).returncode == 0  # the evaluation is of an older model now
     assert "A to B: 8 translations" not in (run / "report.html").read_text()
 
+    best = load_model(run / "model-best.safetensors", CPU).info
+    for name in ("A", "B"):  # another picture of the name: other scores
+        tests, others = (sorted((tmp_path / "towns" / f"{part}{name}").iterdir())
+                         for part in ("test", "train"))  # fmt: skip
+        shutil.copy(others[0], tests[0])
+    other = diptych("train", "--run", run, "--resume", "--steps", "28")
+    assert other.returncode == 0, other.stderr
+    aside = f"model-best-until-{best.step}.safetensors"
+    assert "held-out pictures have changed" in " ".join(other.stdout.split())
+    assert aside in other.stdout
+    assert load_model(run / aside, CPU).info == best
+    assert load_model(run / "model-best.safetensors", CPU).info.step == 28
+    again = diptych("train", "--run", run, "--resume", "--steps", "29")
+    assert again.returncode == 0, again.stderr
+    assert "have changed" not in again.stdout
+
 
 def test_the_best_stays_where_its_step_is_taken_back(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")

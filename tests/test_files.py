@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,11 @@ from conftest import TINY
 
 from diptych.data.domain import data_folders
 from diptych.errors import typed
-from diptych.files import write_whole
+from diptych.files import sweep_old, write_whole
 from diptych.settings import build_config
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import start_run
+from diptych.translation import writing
 from diptych.translation.translator import load
 
 
@@ -39,6 +41,25 @@ def test_file_systems_that_flush_no_folders(
     reason = errno.EIO
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         write_whole(tmp_path / "x", "on a disk that fails")
+
+
+def test_names_as_long_as_they_get(tmp_path: Path) -> None:
+    write_whole(tmp_path / ("n" * 255), "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["n" * 255]
+
+
+def test_what_killed_processes_left_is_swept_after_a_day(trained: Path, tmp_path: Path) -> None:
+    """Beside translations and exports; what may still be written stays."""
+    now = time.time()
+    for age, name in ((2, ".1-2.partial.png"), (0, ".3-4.partial.mp4"), (2, ".partial-abc")):
+        left = tmp_path / name
+        left.mkdir() if name == ".partial-abc" else left.touch()
+        os.utime(left, (now - 86_400 * age,) * 2)
+    (tmp_path / ".5-6.partial.png.mine").touch()
+    writing.sweep({tmp_path})
+    sweep_old(tmp_path, ".partial-*")
+    left_over = {".3-4.partial.mp4", ".5-6.partial.png.mine"}
+    assert {path.name for path in tmp_path.iterdir()} == left_over
 
 
 def test_a_system_that_flushes_only_what_may_be_written(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TINY
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_training import trainer
 from torch import Tensor, nn
 
@@ -19,7 +20,8 @@ from diptych.settings import build_config, merge
 from diptych.training import checkpoint
 from diptych.training.guard import MOST_IN_A_ROW, GuardedAdam, any_not_finite
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import Listener, start_run
+from diptych.training.start import Listener, resume_run, start_run
+from diptych.training.trainer import Status, Watch
 
 SETTINGS = {"training": {"steps": 60, "checkpoint_every": 10, "log_every": 5, "history": 4}}
 
@@ -98,8 +100,42 @@ def test_many_bad_steps_send_the_run_back_once_at_half_the_rate(
     assert [line["step"] for line in lines] == list(range(5, 65, 5))  # none twice
     assert [line["rate"] for line in lines] == [1e-4] * 6 + [5e-5] * 6
     assert poison.seen > 60
+    events = EventAccumulator(str(folder.path / "tensorboard"))
+    events.Reload()
+    assert [one.step for one in events.Scalars("rate")] == list(range(5, 65, 5))
     names = sorted(path.name for path in folder.checkpoints.iterdir())
     assert names == ["step-00000040", "step-00000050", "step-00000060"]
+
+
+def test_stops_while_steps_are_left_out_keep_the_way_back(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines that are taken away save what there is, several times before 20 steps are bad."""
+    Poison(monkeypatch, "generator_loss", set(range(33, 33 + MOST_IN_A_ROW + 10)))
+    folder = RunFolder(tmp_path / "run")
+    said: list[str] = []
+    paces: list[float] = []
+
+    def stop(status: Status) -> None:
+        paces.append(status.steps_per_second)
+        if status.step in (35, 37, 39, 41):
+            raise KeyboardInterrupt
+
+    def listener(watch: Watch) -> Listener:
+        return Listener(warning=said.append, watch=watch)
+
+    config = build_config(merge(TINY, SETTINGS))
+    with pytest.raises(KeyboardInterrupt):
+        start_run(data_folders(towns), folder, config, listener(stop))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            resume_run(folder, listener=listener(stop))
+    assert resume_run(
+        folder, listener=listener(lambda status: paces.append(status.steps_per_second))
+    )
+    (line,) = [line for line in said if "NaN" in line]
+    assert "back to step 30, on with 50% of the rate" in line
+    assert min(paces) > 0  # (also of the session that went back beyond its start)
 
 
 def test_and_a_second_time_it_stops_and_keeps_what_was_good(

@@ -174,7 +174,14 @@ def rewrite_manifest(place: Path, name: str) -> None:
     manifest = json.loads((place / "manifest.json").read_text())
     path = place / name
     manifest["files"][name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
-    (place / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(place, manifest)
+
+
+def write_manifest(place: Path, manifest: dict[str, Any]) -> None:
+    """With the right checksum of its own."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    signed = {**rest, "sha256": checkpoint.digest(rest)}
+    (place / "manifest.json").write_text(json.dumps(signed))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +193,7 @@ def test_manifests_cannot_lead_outside(name: str, trained: Path, tmp_path: Path)
     shutil.copy(trained / "model.safetensors", tmp_path / "model.safetensors")
     manifest = json.loads((place / "manifest.json").read_text())
     manifest["files"][name] = manifest["files"].pop("model.safetensors")
-    (place / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(place, manifest)
     with pytest.raises(DiptychError, match=r"names a file outside|is not whole"):
         checkpoint.read(place)
 
@@ -206,7 +213,7 @@ def test_nonsense_in_a_run_folder(file: str, content: str, trained: Path, tmp_pa
         with pytest.raises(DiptychError, match=r"cannot read .*data\.json") as caught:
             write_report(run)
         assert len(str(caught.value).splitlines()) == 1
-    elif file == "config.yaml" and content not in ("", "null", "{}"):
+    elif file == "config.yaml":
         with pytest.raises(DiptychError) as caught:
             write_report(run)
         assert len(str(caught.value).splitlines()) == 1

@@ -129,7 +129,7 @@ def test_an_installed_package_names_no_revision_of_the_repository_around_it(tmp_
         cwd=packages, env={**os.environ, "PYTHONPATH": str(packages)},
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    assert done.stdout.split() == ["diptych", "torch", "python", "machine"]
+    assert done.stdout.split() == ["diptych", "torch", "python", "machine", "threads"]
 
 
 def test_tensorboard_has_the_scalars_and_pictures(trained: Path) -> None:
@@ -759,6 +759,67 @@ def test_arguments_of_scoring_that_are_none(trained: Path) -> None:
     for what in ({"classes": "zebra"}, {"classes": (5000,)}, {"palette": "5"}):
         with pytest.raises(UsageError):
             package.Target(**what)  # type: ignore[arg-type]
+
+
+def test_a_start_that_was_killed_can_be_made_again(
+    towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for left in (".lock", ".0123.partial"):
+        (run / left).touch()
+    start = ("train", "--data", towns, "--run", run, *TINY_OPTIONS, "--steps", "1")
+    begun = RunFolder(tmp_path / "begun")
+    with begun.made(config()):
+        pass
+    refused = diptych("train", "--run", begun.path, "--resume")
+    assert refused.returncode == 1
+    assert "stopped before it began: give the whole command again" in refused.stderr
+    for place in (run, begun.path):
+        done = diptych(*start[:4], place, *start[5:])
+        assert done.returncode == 0, done.stderr
+        assert not list(place.glob(".*.partial"))
+
+
+def test_settings_that_are_cut_short_are_not_filled_up(trained: Path, tmp_path: Path) -> None:
+    run = copied(trained, tmp_path / "run")
+    file = run.path / "config.yaml"
+    whole = file.read_text()
+    for section in ("optimizer:", "training:", "made_with:"):
+        file.write_text(whole[: whole.index(section)])
+        with pytest.raises(DiptychError, match=r"config.yaml is cut short or damaged"):
+            resume_run(run, {"training": {"steps": 13}})
+
+
+def test_a_length_that_is_reached_is_refused_and_not_noted(trained: Path, tmp_path: Path) -> None:
+    run = copied(trained, tmp_path / "run")
+    before = (run.path / "config.yaml").read_text()
+    for length in ({"steps": 11}, {"epochs": 1}):
+        with pytest.raises(UsageError, match=r"has made 12 steps .* give a larger one"):
+            resume_run(run, {"training": length})
+    assert (run.path / "config.yaml").read_text() == before
+    assert resume_run(run, {"training": {"steps": 12}})  # (as it is: nothing to do)
+
+
+def test_other_threads_are_remarked_on(trained: Path, tmp_path: Path) -> None:
+    run = copied(trained, tmp_path / "run")
+    said: list[str] = []
+    file = run.path / "config.yaml"
+    now = f"threads: '{torch.get_num_threads()}'"
+    assert now in file.read_text()
+    for threads, count in ((now, 0), ("threads: '77'", 1)):
+        file.write_text(file.read_text().replace(now, threads))
+        resume_run(run, {"training": {"steps": 13 + count}}, Listener(warning=said.append))
+        assert len([line for line in said if "went with 77 threads" in line]) == count
+
+
+def test_a_model_to_start_from_is_found_from_another_folder(
+    towns: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained.parent)
+    made = config(training={"start_from": trained.name}, generator={"upsample": "resize"})
+    start_run(data_folders(towns), RunFolder(tmp_path / "run"), made, max_minutes=0)
+    assert RunFolder(tmp_path / "run").config().training.start_from == str(trained)
 
 
 def copied(trained: Path, to: Path) -> RunFolder:

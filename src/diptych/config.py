@@ -230,13 +230,13 @@ class TrainingConfig(Section):
         return max(self.untouched, (self.judged or 0) - self.batch)
 
     @property
-    def length_in(self) -> list[str]:
-        """Which of ``LENGTHS`` is given, if any is."""
-        return [name for name in LENGTHS if getattr(self, name) is not None]
+    def length(self) -> dict[str, float]:
+        """The length that is given, if one is: ``{"steps": 1000}``."""
+        return {name: given for name in LENGTHS if (given := getattr(self, name)) is not None}
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:
-        given = self.length_in
+        given = self.length
         if len(given) > 1:
             raise ValueError(f"give one of {', '.join(LENGTHS)} (got {' and '.join(given)})")
         return self

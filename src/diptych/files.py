@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -62,6 +63,18 @@ def lies_in(path: Path, folder: Path) -> bool:
     """Whether ``path`` is ``folder`` or below it, wherever links lead; neither need exist."""
     # (realpath, since links may form a loop)
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def sweep_old(folder: Path, pattern: str) -> None:
+    """Remove what processes that were killed, a day ago or before, have left in ``folder``."""
+    for left in folder.glob(pattern):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime < 24 * 60 * 60:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,6 +18,7 @@ from diptych.errors import DiptychError
 from diptych.model_file import load_model
 from diptych.training import checkpoint
 from diptych.training.run_folder import RunFolder
+from diptych.training.start import resume_run
 from diptych.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -63,6 +64,39 @@ def test_so_it_is_without_a_manifest(
     assert "step-00000012 is not whole" in problem
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("step", 4), ("numbers", None), ("setbacks", 1), ("processes", 2)]
+)
+def test_so_it_is_where_a_manifest_says_something_else(
+    key: str, value: object, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "checkpoints", tmp_path / "checkpoints")
+    file = tmp_path / "checkpoints" / "step-00000012" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    (manifest if key in manifest else manifest["numbers"])[key] = value
+    file.write_text(json.dumps(manifest))
+    step, _, _, (problem,) = checkpoint.read_newest(tmp_path / "checkpoints")
+    assert step == 8
+    assert "step-00000012 is damaged: its manifest has changed" in problem
+
+
+def test_damaged_ones_do_not_push_out_what_is_made_after_them(
+    trained: Path, tmp_path: Path
+) -> None:
+    """Four checkpoints of which three are damaged, and the steps to them are made again."""
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(trained, run.path)
+    newest = run.checkpoints / "step-00000012"
+    for step in (13, 14):
+        shutil.copytree(newest, run.checkpoints / f"step-{step:08}")
+    for path in checkpoint.checkpoints(run.checkpoints)[-3:]:
+        cut(path / "model.safetensors")
+    assert not resume_run(run, max_minutes=0)
+    assert checkpoint.read_newest(run.checkpoints)[0] == 9
+    assert not resume_run(run, max_minutes=0)
+    assert checkpoint.read_newest(run.checkpoints)[0] == 10
+
+
 def test_the_command_says_so_and_goes_on(trained: Path, tmp_path: Path, diptych: Command) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
@@ -85,6 +119,9 @@ def test_a_newer_format_is_refused_in_one_line(trained: Path, tmp_path: Path) ->
     (place / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DiptychError, match=r"by a newer diptych: update"):
         checkpoint.read(place)
+    shutil.copytree(trained / "checkpoints" / "step-00000008", tmp_path / "step-00000008")
+    with pytest.raises(DiptychError, match=r"by a newer diptych: update"):
+        checkpoint.read_newest(tmp_path)  # (the one before would be an older state)
 
     model = trained / "model.safetensors"
     with safe_open(model, framework="pt") as file:

@@ -121,7 +121,7 @@ class _TrainingView:
     def ready(self, config: Config, trainer: Trainer) -> None:
         from diptych.training.disk import bytes_needed
 
-        (self.length,) = config.training.length_in
+        (self.length,) = config.training.length
         state = trainer.state
         self.length_made = f"after {state.step} steps in {duration(state.seconds)}"
         a, b = trainer.a, trainer.b

@@ -54,7 +54,9 @@ def train(
     ] = None,
     batch: Annotated[Optional[int], typer.Option(help="Pictures of each domain per batch.")] = None,
     accumulate: Annotated[Optional[int], typer.Option(help="Batches per step.")] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Same seed, same result (on a CPU).")] = None,
+    seed: Annotated[
+        Optional[int], typer.Option(help="Same seed, same result (on as many CPU threads).")
+    ] = None,
     device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     precision: Annotated[Optional[str], typer.Option(help="auto, float32, bf16 or fp16.")] = None,
     channels: Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
+    from diptych.errors import DiptychError
     from diptych.model_file import Side
     from diptych.translation.files import Existing, Job
     from diptych.translation.translator import Translator
@@ -75,13 +76,18 @@ def translate(
     from diptych.files import lies_in
     from diptych.model_file import SIDES
     from diptych.translation.afar import parse_see
-    from diptych.translation.clip_files import is_clip, load_av
-    from diptych.translation.clips import check_clip_model
+    from diptych.translation.clip_files import is_clip
     from diptych.translation.files import plan, plan_file
     from diptych.translation.large import parse_tile
     from diptych.translation.smooth import measures_frames
     from diptych.translation.translator import load, parse_precision
-    from diptych.translation.writing import PICTURE_ENDINGS, check_format, default_format, format_of
+    from diptych.translation.writing import (
+        PICTURE_ENDINGS,
+        check_format,
+        default_format,
+        format_of,
+        sweep,
+    )
 
     side = one_of("--to", to, SIDES) or "b"
     if size is not None and size < 1:
@@ -110,17 +116,23 @@ def translate(
     if not jobs:
         say(f"nothing to do: all translations are in {out}")
         return
+    sweep({job.target.parent for job in jobs})
     clips = [job for job in jobs if is_clip(job.target)]
     pictures = [job for job in jobs if job not in clips]
-    if clips:
-        load_av()
-        check_clip_model(translator, side, smooth)
+    unplayed = _why_unplayed(translator, side, smooth) if clips else None
+    if unplayed is not None and not pictures:
+        raise unplayed
+    if clips and unplayed is None:
         if smooth and not measures_frames(translator.pair.towards(side)):
             note("--smooth changes nothing: the norms of this model look at no whole frame")
-    if format_ and clips:
-        note("--format is for pictures: videos keep their own, or become .mkv")
+        if format_:
+            note("--format is for pictures: videos keep their own, or become .mkv")
     bad_pictures = _translate_pictures(translator, pictures, out, side, size, batch)
-    bad_clips = _translate_clips(translator, clips, side, size, batch, smooth)
+    if unplayed is None:
+        bad_clips = _translate_clips(translator, clips, side, size, batch, smooth)
+    else:
+        bad_clips = [f"{job.source}: {unplayed}" for job in clips]
+        note(f"skipped {len(clips)} videos: {unplayed}")
     counts = [("pictures", pictures, bad_pictures), ("videos", clips, bad_clips)]
     skipped = [*bad_pictures, *bad_clips]
     if len(skipped) == len(jobs):
@@ -130,6 +142,20 @@ def translate(
         f"{len(those) - len(bad)} {name}" for name, those, bad in counts if those
     )
     say(f"{written} written to {out}" + (f" ({len(skipped)} skipped)" if skipped else ""))
+
+
+def _why_unplayed(translator: Translator, to: Side, smooth: float) -> DiptychError | None:
+    """Why no video can be translated here, if none can."""
+    from diptych.errors import DiptychError
+    from diptych.translation.clip_files import load_av
+    from diptych.translation.clips import check_clip_model
+
+    try:
+        load_av()
+        check_clip_model(translator, to, smooth)
+    except DiptychError as error:
+        return error
+    return None
 
 
 def _folders_of(run: Path) -> list[Path]:
@@ -226,8 +252,8 @@ def _translate_clips(
         except DiptychError as error:
             if len(jobs) == 1:
                 raise
-            problems.append(str(error))
-            note(f"skipped {job.source}: {error}")
+            problems.append(str(error))  # (which names it)
+            note(f"skipped a video: {error}")
     return problems
 
 

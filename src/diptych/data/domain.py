@@ -53,18 +53,26 @@ class Domain:
     cache: PictureCache
     train: tuple[int, ...]  # indices into the cache
     heldout: tuple[Path, ...]  # files that are never trained on
+    heldout_contents: tuple[str, ...]  # their sha256
     pixel_format: PixelFormat
     test_folder: Path | None = None
     test_skipped: tuple[Skipped, ...] = ()  # of those in it
 
     def fingerprint(self) -> str:
         """Changes when a training picture is added, removed or altered, or its place in order."""
-        contents = [self.cache.entries[i].content for i in self.train]
-        return hashlib.sha256("".join(contents).encode()).hexdigest()
+        return _digest(self.cache.entries[i].content for i in self.train)
+
+    def heldout_fingerprint(self) -> str:
+        """The same of the held-out pictures, which decide what a score means."""
+        return _digest(self.heldout_contents)
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         return self.cache.skipped
+
+
+def _digest(contents: Iterable[str]) -> str:
+    return hashlib.sha256("".join(contents).encode()).hexdigest()
 
 
 def data_folders(root: Path) -> Folders:
@@ -201,18 +209,24 @@ def make_domain(
         _check_skipped(*tests, data)
         _check_alike(folder, cache, *tests)
         train = tuple(range(len(cache)))
-        heldout = [tests[0] / entry.name for entry in tests[1].entries]
+        place, held_entries = tests[0], list(tests[1].entries)
     else:
         train, held = split(cache, data.holdout)
-        heldout = [folder / cache.entries[i].name for i in held]
+        place, held_entries = folder, [cache.entries[i] for i in held]
         if not train or not held:
             raise DiptychError(
                 f"{folder} needs at least two different pictures: one to learn from, one held out"
             )
     return Domain(
-        folder, cache, train, tuple(heldout), _pixel_format(cache, train, domain),
-        tests[0] if tests is not None else None, tests[1].skipped if tests is not None else (),
-    )  # fmt: skip
+        folder,
+        cache,
+        train,
+        heldout=tuple(place / entry.name for entry in held_entries),
+        heldout_contents=tuple(entry.content for entry in held_entries),
+        pixel_format=_pixel_format(cache, train, domain),
+        test_folder=tests[0] if tests is not None else None,
+        test_skipped=tests[1].skipped if tests is not None else (),
+    )
 
 
 def _check_skipped(folder: Path, cache: PictureCache, data: DataConfig) -> None:

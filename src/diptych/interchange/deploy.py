@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors, replace
+from diptych.files import explain_os_errors, replace, sweep_old
 from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import Direction, direction
 from diptych.interchange.readme import readme
@@ -45,6 +45,7 @@ def deploy(
         raise DiptychError(f"{out / taken[0]} exists: choose another -o, or --overwrite")
     with explain_os_errors(f"write to {out}"):
         out.mkdir(parents=True, exist_ok=True)
+        sweep_old(out, ".partial-*")
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as folder:
             aside = Path(folder)
             for way, script in zip(directions, scripts, strict=True):

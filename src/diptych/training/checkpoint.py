@@ -61,7 +61,7 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> Path:
         data = path.read_bytes()
         files[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest = {"format": FORMAT, "step": step, "numbers": numbers, "files": files}
-    manifest["sha256"] = _digest(manifest)
+    manifest["sha256"] = digest(manifest)
     write_whole(aside / "manifest.json", json.dumps(manifest, indent=1))
     if final.exists():  # damaged, or the steps to it would not have been made again
         damaged = folder / f".{final.name}.old.partial"
@@ -80,7 +80,7 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
             raise NewerCheckpointError(
                 f"the checkpoint {checkpoint} was written by a newer diptych: update yours"
             )
-        changed = manifest["format"] >= 4 and manifest.pop("sha256") != _digest(manifest)
+        changed = manifest["format"] >= 4 and manifest.pop("sha256") != digest(manifest)
         if changed or manifest["step"] != _step_of(checkpoint):
             raise DiptychError(f"the checkpoint {checkpoint} is damaged: its manifest has changed")
         parts = {}
@@ -100,7 +100,8 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
         raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
 
 
-def _digest(manifest: dict[str, Any]) -> str:
+def digest(manifest: dict[str, Any]) -> str:
+    """The sha256 that a manifest carries of the rest of it."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 

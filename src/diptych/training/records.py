@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from diptych.errors import DiptychError, first_line
 from diptych.evaluation.scores import Evaluation
@@ -33,6 +33,7 @@ class DomainRecord(TypedDict):
 
     training_pictures: int
     fingerprint: str
+    heldout_fingerprint: NotRequired[str]
     heldout: list[str]
     skipped: list[SkippedRecord]
 

@@ -21,7 +21,7 @@ from diptych.config import Config
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError, UsageError, typed
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import IMPORT_ADVICE, Side
+from diptych.model_file import IMPORT_ADVICE, Side, read_info
 from diptych.settings import build_config, read_config_file, to_yaml
 from diptych.training import lock
 from diptych.training.distributed import started_together
@@ -125,7 +125,8 @@ class RunFolder:
             raise UsageError(f"{self.path} is not empty: choose another --run")
 
     def _holds_files(self) -> bool:
-        return any(path.name != lock.NAME for path in self.path.iterdir())
+        started = (lock.NAME, ".partial")  # what a start that was killed leaves behind
+        return any(not path.name.endswith(started) for path in self.path.iterdir())
 
     @contextmanager
     def made(self, config: Config) -> Iterator[bool]:
@@ -135,15 +136,17 @@ class RunFolder:
 
         Raises DiptychError if it cannot be written, or another process is in it.
         """
+        settings = to_yaml(config, made_with())
         with explain_os_errors(f"write the run folder {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
         with only_one(self.path) as locked:
             self.check_free()
             with explain_os_errors(f"write the run folder {self.path}"):
-                self.make_folders()
+                self.sweep()
                 for stale in (self.best_model, self.evaluation, self.demo_scores, self.report):
                     stale.unlink(missing_ok=True)  # of a run that stopped before it learned much
-                write_whole(self.path / "config.yaml", to_yaml(config, made_with()))
+                write_whole(self.path / "config.yaml", settings)
+                self.make_folders()
             yield locked
 
     def config(self) -> Config:
@@ -152,6 +155,11 @@ class RunFolder:
             raise DiptychError(f"{self.path} is a file: give the run folder that it came from")
         self._check_exists()
         file = self.path / "config.yaml"
+        if not self.made_with():
+            raise DiptychError(
+                f"{file} is cut short or damaged, its last section is missing: bring it back from "
+                "a copy"
+            )
         try:
             return build_config(read_config_file(file))
         except UsageError as error:
@@ -169,6 +177,7 @@ class RunFolder:
             data[name] = {
                 "training_pictures": len(domain.train),
                 "fingerprint": domain.fingerprint(),
+                "heldout_fingerprint": domain.heldout_fingerprint(),
                 "pixel_format": vars(domain.pixel_format),
                 "heldout": [str(path.absolute()) for path in domain.heldout],
                 "skipped": [vars(one) for one in domain.skipped],
@@ -197,10 +206,39 @@ class RunFolder:
 
     def with_heldout(self, domain: Domain, side: Side) -> Domain:
         """The domain with those pictures held out that ``write_data`` has noted."""
-        return replace(domain, heldout=tuple(map(Path, self.data()[side]["heldout"])))
+        noted = [Path(path) for path in self.data()[side]["heldout"]]
+        contents = dict(zip(domain.heldout, domain.heldout_contents, strict=True))
+        return replace(
+            domain,
+            heldout=tuple(noted),
+            heldout_contents=tuple(contents.get(path, "missing") for path in noted),
+        )
+
+    def scores_differently(self, a: Domain, b: Domain) -> bool:
+        """Whether the held-out pictures are others than ``write_data`` has noted."""
+        data = self.data()
+        noted = [data["a"].get("heldout_fingerprint"), data["b"].get("heldout_fingerprint")]
+        return None not in noted and noted != [a.heldout_fingerprint(), b.heldout_fingerprint()]
+
+    def set_best_aside(self) -> str:
+        """Begin anew to look for the best model; returns what to tell a person about it."""
+        said = (
+            f"the held-out pictures have changed since {self.path} began: scores before and after "
+            "cannot be compared"
+        )
+        if not self.best_model.exists():
+            return said
+        aside = self.best_model.with_stem(f"model-best-until-{read_info(self.best_model).step}")
+        self.best_model.rename(aside)
+        return f"{said}; the best model by the pictures before is {aside.name}"
 
     def data(self) -> DataRecord:
         """What ``write_data`` wrote. Raises DiptychError if it is damaged."""
+        if not (self.path / "data.json").exists() and not self.model.exists():
+            raise DiptychError(
+                f"{self.path} stopped before it began: give the whole command again, without "
+                "--resume"
+            )
         return read_record(self.path / "data.json", DataRecord)
 
     def missing(self) -> list[str]:
@@ -275,6 +313,7 @@ def made_with() -> dict[str, str]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
+        "threads": str(torch.get_num_threads()),  # which sum up in another order
     }
     checkout = Path(__file__).parents[3]
     if not (checkout / ".git").exists():  # an installed package, which may lie in any repository

@@ -24,7 +24,7 @@ from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
-from diptych.files import as_path, lies_in, write_whole
+from diptych.files import as_path, explain_os_errors, lies_in, write_whole
 from diptych.settings import Tree, build_config, merge, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
@@ -134,11 +134,14 @@ def _train(
     resume: bool,
     moved: bool = False,
 ) -> bool:
-    if not config.training.length_in:
+    if not config.training.length:
         raise UsageError("how long? give --steps, --epochs or --minutes")
     if max_minutes is not None and not 0 <= max_minutes < math.inf:
         raise UsageError(f"max_minutes {max_minutes!r}: give a number of minutes")
     device = choose_device(config.training.device)
+    if config.training.start_from is not None:  # (resuming may be from another folder)
+        before = as_path(config.training.start_from).absolute()
+        config = build_config(merge(config.model_dump(), {"training": {"start_from": str(before)}}))
     with ExitStack() as held:
         if not _TRAINING.acquire(blocking=False):
             raise UsageError(
@@ -160,25 +163,28 @@ def _train(
         for domain in (a, b) if leader else ():
             for doubt in doubts(domain):
                 listener.warn(f"{domain.folder}: {doubt.about}; {doubt.advice}")
+        other_scores = False
         if resume:
             run.check_data(a, b)
             if not moved:  # the test folders may have got more pictures since
                 a, b = run.with_heldout(a, "a"), run.with_heldout(b, "b")
+            other_scores = run.scores_differently(a, b)
         yardstick = _yardstick(config, a, b, device) if leader else None
         if yardstick is not None:  # resuming scores by the same features
             features = {"training": {"features": yardstick.net.name}}
             config = build_config(merge(config.model_dump(), features))
         if leader:
-            if resume:
-                run.sweep()
-                checkpoint.sweep(run.checkpoints)
-                run.make_folders()  # (somebody may have made room)
-                if moved:
+            if not resume and not held.enter_context(run.made(config)):
+                listener.warn(NO_LOCKS)
+            with explain_os_errors(f"write the run folder {run.path}"):
+                if resume:
+                    run.sweep()
+                    checkpoint.sweep(run.checkpoints)
+                    run.make_folders()  # (somebody may have made room)
+                if other_scores and yardstick is not None:
+                    listener.warn(run.set_best_aside())
+                if moved or other_scores or not resume:
                     run.write_data(folders, a, b)
-            else:
-                if not held.enter_context(run.made(config)):
-                    listener.warn(NO_LOCKS)
-                run.write_data(folders, a, b)
             for line in _remarks(config, a, b):
                 listener.warn(line)
             distributed.wait_for_all()
@@ -193,11 +199,24 @@ def _train(
             if left and leader:
                 listener.warn(f"{', '.join(left)}: not in {before}, so learned from the start")
         if resume:
+            then, now = run.made_with().get("threads"), torch.get_num_threads()
+            if leader and device.type == "cpu" and then not in (None, str(now)):
+                listener.warn(
+                    f"the run went with {then} threads and goes on with {now}, which round "
+                    "otherwise: not to the same bytes as a run that was never stopped"
+                )
             for problem in trainer.resume():
                 if leader:
                     listener.warn(f"{problem}; going on from step {trainer.state.step}")
+            if trainer.progress() >= 1 and config.training.length != run.config().training.length:
+                raise UsageError(
+                    f"{run.path} has made {trainer.state.step} steps in "
+                    f"{trainer.state.seconds / 60:.3g} minutes: the length is that of the whole "
+                    "run, give a larger one"
+                )
             if leader:  # the length may be new
-                write_whole(run.path / "config.yaml", to_yaml(config, made_with()))
+                with explain_os_errors(f"write the run folder {run.path}"):
+                    write_whole(run.path / "config.yaml", to_yaml(config, made_with()))
         if leader and listener.ready is not None:
             listener.ready(config, trainer)
         return trainer.train(listener.watch, max_minutes)

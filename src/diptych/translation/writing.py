@@ -16,7 +16,7 @@ from diptych.data.decode import SUFFIXES
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import UsageError
-from diptych.files import explain_os_errors, replace
+from diptych.files import explain_os_errors, replace, sweep_old
 
 FileFormat = Literal["png", "jpg", "webp", "tif", "bmp", "npy"]
 FORMATS = get_args(FileFormat)
@@ -53,6 +53,12 @@ def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> Non
     """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
     with written_aside(path) as aside, open(aside, "wb") as file:
         encode_picture(file, format_of(path.suffix), picture, pixel_format)
+
+
+def sweep(jobs_lie_in: set[Path]) -> None:
+    """Remove what translations that were killed have left in these folders."""
+    for folder in jobs_lie_in:
+        sweep_old(folder, ".*-*.partial.*")
 
 
 @contextmanager

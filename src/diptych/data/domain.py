@@ -53,8 +53,8 @@ class Domain:
     cache: PictureCache
     train: tuple[int, ...]  # indices into the cache
     heldout: tuple[Path, ...]  # files that are never trained on
-    heldout_contents: tuple[str, ...]  # their sha256
     pixel_format: PixelFormat
+    heldout_contents: tuple[str, ...] = ()  # sha256 of the held-out files
     test_folder: Path | None = None
     test_skipped: tuple[Skipped, ...] = ()  # of those in it
 

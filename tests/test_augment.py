@@ -42,6 +42,20 @@ def test_recolouring_keeps_what_is_where() -> None:
     assert float(contrast.max()) <= 1.5
 
 
+def test_colours_are_changed_as_far_as_said() -> None:
+    """Brightness by U(-1/2, 1/2), saturation by U(0, 2), contrast by U(1/2, 3/2)."""
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 4, 4, dtype=torch.float64)
+    y = recolour(x.expand(4000, -1, -1, -1))
+    brightness = y.mean((1, 2, 3)) - x.mean()
+    grey_x, grey_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
+    contrast = grey_y.std((1, 2, 3)) / grey_x.std()
+    saturation = (y - grey_y).std((1, 2, 3)) / (x - grey_x).std() / contrast
+    for value, low, high in ((brightness, -0.5, 0.5), (contrast, 0.5, 1.5), (saturation, 0, 2)):
+        assert low - 1e-9 <= float(value.min()) < low + 0.02
+        assert high - 0.02 < float(value.max()) <= high + 1e-9
+
+
 def test_only_training_is_augmented_and_gradients_pass() -> None:
     torch.manual_seed(0)
     config = build_config(merge(TINY, {"discriminator": {"augment": True}}))

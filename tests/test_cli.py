@@ -83,6 +83,29 @@ def test_a_config_file_and_settings_lie_on_top_of_the_preset(
     assert again.returncode == 0, again.stderr
 
 
+def test_every_option_of_train_arrives(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.cli.train import train
+
+    started: list[Any] = []
+    monkeypatch.setattr("diptych.training.start.start_run", lambda *given: started.extend(given))
+    train(
+        data=towns, run=tmp_path / "run", preset="repaint", method="cyclegan", steps=7, batch=2,
+        accumulate=3, seed=4, size=64, preprocess="crop", device="cpu", precision="bf16",
+        channels=1, depth="native", range_a="0,9", range_b="1,8", background="black", strict=True,
+        keep_every=5, evaluate_every=6, max_minutes=2.5, set_=["training.history=8"],
+    )  # fmt: skip
+    folders, run, made, _, minutes = started
+    assert (folders.a, run.path, minutes) == (towns / "trainA", tmp_path / "run", 2.5)
+    t, d = made.training, made.data
+    assert (t.steps, t.batch, t.accumulate, t.seed, t.device) == (7, 2, 3, 4, "cpu")
+    assert (t.precision, t.keep_every, t.evaluate_every, t.history) == ("bf16", 5, 6, 8)
+    assert (d.size, d.preprocess, d.background, d.strict) == (64, "crop", "black", True)
+    assert (made.a.channels, made.a.depth, made.a.range) == (1, "native", (0, 9))
+    assert (made.b.channels, made.b.depth, made.b.range) == (1, "native", (1, 8))
+
+
 def test_a_table_too_wide_for_the_terminal_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.console import Console
 

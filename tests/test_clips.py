@@ -248,6 +248,19 @@ def test_colours_do_not_drift(translator: Translator, tmp_path: Path) -> None:
     assert np.abs(pictures[1].astype(int) - expected).max() <= 3
 
 
+@pytest.mark.parametrize(("height", "coded"), [(720, "ITU709"), (480, "ITU601")])
+def test_colours_that_a_file_says_nothing_about_are_those_of_its_size(
+    height: int, coded: str
+) -> None:
+    from diptych.translation.clip_files import UNKNOWN_COLOURS, upright
+
+    picture = np.full((height, 64, 3), (180, 60, 40), np.uint8)
+    frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+    frame = frame.reformat(format="yuv420p", dst_colorspace=coded)
+    frame.colorspace = UNKNOWN_COLOURS
+    assert np.abs(upright(frame, "white").astype(int) - picture).max() <= 3
+
+
 def test_folders_hold_pictures_and_videos(trained: Path, tmp_path: Path, diptych: Command) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     (folder / "deep").mkdir(parents=True)

@@ -39,18 +39,18 @@ def test_patch_nce_is_the_papers() -> None:
     assert float(nce(keys, keys, 0.07)) < 0.1 < expected  # each patch finds itself
 
 
-def cut(method: str) -> tuple[Any, CUT, Tensor, Tensor]:
+def cut(method: str, **contrast: Any) -> tuple[Any, CUT, Tensor, Tensor]:
     torch.manual_seed(1)
-    generator = {"width": 4, "blocks": 6}
+    generator, contrast = {"width": 4, "blocks": 6}, {"patches": 10**6, **contrast}
     config = build_config(
-        merge(TINY, {"method": method, "generator": generator, "contrast": {"patches": 10**6}})
+        merge(TINY, {"method": method, "generator": generator, "contrast": contrast})
     )
     model = CUT(config, 3, 3).double()
     a, b = torch.rand(2, 2, 3, 32, 32, dtype=torch.float64) * 2 - 1
     return config, model, a, b
 
 
-def by_hand(model: CUT, fake: Tensor, source: Tensor) -> Tensor:
+def by_hand(model: CUT, fake: Tensor, source: Tensor, temperature: float) -> Tensor:
     """PatchNCE over all patches, layer by layer, features taken with hooks, not ``features``."""
     G = model.G_ab
     watched = [G.encode[4], G.encode[7], G.transform[0], G.transform[4]]
@@ -69,20 +69,34 @@ def by_hand(model: CUT, fake: Tensor, source: Tensor) -> Tensor:
     losses = []
     for query, key, H in zip(features(fake), features(source), model.H, strict=True):
         unit = [torch.nn.functional.normalize(H(f.flatten(2).mT), dim=2) for f in (query, key)]
-        losses.append(patch_nce_by_hand(unit[0], unit[1].detach(), 0.07))
+        losses.append(patch_nce_by_hand(unit[0], unit[1].detach(), temperature))
     return torch.tensor(losses, dtype=torch.float64).mean()
 
 
-def test_generator_loss_is_the_papers() -> None:
-    config, model, a, b = cut("cut")
+@pytest.mark.parametrize("contrast", [{}, {"source": 2.0, "target": 3.0, "temperature": 0.2}])
+def test_generator_loss_is_the_papers(contrast: dict[str, float]) -> None:
+    config, model, a, b = cut("cut", **contrast)
+    usual = {"source": 1.0, "target": 1.0, "temperature": 0.07}
+    source, target, temperature = {**usual, **contrast}.values()
     with torch.no_grad():
         loss, terms, fakes = model.generator_loss(a, b, config.loss)
         fake, same = model.G_ab(a), model.G_ab(b)
         expected = ((model.D_b(fake) - 1) ** 2).mean()
-        expected = expected + by_hand(model, fake, a) + by_hand(model, same, b)
+        expected = expected + source * by_hand(model, fake, a, temperature)
+        expected = expected + target * by_hand(model, same, b, temperature)
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
     torch.testing.assert_close(fakes["b"], fake)
     assert set(terms) == {"G_ab/adversarial", "contrast_a", "contrast_b"}
+
+
+def test_discriminator_loss_is_the_papers() -> None:
+    config, model, a, b = cut("cut")
+    past = torch.rand_like(b) * 2 - 1
+    weights = config.loss.model_copy(update={"discriminator": 0.25})
+    loss, terms = model.discriminator_loss(a, b, {"b": past}, weights)
+    expected = ((model.D_b(b) - 1) ** 2).mean() + (model.D_b(past) ** 2).mean()
+    torch.testing.assert_close(terms["D_b"], expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(loss, 0.25 * expected, rtol=1e-12, atol=0)
 
 
 def test_fastcut_weighs_and_mirrors() -> None:

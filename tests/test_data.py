@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diptych.data.batches import Batches, crop, resized
-from diptych.data.cache import open_cache
+from diptych.data.cache import open_cache, place_of
 from diptych.data.check import check
 from diptych.data.decode import DamagedPictureError, read_picture
 from diptych.data.domain import Folders, data_folders, open_domains, split
@@ -262,6 +262,24 @@ def test_folders_alike_in_all_but_content_have_their_own_caches(tmp_path: Path) 
     assert (a.cache[0][0, 0, 0], b.cache[0][0, 0, 0]) == (1, 2)
 
 
+def test_pictures_that_are_read_another_way_have_their_own_cache(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a", 2)
+    files = find_pictures(tmp_path / "a")
+
+    def place(multiple: int = 4, reading: dict[str, Any] | None = None, **data: Any) -> Path:
+        settings = config(**data)
+        domain = settings.a.model_copy(update=reading)
+        return place_of(tmp_path / "a", files, domain, settings.data, multiple)
+
+    places = [
+        place(), place(8), place(reading={"channels": 1}), place(reading={"depth": "native"}),
+        place(size=32), place(background="black"), place(preprocess="resize"),
+        place(load_size=40), place(zoom=2),
+    ]  # fmt: skip
+    assert len(set(places)) == len(places)
+    assert place(reading={"range": (0, 9)}) == place()  # (it is looked at later)
+
+
 def test_damaged_files_are_left_out_and_named(tmp_path: Path) -> None:
     write_pictures(tmp_path / "a", 5)
     write_pictures(tmp_path / "b", 5, first=50)
@@ -288,6 +306,22 @@ def test_the_range_of_16_bit_pictures_is_measured_on_the_training_set(tmp_path: 
     assert (b.pixel_format.low, b.pixel_format.high) == (0, 1000)
 
 
+def test_what_is_held_out_does_not_count_for_the_range(tmp_path: Path) -> None:
+    for name, most in (("a", 1000), ("b", 2000)):
+        (tmp_path / name).mkdir()
+        for i in range(8):
+            values = np.full((20, 20, 1), most + i, np.uint16)
+            values[0, 0] = 10 - i
+            np.save(tmp_path / name / f"{i}.npy", values)
+    native = {"a": {"depth": "native"}, "b": {"depth": "native"}}
+    settings = build_config(merge(config(holdout=0.5, preprocess="crop").model_dump(), native))
+    for domain in open_domains(Folders(tmp_path / "a", tmp_path / "b"), settings):
+        trained = [domain.cache[i] for i in domain.train]
+        assert len(trained) == 4
+        low, high = min(x.min() for x in trained), max(x.max() for x in trained)
+        assert (domain.pixel_format.low, domain.pixel_format.high) == (low, high)
+
+
 @given(
     count=st.integers(1, 50), seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 10**6)
 )  # fmt: skip
@@ -295,6 +329,12 @@ def test_every_epoch_shows_every_picture_once(count: int, seed: int, epoch: int)
     sampler = Sampler(count, seed, 0)
     draws = [sampler.draw(epoch * count + i) for i in range(count)]
     assert sorted(draw.index for draw in draws) == list(range(count))
+
+
+def test_every_epoch_has_its_own_order() -> None:
+    sampler = Sampler(20, 1, 0)
+    shown = [sampler.draw(position).index for position in range(5 * 20)]
+    assert len({tuple(shown[begin : begin + 20]) for begin in range(0, len(shown), 20)}) == 5
 
 
 def test_the_sampler_is_a_function_of_seed_stream_and_position() -> None:
@@ -321,6 +361,13 @@ def test_crops_lie_inside(x: float, y: float) -> None:
     picture = np.arange(20 * 31).reshape(20, 31, 1)
     part = crop(picture, 16, Draw(0, x, y, False))
     assert part.shape == (16, 16, 1)
+
+
+def test_crops_come_from_every_place() -> None:
+    picture = torch.arange(20 * 31).reshape(20, 31, 1)
+    draws = [Sampler(5, 0, 0).draw(p) for p in range(2000)]
+    corners = {int(crop(picture, 16, draw)[0, 0, 0]) for draw in draws}
+    assert corners == {31 * top + left for top in range(5) for left in range(16)}
 
 
 @given(
@@ -371,20 +418,31 @@ def test_looking_is_as_close_as_a_given_load_size(preprocess: str) -> None:
     assert twice.data.load_size == 512
 
 
+def test_looking_is_no_closer_for_a_zoom() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
+    near, far = (
+        fit_for_looking(config(size=64, load_size=100, zoom=zoom).data, 4)(picture)
+        for zoom in (4, 1)
+    )
+    np.testing.assert_array_equal(near, far)
+
+
 def test_batches_are_flipped_crops_in_unit_range(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "a", 6)
+    write_pictures(tmp_path / "a", 6, size=(20, 31))
     write_pictures(tmp_path / "b", 6, first=50)
     settings = config(preprocess="crop")
     a, _ = open_domains(Folders(tmp_path / "a", tmp_path / "b"), settings)
     batches = Batches(a, settings.data, seed=3, stream=0, device=CPU)
-    batch = batches.at(40, 4)
-    assert batch.shape == (4, 3, 16, 16)
-    torch.testing.assert_close(batch[2:], batches.at(42, 2))
-    draw = batches.sampler.draw(40)
-    picture = np.asarray(a.cache[a.train[draw.index]]).astype(np.float32) / 127.5 - 1
-    window = crop(picture, 16, draw)
-    window = window[:, ::-1] if draw.flip else window
-    np.testing.assert_allclose(batch[0].permute(1, 2, 0), window, atol=1e-6)
+    batch = batches.at(40, 16)
+    assert batch.shape == (16, 3, 16, 16)
+    torch.testing.assert_close(batch[2:], batches.at(42, 14))
+    draws = [batches.sampler.draw(40 + i) for i in range(16)]
+    assert {draw.flip for draw in draws} == {True, False}
+    for draw, found in zip(draws, batch.permute(0, 2, 3, 1), strict=True):
+        picture = a.cache[a.train[draw.index]].astype(np.float32) / 127.5 - 1
+        top, left = int(draw.y * (20 - 16 + 1)), int(draw.x * (31 - 16 + 1))
+        window = picture[top : top + 16, left : left + 16]
+        np.testing.assert_allclose(found, window[:, ::-1] if draw.flip else window, atol=1e-6)
 
 
 @given(
@@ -403,6 +461,11 @@ def test_crops_look_closer_as_far_as_a_picture_has_pixels(
     assert 32 <= side <= min(w, h)
     assert side / min(w, h) <= 32 / 36 + 0.5 / min(w, h)  # never more than a crop without zoom
     assert crop_size(near, h, w, 0) == crop_size(far, h, w, share) == 32
+
+
+def test_ratios_of_a_zoom_are_equally_likely() -> None:
+    data = config(size=32, zoom=4).data
+    assert crop_size(data, 144, 144, 0.5) == 64  # the middle of 32 and 128, as ratios
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

@@ -38,10 +38,12 @@ from diptych.evaluation.distances import (
 )
 from diptych.evaluation.features import Described, make_feature_net
 from diptych.evaluation.pairs import likeness, palette_scores, psnr, ssim
-from diptych.evaluation.scores import score_sets
+from diptych.evaluation.scores import Direction, Distances, Evaluation, SetScores, score_sets
 from diptych.evaluation.table import score_tables
 from diptych.files import file_sha256
 from diptych.model_file import load_model
+from diptych.report.compare import _grid as comparison_grid
+from diptych.report.page import picture_url
 from diptych.training.log import Log
 from diptych.training.looks import write_scores
 from diptych.training.run_folder import RunFolder
@@ -164,6 +166,42 @@ def test_translations_are_ranked_by_their_distance() -> None:
     assert found.translations.recognised is None
 
 
+def test_sets_are_scored_the_right_way_round() -> None:
+    real = samples(60, 4, 0)
+    collapsed = real[:1] + 1e-6 * samples(60, 4, 1)  # one good picture, again and again
+    translated, untouched = Described(collapsed, None), Described(real + 100, None)
+    found = score_sets(translated, untouched, Described(real, None), list(map(str, range(60))), [])
+    assert (found.translations.precision, found.untouched.precision) == (1, 0)
+    assert found.translations.recall < 0.1
+
+
+def test_the_split_is_drawn_at_random() -> None:
+    """Files lie in an order: by day or by place."""
+    real = np.concatenate([samples(40, 4, 0), samples(40, 4, 1, shift=5)])
+    one = Described(real, None)
+    found = score_sets(one, one, one, list(map(str, range(80))), [])
+    assert (found.split.precision, found.split.recall) == pytest.approx((1, 1), abs=0.3)
+
+
+def test_each_score_stands_in_its_own_cell() -> None:
+    made, split, untouched = (
+        SetScores(Interval(x + 0.01, x, x + 0.02), 70 + x, 0.5 + x, 0.2 + x, None)
+        for x in (0.1, 0.2, 0.3)
+    )
+    distances = Distances(made, split, untouched, [])
+    direction = Direction("b", 60, 50, distances, None, None, None, None)
+    table = score_tables(Evaluation(1, 32, "inception", "FID", direction, None))[0]
+    assert table.title == "A to B: 60 translations, 50 real pictures"
+    assert table.columns == ["", "translations", "real, split", "untouched"]
+    assert table.rows == [
+        ["KID x 1000", "110.0", "210.0", "310.0"],
+        ["95 % interval", "100.0 to 120.0", "200.0 to 220.0", "300.0 to 320.0"],
+        ["FID", "70.1", "70.2", "70.3"],
+        ["precision", "0.60", "0.70", "0.80"],
+        ["recall", "0.30", "0.40", "0.50"],
+    ]
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 40, 31), (2, 1, 16, 16)])
 def test_ssim_agrees_with_torchmetrics(shape: tuple[int, ...]) -> None:
     rng = torch.Generator().manual_seed(0)
@@ -249,8 +287,11 @@ def test_evaluate_from_the_command_line(
     ):  # fmt: skip
         assert words in shown.stdout
     assert "FID" not in shown.stdout
-    found = json.loads(diptych("evaluate", scored, *options, "--json").stdout)
+    of_a = diptych("evaluate", scored, *options, "--classifier-a", "340", "--json")
+    found = json.loads(of_a.stdout)
     distances = found["to_b"]["distances"]
+    assert distances["translations"]["recognised"] is None
+    assert found["to_a"]["distances"]["translations"]["recognised"] is not None
     assert distances["translations"]["kid"]["low"] < distances["translations"]["kid"]["high"]
     assert (scored / "evaluation.json").is_file()
     assert abs(distances["split"]["kid"]["value"]) < distances["untouched"]["kid"]["value"]
@@ -324,6 +365,24 @@ def test_inception_is_read_from_a_file_and_its_distance_is_fid(
     found = package.evaluate(scored, inception_file=tmp_path / "inception.pt")
     assert found.frechet_name == "FID"
     assert any("inception features" in table.note for table in score_tables(found))
+
+
+def test_inceptions_pictures_are_classified_by_another_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def inception(*_: Any) -> features.Run:
+        return lambda pictures: (torch.zeros(len(pictures), 16), None)
+
+    monkeypatch.setattr(features, "_inception", inception)
+    pictures = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green")]
+    plain, classified = (
+        make_feature_net("inception", CPU, classify=classify)(pictures)
+        for classify in (False, True)
+    )
+    own = make_feature_net("efficientnet-lite0", CPU)(pictures)
+    assert plain.classes is None
+    assert classified.features.shape == (2, 16)
+    np.testing.assert_array_equal(classified.classes, own.classes)
 
 
 def test_lpips_is_given_true_pairs_where_its_package_is_installed(
@@ -613,3 +672,16 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
     assert str(odd) in done.stdout  # in one piece
     assert (odd / "evaluation.json").read_text() == found
     assert diptych("compare", scored, "-o", page).returncode == 2
+
+
+def test_a_comparison_shows_each_pictures_own_translation(trained: Path) -> None:
+    run = RunFolder(trained)
+    names, rows = comparison_grid([run, run], "b", 3)
+    assert names == [str(trained)] * 2
+    assert len(rows) == 3
+    translator = package.load(trained, "cpu")
+    for path, (name, (picture, *views)) in zip(run.data()["a"]["heldout"], rows, strict=False):
+        stored = np.asarray(Image.open(path).convert("RGB"))
+        assert name == Path(path).name
+        assert picture == picture_url(stored, RGB)
+        assert views == [picture_url(translator.to_b(stored), RGB)] * 2

@@ -25,8 +25,8 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.interchange.deploy import deploy
 from diptych.interchange.examples import RUNTIMES
-from diptych.interchange.program import AnySize, Direction, Pictures, trace
-from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
+from diptych.interchange.program import AnySize, Direction, Pictures, direction, trace
+from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model, save_model
 from diptych.networks import make_generator
 from diptych.translation.translator import Translator
 
@@ -441,6 +441,20 @@ def test_domains_that_no_image_file_holds(tmp_path: Path) -> None:
     expected = Translator(pair, torch.device("cpu")).to_b(picture)
     assert result.dtype == expected.dtype == np.uint16
     assert np.abs(result.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("to", ["a", "b"])
+def test_each_way_goes_out_with_its_own_network_and_values(to: Side) -> None:
+    torch.manual_seed(0)
+    config = GeneratorConfig(width=4, blocks=1)
+    a, b = PixelFormat(3, "uint8", 10, 200), PixelFormat(3, "uint8", 20, 250)
+    info = ModelInfo(config, a, b, 32, "crop", "white", 0)
+    pair = GeneratorPair(*(make_generator(config, 3, 3).eval() for _ in "ab"), info)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 30, 41, 3), np.uint8)
+    with torch.no_grad():
+        made = Pictures(direction(pair, to))(torch.from_numpy(pictures)).numpy()
+    expected = Translator(pair, torch.device("cpu")).arrays(list(pictures), to)
+    assert levels(made, np.stack(expected)) <= 1
 
 
 def test_what_cannot_be_exported_ends_in_one_line(

@@ -13,16 +13,41 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY
 
 from diptych.data.domain import data_folders
 from diptych.errors import typed
 from diptych.files import sweep_old, write_whole
 from diptych.settings import build_config
+from diptych.training import checkpoint
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import start_run
 from diptych.translation import writing
 from diptych.translation.translator import load
+
+
+def test_what_is_written_is_flushed_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And then the folder is, or a power cut would take the name away again."""
+    real, target = os.fsync, tmp_path / "x"
+    seen: list[tuple[str, bool]] = []
+
+    def fsync(handle: int) -> None:
+        status = os.fstat(handle)
+        is_folder = os.path.samestat(status, tmp_path.stat())
+        seen.append(("folder" if is_folder else f"{status.st_size} bytes", target.exists()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_whole(target, "content")
+    assert seen == [("7 bytes", False), ("folder", True)]
+    target = tmp_path / checkpoint.step_name(5)
+    checkpoint.write_part(checkpoint.stage(tmp_path, 5), "model", {"w": torch.zeros(2)})
+    checkpoint.finish(tmp_path, 5, {})
+    assert seen[-1] == ("folder", True)
+    assert not any(exists for _, exists in seen[2:-1])
 
 
 def test_file_systems_that_flush_no_folders(

@@ -81,6 +81,16 @@ def test_a_bad_step_changes_no_weight_and_no_moment(
     assert int(one.state.bad_in_row) == 0
 
 
+def test_a_fake_that_is_no_number_does_not_come_again(towns: Path) -> None:
+    one = trainer(towns, training={"history": 4, "judged": 2})
+    black = torch.zeros(1, 3, 32, 32)
+    bad = torch.full_like(black, float("nan"))
+    one.stepper._judged(0, black, black, {"a": bad, "b": bad})
+    for history in one.state.histories.values():
+        (kept,) = history.pictures
+        assert kept.isfinite().all()
+
+
 def snapshot(model: nn.Module, *optimizers: torch.optim.Optimizer) -> list[Tensor]:
     moments = [v for o in optimizers for own in o.state.values() for v in own.values()]
     return [tensor.detach().clone() for tensor in (*model.parameters(), *moments)]

@@ -170,6 +170,17 @@ def test_every_generator_keeps_the_size_and_learns(
     assert all(p.grad is not None and p.grad.isfinite().all() for p in G.parameters())
 
 
+@pytest.mark.parametrize("architecture", ["resnet", "unet"])
+def test_dropout_drops_while_training_only(architecture: str) -> None:
+    config = GeneratorConfig.model_validate(
+        {"architecture": architecture, "width": 4, "blocks": 1, "levels": 5, "dropout": 0.5}
+    )
+    G, x = make_generator(config, 3, 3), torch.rand(1, 3, 64, 64)
+    assert not torch.equal(G(x), G(x))
+    G.eval()
+    assert torch.equal(G(x), G(x))
+
+
 def test_instance_norm_makes_one_batch_of_two_equal_two_batches() -> None:
     G = make_generator(GeneratorConfig(width=4, blocks=2), 3, 3).double()
     a, b = torch.randn(2, 2, 3, 32, 32, dtype=torch.float64)
@@ -178,16 +189,18 @@ def test_instance_norm_makes_one_batch_of_two_equal_two_batches() -> None:
     )
 
 
-def test_spectral_norm_bounds_the_slope_of_every_layer() -> None:
+@pytest.mark.parametrize(("texture", "layers"), [(False, 5), (True, 10)])
+def test_spectral_norm_bounds_the_slope_of_every_layer(texture: bool, layers: int) -> None:
     torch.manual_seed(0)
-    D = make_discriminator(DiscriminatorConfig(width=8, norm="spectral"), 3)
+    D = make_discriminator(DiscriminatorConfig(width=8, norm="spectral", texture=texture), 3)
     initialise(D)
     for _ in range(30):  # each pass in training sharpens the estimate of the norm
         D(torch.randn(1, 3, 32, 32))
     convolutions = [layer for layer in D.modules() if isinstance(layer, nn.Conv2d)]
-    assert len(convolutions) == 5
+    assert len(convolutions) == layers
     for layer in convolutions:
-        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) < 1.05
+        slope = float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2))
+        assert slope == pytest.approx(1, abs=0.05)
 
 
 def test_blurring_before_halving_takes_out_what_would_alias() -> None:
@@ -212,7 +225,7 @@ def test_as_many_halvings_as_said() -> None:
 
 def test_a_retouching_generator_without_a_correction_changes_nothing() -> None:
     G = make_generator(GeneratorConfig(width=4, blocks=1, output="retouch"), 3, 3).eval()
-    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
     last = [layer for layer in G.modules() if isinstance(layer, nn.Conv2d)][-1]
     assert last.bias is not None
     with torch.no_grad():

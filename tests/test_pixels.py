@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from diptych.config import GeneratorConfig
-from diptych.data.pixels import DType, PixelFormat, resize
+from diptych.data.pixels import DType, PixelFormat, preview, resize, with_channels
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.translation.files import plan, translate_files, write_picture
 from diptych.translation.translator import Translator, load
@@ -52,6 +53,20 @@ def test_values_beyond_the_range_stay_inside_the_dtype() -> None:
     pixel_format = PixelFormat(1, "uint8", 0, 255)
     x = torch.tensor([-3.0, 3.0]).reshape(1, 1, 1, 2)
     assert pixel_format.to_pixels(x).flatten().tolist() == [0, 255]
+
+
+def test_deep_pictures_are_shown_over_their_range() -> None:
+    deep = PixelFormat(1, "uint16", 1000, 3000)
+    picture = np.array([[[1000], [2000], [3000], [4000]]], np.uint16)
+    assert np.asarray(preview(picture, deep))[0, :, 0].tolist() == [0, 128, 255, 255]
+
+
+@pytest.mark.parametrize(("dtype", "step"), [(np.uint8, 1), (np.uint16, 257)])
+def test_colours_become_grey_as_pillow_does_it(dtype: type, step: int) -> None:
+    colours = np.array([[(200, 10, 30), (10, 200, 30), (30, 10, 200)]], np.uint8)
+    expected = np.asarray(Image.fromarray(colours).convert("L")).astype(float)
+    grey = with_channels(colours.astype(dtype) * dtype(step), 1)[..., 0]
+    assert np.abs(grey / step - expected).max() <= 1
 
 
 @pytest.mark.parametrize("ending", ["png", "tif", "npy"])

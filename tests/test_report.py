@@ -10,10 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import Command
 from PIL import Image
 
+from diptych.config import GeneratorConfig
+from diptych.data.pixels import RGB
+from diptych.evaluation.distances import Interval
+from diptych.evaluation.scores import Direction, Distances, Evaluation, SetScores
+from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
+from diptych.networks import make_generator
 from diptych.report.chart import line_chart
+from diptych.report.page import _best_and_worst, _rows, picture_url
+from diptych.training.run_folder import RunFolder
+from diptych.training.samples import (
+    Translated,
+    sample_sheet,
+    translate_samples,
+    translate_there_and_back,
+)
+
+CPU = torch.device("cpu")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -69,6 +86,48 @@ def test_the_page_tells_of_the_run(page: Path, trained: Path) -> None:
     assert text.count("true A") == text.count("true B") == 8  # the towns are drawn both ways
 
 
+@pytest.mark.parametrize(("to", "truths"), [("b", "testB"), ("a", "testA")])
+def test_rows_hold_picture_translation_way_back_and_truth(
+    trained: Path, towns: Path, to: Side, truths: str
+) -> None:
+    run = RunFolder(trained)
+    pair, data = load_model(run.model, CPU), run.data()
+    paths = data["b" if to == "a" else "a"]["heldout"]
+    rows = _rows(pair, run.config(), data, to, paths, 3, paired=True)
+    assert len(rows) == 3
+    for row, path in zip(rows, map(Path, paths), strict=False):
+        picture, truth = (
+            np.asarray(Image.open(place).convert("RGB"))
+            for place in (path, towns / truths / path.name)
+        )
+        made = translate_there_and_back(pair, to, picture, CPU)
+        assert made.rec is not None
+        shown = [picture_url(one, RGB) for one in (picture, made.fake, made.rec, truth)]
+        assert [row.picture, row.fake, row.rec, row.truth] == shown
+        l1 = np.abs(made.rec.astype(float) - picture).mean() / 127.5
+        assert row.cycle_l1 == pytest.approx(l1)
+
+
+def test_the_best_are_the_first_of_the_ranking_and_the_worst_its_last(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(trained)
+    data, pair = run.data(), load_model(run.model, CPU)
+    ranked = data["a"]["heldout"][::-1]
+    scores = SetScores(Interval(0, 0, 0), 0, 0, 0, None)
+    distances = Distances(scores, scores, scores, ranked)
+    direction = Direction("b", 4, 4, distances, None, None, None, None)
+    found = Evaluation(12, 32, "inception", "FID", direction, None)
+    monkeypatch.setattr("diptych.report.page.MOST_RANKED", 1)
+    shown = [
+        (section.title.split(" by ")[0], [row.name for row in section.rows])
+        for section in _best_and_worst(found, pair, run.config(), data)
+    ]
+    assert shown == [
+        ("A to B: the best", [Path(ranked[0]).name]), ("A to B: the worst", [Path(ranked[-1]).name])
+    ]  # fmt: skip
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 def test_the_slider_works_in_a_browser(page: Path, tmp_path: Path) -> None:
     probe = tmp_path / "probe.html"
@@ -92,6 +151,27 @@ def test_the_slider_works_in_a_browser(page: Path, tmp_path: Path) -> None:
 def test_one_point_is_seen() -> None:
     assert "<circle" in line_chart("KID", [5], {"to B": [3.0]})
     assert "<circle" not in line_chart("KID", [5, 6], {"to B": [3.0, 4.0]})
+
+
+def test_a_sheet_shows_picture_translation_and_way_back() -> None:
+    values = range(0, 240, 40)
+    plain = [np.full((8, 8, 3), value, np.uint8) for value in values]
+    info = ModelInfo(GeneratorConfig(), RGB, RGB, 8, "crop", "white", 0)
+    sheet = sample_sheet({"b": [Translated(*plain[:3])], "a": [Translated(*plain[3:])]}, info)
+    assert sheet is not None
+    middles = [4, 16, 28, 48, 60, 72]  # 4 pixels between pictures, 8 more between the ways
+    assert np.asarray(sheet)[4, middles, 0].tolist() == list(values)
+
+
+def test_samples_are_made_without_dropout_and_training_goes_on_with_it() -> None:
+    config = GeneratorConfig(width=4, blocks=1, dropout=0.5)
+    info = ModelInfo(config, RGB, RGB, 32, "crop", "white", 0)
+    pair = GeneratorPair(*(make_generator(config, 3, 3) for _ in "ab"), info)
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    first, second = (translate_samples(pair, [picture], [picture], CPU) for _ in range(2))
+    for to in pair.ways:
+        np.testing.assert_array_equal(first[to][0].fake, second[to][0].fake)
+    assert all(network.training for network in pair.networks)
 
 
 def test_a_sheet_of_many_samples(trained: Path, tmp_path: Path, diptych: Command) -> None:

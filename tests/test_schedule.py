@@ -101,6 +101,14 @@ def test_history_passes_no_gradient_and_none_at_size_0_remembers() -> None:
     assert history.pictures == []
 
 
+def test_recalled_pictures_are_any_of_the_past() -> None:
+    history = History(9, seed=0)
+    history.exchange(torch.arange(9.0).view(9, 1, 1, 1))
+    pairs = [tuple(int(picture) for picture in history.recall(2)) for _ in range(100)]
+    assert {i for pair in pairs for i in pair} == set(range(9))
+    assert all(first != second for first, second in pairs)
+
+
 def test_average_halves_the_distance_in_one_half_life() -> None:
     average, current = nn.Linear(2, 2), nn.Linear(2, 2)
     start = average.weight.detach().clone()

@@ -24,6 +24,7 @@ from conftest import TINY, TINY_OPTIONS, Command, start
 from safetensors.torch import load_file
 
 import diptych as package
+from diptych.config import LossConfig
 from diptych.data.domain import Folders, data_folders, open_domains
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import load_model, save_model
@@ -214,6 +215,20 @@ def test_the_newest_checkpoint_that_is_whole_is_used(towns: Path, tmp_path: Path
         again.state.load(run / "checkpoints")
 
 
+def test_a_resumed_run_keeps_its_rate_and_its_scale(towns: Path, tmp_path: Path) -> None:
+    settings = {"optimizer": {"schedule": "plateau"}, "training": {"precision": "fp16"}}
+    one, again = (trainer(towns, **settings) for _ in range(2))
+    one.step()
+    one.state.setbacks, one.state.seconds = 1, 7.5
+    one.state.plateau = replace(one.state.plateau, best=0.5, waited=3, share=0.1)
+    one.state.save(tmp_path)
+    assert not again.state.load(tmp_path)
+    assert again.rate() == one.rate() == pytest.approx(2e-4 * 0.1 * 0.5)
+    assert again.state.plateau == one.state.plateau
+    assert again.state.scaler.state_dict() == one.state.scaler.state_dict()
+    assert again.state.seconds == 7.5
+
+
 def test_a_checkpoint_of_other_networks_is_refused(trained: Path, towns: Path) -> None:
     other = trainer(towns, generator={"width": 8})
     with pytest.raises(DiptychError, match=r"does not fit the settings.*config\.yaml"):
@@ -264,6 +279,35 @@ def test_d_may_judge_more_pictures_than_g_translates(towns: Path) -> None:
         config(training={"judged": 3}, data={"preprocess": "none"})
 
 
+def test_what_d_sees_more_of_are_other_pictures(towns: Path) -> None:
+    stepper = trainer(towns, training={"judged": 3}).stepper
+    of = (stepper.batches_a, stepper.batches_b, stepper.judged_a, stepper.judged_b)
+    assert len({batches.sampler.stream for batches in of}) == 4
+
+
+def test_the_average_is_what_is_kept_and_follows_every_step(towns: Path) -> None:
+    one = trainer(towns, training={"ema_half_life": 3})
+    generators = one.state.model.generators
+    expected = [p.detach().clone() for p in generators.parameters()]
+    for step in range(1, 8):
+        one.step()
+        keep = 0.5 ** (1 / min(3, step * 0.1))
+        for average, now in zip(expected, generators.parameters(), strict=True):
+            average.lerp_(now.detach(), 1 - keep)
+    found = [p for G in one._pair().networks for p in G.parameters()]
+    torch.testing.assert_close(found, expected)
+    assert not torch.equal(found[0], next(generators.parameters()))
+
+
+def test_the_average_starts_from_the_given_model_too(towns: Path, tmp_path: Path) -> None:
+    given = trainer(towns, training={"seed": 1})._pair()
+    save_model(tmp_path / "given.safetensors", given)
+    one = trainer(towns, training={"ema_half_life": 1000})
+    one.state.start_from(tmp_path / "given.safetensors")
+    for x, y in zip(given.networks, one._pair().networks, strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(x.parameters(), y.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_follows_float32(towns: Path, precision: str) -> None:
     full, half = trainer(towns), trainer(towns, training={"precision": precision})
@@ -287,6 +331,51 @@ def test_penalties_on_the_slope_fit_into_half_precision(towns: Path, loss: dict[
     assert int(one.state.bad_in_row) == 0
 
 
+def test_rates_and_moments_are_those_of_the_settings(towns: Path) -> None:
+    rates = {"rate": 2e-4, "discriminator_rate": 5e-5, "beta1": 0.4, "decay_from": 0.0}
+    one = trainer(towns, optimizer=rates, training={"steps": 4})
+    G, D = one.state.optimizer_G.param_groups, one.state.optimizer_D.param_groups
+    for share in (1.0, 0.75):
+        one.step()
+        assert [group["lr"] for group in G] == pytest.approx([2e-4 * share])
+        assert [group["lr"] for group in D] == pytest.approx([5e-5 * share])
+    assert [group["betas"] for group in (*G, *D)] == [(0.4, 0.999)] * 2
+
+
+def test_a_plateau_lowers_the_rate(towns: Path) -> None:
+    plateau = {"schedule": "plateau", "patience": 1, "decay_factor": 0.5}
+    one = trainer(towns, optimizer=plateau)
+    for _ in range(3):
+        one.state.plateau.look(1.0)
+    one.step()
+    assert [group["lr"] for group in one.state.optimizer_G.param_groups] == [1e-4]
+
+
+def test_weights_move_as_the_run_goes_on(towns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = {"cycle": 10, "cycle_end": 2, "noise": 0.2, "noise_end": 0}
+    one = trainer(towns, loss=loss, training={"steps": 4})
+    seen: list[LossConfig] = []
+
+    def step(rate: float, weights: LossConfig) -> None:
+        seen.append(weights)
+        one.state.step += 1
+
+    monkeypatch.setattr(one.stepper, "step", step)
+    while one.progress() < 1:
+        one.step()
+    assert [weights.cycle for weights in seen] == pytest.approx([10, 8, 6, 4])
+    assert [weights.noise for weights in seen] == pytest.approx([0.2, 0.15, 0.1, 0.05])
+
+
+@pytest.mark.parametrize("method", ["cyclegan", "cut"])
+def test_all_networks_learn(towns: Path, method: str) -> None:
+    one = trainer(towns, method=method)
+    before = {name: p.detach().clone() for name, p in one.state.model.named_parameters()}
+    one.step()
+    still = [name for name, p in one.state.model.named_parameters() if torch.equal(p, before[name])]
+    assert not [name for name in still if name.endswith("weight")]
+
+
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step", "plateau"])
 @pytest.mark.parametrize("adversarial", ["lsgan", "bce", "hinge", "wgangp"])
 def test_every_objective_trains_under_every_schedule(
@@ -302,6 +391,18 @@ def test_every_objective_trains_under_every_schedule(
         one.step()
     assert weights(one).isfinite().all()
     assert float((weights(one) - before).abs().max()) > 1e-5
+
+
+@pytest.mark.parametrize("smaller", ["trainA", "trainB"])
+def test_an_epoch_is_a_pass_over_the_larger_domain(
+    towns: Path, tmp_path: Path, smaller: str
+) -> None:
+    shutil.copytree(towns, tmp_path / "towns")
+    for path in sorted((tmp_path / "towns" / smaller).iterdir())[3:]:
+        path.unlink()
+    one = trainer(tmp_path / "towns", training={"epochs": 2, "batch": 3})
+    assert sorted([len(one.a.train), len(one.b.train)]) == [3, 10]
+    assert one.steps == 8  # 2 * ceil(10 / 3)
 
 
 def test_epochs_and_minutes_end_a_run(towns: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -22,9 +23,11 @@ from PIL import Image
 
 import diptych as package
 from diptych.data.folder import find_pictures
+from diptych.data.pixels import RGB
 from diptych.errors import DiptychError, UsageError
 from diptych.translation.files import plan, translate_files
 from diptych.translation.translator import Translator, load, parse_precision
+from diptych.translation.writing import encode_picture
 
 REFERENCE = SHARED / "reference" / "gan_compression_horse2zebra"
 
@@ -98,6 +101,16 @@ def test_both_directions_sizes_and_formats(
         assert done.returncode == 0, done.stderr
         with Image.open(tmp_path / "f" / f"odd.{name}") as picture:
             assert picture.size == (50, 37)
+
+
+@pytest.mark.parametrize(("name", "most"), [("jpg", 3), ("webp", 4), ("bmp", 0), ("tif", 0)])
+def test_a_translation_looks_the_same_in_every_format(name: str, most: float) -> None:
+    y, x = np.mgrid[0:64, 0:64]
+    picture = np.stack([4 * x, 4 * y, 128 + 60 * np.sin(x / 5)], -1).astype(np.uint8)
+    file = io.BytesIO()
+    encode_picture(file, name, picture, RGB)
+    shown = np.asarray(Image.open(file).convert("RGB"))
+    assert np.abs(shown.astype(int) - picture).mean() <= most
 
 
 def test_inputs_are_never_overwritten(
@@ -410,6 +423,13 @@ def test_python_gives_back_the_kind_it_was_given(translator: Translator, tmp_pat
     kinds = translator.to_b([image, array, tensor])
     assert [type(kind) for kind in kinds] == [Image.Image, np.ndarray, torch.Tensor]
     assert translator.to_b(array[..., :1].repeat(3, 2)).shape == (28, 40, 3)
+
+
+def test_a_tensor_is_scaled_as_an_array_is(translator: Translator) -> None:
+    stripes = np.tile(np.array([[[0], [255]]], np.uint8), (96, 48, 3))
+    by_array = translator.to_b(stripes, size=32)
+    by_tensor = translator.to_b(RGB.to_tensor(stripes[None]), size=32)
+    assert np.abs(RGB.to_pixels(by_tensor)[0].astype(int) - by_array).mean() < 2
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,9 @@ from PIL import Image
 pytest.importorskip("gradio", reason="the extra [web] is not installed")
 
 from fastapi import FastAPI
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from web import Server, as_png, running, wait_until
 
 from diptych.config import GeneratorConfig
@@ -36,6 +38,7 @@ from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
 from diptych.translation.translator import load
+from diptych.web.bodies import HELD_BODIES, LimitedBodies
 from diptych.web.guard import Guard
 from diptych.web.limits import Limits, RefusedError
 from diptych.web.metrics import Metrics
@@ -124,6 +127,19 @@ def test_nothing_without_the_key(public: Server, bearer: dict[str, str]) -> None
     assert public.ask("/healthz").status_code == 200
     assert public.ask("/v1/models", headers=bearer).status_code == 200
     assert translate(public, as_png(Image.new("RGB", (32, 32))), bearer).status_code == 200
+
+
+def test_every_answer_says_what_a_browser_may_do_with_it(
+    public: Server, bearer: dict[str, str]
+) -> None:
+    for path, headers, status in (
+        ("/v1/models", bearer, 200), ("/v1/models", {}, 401), ("/x", bearer, 404),
+    ):  # fmt: skip
+        answer = public.ask(path, headers=headers)
+        assert answer.status_code == status
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
 def test_the_page_asks_for_the_key(public: Server) -> None:
@@ -221,6 +237,32 @@ def test_a_crowd_is_told_to_wait(public: Server, bearer: dict[str, str]) -> None
             assert 1 <= int(answer.headers["retry-after"]) <= 60
             assert answer.json()["detail"].startswith("the server is busy: try again in")
     assert translate(public, LARGE, bearer).status_code == 200
+
+
+def test_bodies_are_limited_as_they_come_and_let_go() -> None:
+    """In pieces, without a length at their head."""
+
+    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+        await Response()(scope, receive, send)
+
+    limits = Limits(megabytes=0.001)
+    app = LimitedBodies(reading, limits, "/long", 10**6)
+
+    async def pieces(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield bytes(60_000)
+
+    async def status(count: int) -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            return (await client.post("http://x/v1/translate", content=pieces(count))).status_code
+
+    assert asyncio.run(status(2)) == 413
+    for _ in range(HELD_BODIES + 4):
+        assert asyncio.run(status(1)) == 200
+    assert app.held == 0
+    app.held = HELD_BODIES * limits.body_bytes - 1000  # of others who are under way
+    assert asyncio.run(status(1)) == 429
 
 
 def test_nobody_waits_for_dawdlers(public: Server, bearer: dict[str, str]) -> None:

@@ -156,7 +156,7 @@ def test_planted_problems_are_named_and_nothing_else(clean: Path, diptych: Comma
     assert report["usable"] is True
     assert report["refused"] is None
     assert [(p["name"], p["train"], p["held_out"], p["left_out"]) for p in report["plans"]] == [
-        ("A", 27, 6, 1), ("B", 29, 5, 0),
+        ("A", 27, 6, 1), ("B", 29, 5, 1),
     ]  # fmt: skip
 
     shown = diptych("data", "check", "--data", clean, *SIZE)

@@ -523,6 +523,56 @@ def test_a_palette_is_of_colours_and_pictures_may_differ_in_size(
     assert "8-bit pictures" in of_heights.stderr
 
 
+def test_label_maps_are_shrunk_without_mixing_their_colours(scored: Path, tmp_path: Path) -> None:
+    """Where white meets black a map of three times the size has no grey."""
+    shutil.copytree(scored, tmp_path / "run")
+    data = json.loads((scored / "data.json").read_text())
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        for i in range(3):
+            labels = np.random.default_rng(i).integers(0, 2, (100, 97, 1)).repeat(3, 2) * 255
+            Image.fromarray(labels.astype(np.uint8)).save(tmp_path / side / f"{i}.png")
+        data[side]["heldout"] = [str(tmp_path / side / f"{i}.png") for i in range(3)]
+    (tmp_path / "run" / "data.json").write_text(json.dumps(data))
+    target = Target(palette="white,black,#808080")
+    found = package.evaluate(tmp_path / "run", b=target, features="efficientnet-lite0", keep=False)
+    assert found.to_b.palette is not None
+    assert set(found.to_b.palette.accuracy_of) == {"#ffffff", "#000000"}
+
+
+def test_a_missing_picture_leaves_the_other_pairs(
+    scored: Path, towns: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(scored, tmp_path / "run")
+    shutil.copytree(towns / "testB", tmp_path / "maps")
+    data = json.loads((scored / "data.json").read_text())
+    maps = sorted((tmp_path / "maps").iterdir())
+    data["b"]["heldout"] = [str(path) for path in maps]
+    data["a"]["heldout"] = [str(path) for path in sorted((towns / "testA").iterdir())]
+    (tmp_path / "run" / "data.json").write_text(json.dumps(data))
+
+    def likeness_of(paired: bool | None) -> Any:
+        target = Target(palette="#eee0be,#ffffff,#ba685c,#96ce80,#6cace4")
+        lite = {"features": "efficientnet-lite0", "keep": False}
+        return package.evaluate(tmp_path / "run", paired=paired, b=target, **lite).to_b
+
+    whole = likeness_of(None)
+    maps[3].unlink()
+    for paired in (None, True):
+        found = likeness_of(paired)
+        assert (found.pictures, found.targets) == (4, 3)
+        assert found.paired.l1 == pytest.approx(whole.paired.l1, rel=0.3)
+        assert found.paired.l1 != whole.paired.l1
+        assert found.palette.pixel_accuracy != whole.palette.pixel_accuracy
+
+
+def test_all_real_pictures_are_looked_at_for_classes() -> None:
+    real = Described(samples(9, 4, 0), np.array([340] * 6 + [1] * 3))
+    made = Described(samples(8, 4, 1), np.array([340, 1] * 4))
+    found = score_sets(made, made, real, [str(i) for i in range(8)], [340, 341])
+    assert (found.translations.recognised, found.split.recognised) == (0.5, 6 / 9)
+
+
 def test_pictures_that_are_gone_are_named(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")
     data = json.loads((trained / "data.json").read_text())
@@ -652,13 +702,18 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
     done = diptych("compare", scored, tmp_path / "other", "-o", page, "--pictures", "3")
     assert done.returncode == 0, done.stderr
     assert "scoring" not in done.stdout  # both have been scored already
-    assert "different held-out" not in done.stdout
+    assert "compare with care" not in done.stdout
     text = page.read_text()
     assert text.count("<img") == 2 * 3 * 3  # directions, pictures, source and two runs
     assert str(tmp_path / "other") in text
     (tmp_path / "other" / "evaluation.json").write_text("{")
     again = diptych("compare", scored, tmp_path / "other", "-o", page)
     assert again.stdout.count("scoring ") == 1
+
+    settings = tmp_path / "other" / "config.yaml"
+    settings.write_text(settings.read_text().replace("load_size: null", "load_size: 50"))
+    cut = diptych("compare", scored, tmp_path / "other", "-o", page)
+    assert "cut or read pictures in different ways" in " ".join(cut.stdout.split()), cut.stderr
 
     odd = tmp_path / "with[/markup]"  # names are no markup; and what was scored otherwise stays
     shutil.copytree(scored, odd)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from diptych.config import DomainConfig, FeatureName
 from diptych.data.domain import partners
-from diptych.data.pixels import PixelFormat
+from diptych.data.pixels import PixelFormat, Pixels, resize_labels
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net, parse_feature_name
@@ -177,8 +177,17 @@ def evaluate(
     places = folder.folders()
     tested = places.test_a is not None and places.test_b is not None
     ordered = tested and not held_a.unread and not held_b.unread
-    to_b = _wanted(b, held_a, held_b, paired, ordered)
-    to_a = _wanted(a, held_b, held_a, paired, ordered) if "a" in pair.ways else Wanted()
+
+    def labels(target: Target, real: Heldout, reading: DomainConfig) -> Sequence[Pixels]:
+        """Label maps once more, scaled without mixing their colours."""
+        if target.palette is None:
+            return ()
+        return read_heldout(real.paths, reading, real.pixel_format, config, resize_labels).pictures
+
+    to_b = _wanted(b, held_a, held_b, labels(b, held_b, config.b), paired, ordered)
+    to_a = Wanted()
+    if "a" in pair.ways:
+        to_a = _wanted(a, held_b, held_a, labels(a, held_a, config.a), paired, ordered)
     file = as_path(inception_file) if inception_file is not None else None
     name = parse_feature_name(features)
     with usual_torch(where), freed_memory_kept(where):
@@ -208,10 +217,23 @@ def stored_evaluation(run: str | Path) -> Evaluation | None:
 
 
 def _wanted(
-    target: Target, source: Heldout, real: Heldout, paired: bool | None, ordered: bool
+    target: Target,
+    source: Heldout,
+    real: Heldout,
+    labels: Sequence[Pixels],
+    paired: bool | None,
+    ordered: bool,
 ) -> Wanted:
-    places = _partners(source.paths, real.paths, paired, ordered)
-    truths = None if places is None else [real.pictures[i] for i in places]
+    # (Who belongs to whom is asked of all names: one that is missing leaves its partner alone.)
+    both = [*source.paths, *source.unread], [*real.paths, *real.unread]
+    places = _partners(*both, paired, ordered)
+
+    def partners_in(pictures: Sequence[Pixels]) -> list[Pixels | None]:
+        of_sources = (places or [])[: len(source.paths)]
+        return [pictures[i] if i < len(pictures) else None for i in of_sources]
+
+    found = partners_in(real.pictures)
+    truths = found if any(truth is not None for truth in found) else None
     palette = None if target.palette is None else parse_palette(target.palette)
     if palette is not None and truths is None:
         raise UsageError("a palette needs the true label maps: held-out pictures in pairs")
@@ -221,13 +243,13 @@ def _wanted(
             f"a palette is of 8-bit pictures of 1 or 3 channels, and these are {stored.describe()}"
         )
     for path, picture, truth in zip(source.paths, source.pictures, truths or [], strict=False):
-        if picture.shape[:2] != truth.shape[:2]:
+        if truth is not None and picture.shape[:2] != truth.shape[:2]:
             if paired is None and palette is None:  # names that only number the pictures
-                return Wanted(None, None, target.classes)
+                return Wanted(classes=target.classes)
             raise UsageError(
                 f"{path} and its partner differ in size: they cannot be compared; use --unpaired"
             )
-    return Wanted(truths, palette, target.classes)
+    return Wanted(truths, palette, partners_in(labels), target.classes)
 
 
 def _partners(

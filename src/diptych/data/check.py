@@ -296,7 +296,8 @@ def _part(scan: Scan) -> Part:
 def _plan(domain: Domain, scans: Sequence[Scan]) -> Plan:
     name = next(scan.name for scan in scans if scan.folder == domain.folder)
     return Plan(
-        name, len(domain.train), len(domain.heldout), len(domain.skipped),
+        name, len(domain.train), len(domain.heldout),
+        len(domain.skipped) + len(domain.test_skipped),
         domain.pixel_format.describe(),
     )  # fmt: skip
 

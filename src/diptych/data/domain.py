@@ -14,9 +14,9 @@ from diptych.data.alpha import parse_background
 from diptych.data.cache import OnProgress, PictureCache, Skipped, open_cache
 from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
-from diptych.data.geometry import fit_for_looking
+from diptych.data.geometry import Resize, fit_for_looking
 from diptych.data.opening import DamagedPictureError
-from diptych.data.pixels import DType, PixelFormat, Pixels
+from diptych.data.pixels import DType, PixelFormat, Pixels, resize
 from diptych.errors import DiptychError, UsageError
 from diptych.files import lies_in
 
@@ -308,12 +308,13 @@ def read_for_looking(
     expected: PixelFormat,
     config: Config,
     most: int | None = None,
+    resize: Resize = resize,
 ) -> list[tuple[Path, Pixels]]:
     """The first ``most`` readable pictures, brought to the training size without chance.
 
     Damaged ones, and those of other channels or depth than ``expected``, are passed over.
     """
-    fit = fit_for_looking(config.data, config.generator.size_multiple)
+    fit = fit_for_looking(config.data, config.generator.size_multiple, resize)
     pictures: list[tuple[Path, Pixels]] = []
     for path in paths:
         if len(pictures) == most:

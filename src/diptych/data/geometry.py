@@ -13,6 +13,7 @@ MOST_ENLARGED = 2**24  # pixels
 
 # Makes one decoded picture ready for the cache.
 Fit = Callable[[Pixels], Pixels]
+Resize = Callable[[Pixels, int, int], Pixels]  # picture, width, height
 
 
 def load_size(data: DataConfig) -> int:
@@ -90,7 +91,7 @@ def fit_for_training(data: DataConfig, multiple: int) -> Fit:
     return fit
 
 
-def fit_for_looking(data: DataConfig, multiple: int) -> Fit:
+def fit_for_looking(data: DataConfig, multiple: int, resize: Resize = resize) -> Fit:
     """A function that brings a held-out picture to what the network was trained on, no chance.
 
     With a crop: shorter side to ``size``, then the middle; or, where a ``load_size`` is given, as

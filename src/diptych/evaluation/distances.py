@@ -29,8 +29,10 @@ def kid(x: Floats, y: Floats, resamples: int = RESAMPLES) -> Interval:
 
     All pictures are compared with all others at once, not in random subsets. Being unbiased, it is
     as often below as above zero for two samples of one distribution. The interval resamples
-    pictures of both sets; a copy is never compared with itself, which would bias it upwards.
-    At least two rows each.
+    pictures of both sets; a copy is never compared with itself, which would bias it upwards. Of
+    sets of one distribution it is 1.5 to 1.7 times too wide (it held zero in all of 150 draws of 8,
+    30 and 80 zebras each, Lite0 features); of horses and zebras it held the distance in 89, 91 and
+    97 % of draws of 8, 30 and 80. At least two rows each.
     """
     xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
     np.fill_diagonal(xx, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from diptych.config import Config, DomainConfig
 from diptych.data.domain import read_for_looking
-from diptych.data.pixels import PixelFormat, Pixels, preview
+from diptych.data.geometry import Resize
+from diptych.data.pixels import PixelFormat, Pixels, preview, resize
 from diptych.errors import DiptychError
 from diptych.evaluation.distances import (
     Interval,
@@ -109,11 +110,15 @@ class Heldout:
 
 
 def read_heldout(
-    paths: Iterable[Path], reading: DomainConfig, pixel_format: PixelFormat, config: Config
+    paths: Iterable[Path],
+    reading: DomainConfig,
+    pixel_format: PixelFormat,
+    config: Config,
+    resize: Resize = resize,
 ) -> Heldout:
     """Those of the held-out pictures that can be read; perhaps none."""
     wanted = list(paths)
-    found = dict(read_for_looking(wanted, reading, pixel_format, config))
+    found = dict(read_for_looking(wanted, reading, pixel_format, config, resize=resize))
     unread = [path for path in wanted if path not in found]
     return Heldout(list(found), list(found.values()), pixel_format, unread)
 
@@ -122,8 +127,10 @@ def read_heldout(
 class Wanted:
     """What else to score in one direction."""
 
-    truths: Sequence[Pixels] | None = None  # the true translation of each source picture
+    # The true translation of each source picture; None for one that could not be read.
+    truths: Sequence[Pixels | None] | None = None
     palette: NDArray[np.uint8] | None = None  # (K, 3) colours of the target's label maps
+    labels: Sequence[Pixels | None] = ()  # as ``truths``, in colours of the palette alone
     classes: tuple[int, ...] = ()  # ImageNet classes that the translations should be in
 
 
@@ -188,22 +195,25 @@ def score_sets(
     """Compare descriptions of translations, their sources and real target pictures."""
 
     def against(x: Described, y: Described) -> SetScores:
-        recognised = None
-        if classes and x.classes is not None:
-            recognised = float(np.isin(x.classes, classes).mean())
         return SetScores(
             kid(x.features, y.features),
             frechet_distance(x.features, y.features),
             *precision_recall(y.features, x.features),
-            recognised,
+            recognised(x),
         )
+
+    def recognised(x: Described) -> float | None:
+        """The share of pictures that are taken for one of ``classes``."""
+        if not classes or x.classes is None:
+            return None
+        return float(np.isin(x.classes, classes).mean())
 
     shuffled = np.random.default_rng(0).permutation(len(real.features))
     half, other_half = (real.only(part) for part in np.array_split(shuffled, 2))
     nearest = nearest_distance(translated.features, real.features)
     return Distances(
         against(translated, real),
-        against(half, other_half),
+        replace(against(half, other_half), recognised=recognised(real)),
         against(untouched, real),
         [names[i] for i in np.argsort(nearest, kind="stable")],
     )
@@ -271,7 +281,7 @@ def _identity(
 
 
 def _paired(
-    fakes: Sequence[Pixels], truths: Sequence[Pixels] | None, target: PixelFormat
+    fakes: Sequence[Pixels], truths: Sequence[Pixels | None] | None, target: PixelFormat
 ) -> Likeness | None:
     if truths is None:
         return None
@@ -280,7 +290,7 @@ def _paired(
 
 def _lpips(
     fakes: Sequence[Pixels],
-    truths: Sequence[Pixels] | None,
+    truths: Sequence[Pixels | None] | None,
     target: PixelFormat,
     device: torch.device,
 ) -> float | None:
@@ -288,13 +298,15 @@ def _lpips(
 
 
 def _pairs(
-    fakes: Sequence[Pixels], truths: Sequence[Pixels], target: PixelFormat
+    fakes: Sequence[Pixels], truths: Sequence[Pixels | None], target: PixelFormat
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for fake, truth in zip(fakes, truths, strict=True):
-        yield target.to_tensor(fake[None]), target.to_tensor(truth[None].copy())
+        if truth is not None:
+            yield target.to_tensor(fake[None]), target.to_tensor(truth[None].copy())
 
 
 def _palette(fakes: Sequence[Pixels], wanted: Wanted) -> PaletteScores | None:
-    if wanted.palette is None or wanted.truths is None:
+    if wanted.palette is None:
         return None
-    return palette_scores(fakes, wanted.truths, wanted.palette)
+    pairs = [(x, y) for x, y in zip(fakes, wanted.labels, strict=True) if y is not None]
+    return palette_scores([x for x, _ in pairs], [y for _, y in pairs], wanted.palette)

@@ -42,8 +42,9 @@ def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
         )
     if direction.distances is None:
         note = (
-            f"Distances between sets need at least {FEWEST} held-out pictures of each domain: give "
-            "test folders, or train with a larger --set data.holdout." + unread
+            f"Distances between sets, and shares of classes, need at least {FEWEST} held-out "
+            "pictures of each domain: give test folders, or train with a larger --set data.holdout."
+            + unread
         )
         return ScoreTable(title, columns, [], note)
     found = direction.distances

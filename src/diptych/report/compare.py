@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from diptych.config import Config
 from diptych.data.domain import read_for_looking
 from diptych.errors import UsageError
 from diptych.evaluation.scores import Direction, Evaluation
@@ -40,6 +41,12 @@ def comparison_tables(
     )
     if len({_scored(*each) for each in zip(runs, evaluations, strict=True)}) > 1:
         note += " These runs were scored on different held-out pictures: compare with care."
+    if len({_seen(run.config()) for run in runs}) > 1:
+        note += (
+            " These runs cut or read pictures in different ways (data.preprocess, data.load_size, "
+            "channels, depth ...), so they were scored on different parts or values of them: "
+            "compare with care."
+        )
     tables = []
     for name, to in WAYS:
         rows = []
@@ -56,10 +63,16 @@ def comparison_tables(
     return tables
 
 
-def _scored(run: RunFolder, evaluation: Evaluation) -> frozenset[str]:
-    """The held-out pictures of both domains that the scores are of."""
-    data = run.data()
-    return frozenset(data["a"]["heldout"] + data["b"]["heldout"]) - set(evaluation.unread)
+def _scored(run: RunFolder, evaluation: Evaluation) -> tuple[frozenset[str], frozenset[str]]:
+    """The held-out pictures of A and of B that the scores are of."""
+    data, unread = run.data(), set(evaluation.unread)
+    return frozenset(data["a"]["heldout"]) - unread, frozenset(data["b"]["heldout"]) - unread
+
+
+def _seen(config: Config) -> tuple[object, ...]:
+    """What decides, beside the size, how a held-out picture looks to a model."""
+    data = config.data
+    return data.preprocess, data.load_size, data.background, config.a, config.b
 
 
 def _scores(direction: Direction) -> list[str]:

@@ -79,6 +79,8 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     ]
     if scored is not None:
         sections += _best_and_worst(scored.evaluation, pair, viewed, data)
+    curves = (_thousandfold(run.read_evaluations()), metrics)
+    features = str(config.training.features)  # (of the curve; each table names its own)
     page = template("page.html.j2").render(
         name=run.path.resolve().name,
         config=config,
@@ -90,7 +92,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         made_with=run.made_with(),
         data=data,
         tables=[*([of_demo] if of_demo else []), *(scored.tables if scored else [])],
-        charts=_charts(_thousandfold(run.read_evaluations())) + _charts(metrics),
+        charts=[one for lines in curves for one in _charts(lines, features)],
         sheets=_sheets(run),
         warnings=run.read_warnings(),
         moved_command=run.moved_command,
@@ -124,7 +126,7 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _charts(metrics: list[dict[str, float]]) -> list[str]:
+def _charts(metrics: list[dict[str, float]], features: str) -> list[str]:
     def chart(title: str, **names: str) -> list[str]:
         """Those lines that the method has; none for a chart without any."""
         present = {
@@ -137,7 +139,10 @@ def _charts(metrics: list[dict[str, float]]) -> list[str]:
         return [line_chart(title, [line["step"] for line in whole], lines)]
 
     return [
-        *chart("KID x 1000, held-out pictures", **{"to B": "kid/to_b", "to A": "kid/to_a"}),
+        *chart(
+            f"KID x 1000, held-out pictures, {features} features",
+            **{"to B": "kid/to_b", "to A": "kid/to_a"},
+        ),
         *chart("cycle loss (L1)", A="cycle_a", B="cycle_b"),
         *chart("patch contrast (PatchNCE)", A="contrast_a", B="contrast_b"),
         *chart(

@@ -108,7 +108,7 @@ def with_chunk(content: bytes, kind: bytes, data: bytes) -> bytes:
 
 
 def profiles() -> Iterator[Case]:
-    """Colour profiles are not applied; odd ones do no harm."""
+    """Odd ones do no harm."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     odd = {

@@ -443,12 +443,21 @@ def test_models_for_other_than_8_bits(tmp_path: Path) -> None:
 def test_without_pyav_one_line_says_what_to_install(trained: Path, tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mp4", moving(2))
     without = "import sys; sys.modules['av'] = None; from diptych.cli.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", without, "translate", trained, tmp_path / "in.mp4", "-o",
-         tmp_path / "out"], capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+
+    def translate(*inputs: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", without, "translate", trained, *inputs, "-o", tmp_path / "out"],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    done = translate(tmp_path / "in.mp4")
     assert done.returncode == 1
     assert done.stderr == 'diptych: videos need PyAV: pip install "diptych[video]"\n'
+    Image.fromarray(moving(1)[0]).save(tmp_path / "still.png")  # as phones lay them side by side
+    done = translate(tmp_path / "in.mp4", tmp_path / "still.png")
+    assert done.returncode == 0, done.stderr
+    assert "skipped 1 videos: videos need PyAV" in done.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["still.png"]
 
 
 def test_smoothing_with_no_past_is_no_smoothing(trained: Path) -> None:

@@ -13,6 +13,8 @@ from PIL import Image
 
 from diptych.config import DomainConfig
 from diptych.data.decode import SUFFIXES, DamagedPictureError, read_picture
+from diptych.data.size import pixels_of
+from diptych.data.tiff import has_more_pages
 
 COLOUR = DomainConfig()
 GREY = DomainConfig(channels=1)
@@ -24,6 +26,30 @@ def rgb() -> np.ndarray[Any, Any]:
     """A smooth picture, 20 high and 30 wide, different in all four corners."""
     y, x = np.mgrid[0:20, 0:30]
     return np.stack([x * 8, y * 12, 255 - x * 4 - y * 4], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("preview_first", [True, False])
+def test_a_small_view_is_not_the_picture(
+    preview_first: bool, rgb: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    path, small = tmp_path / "scan.tif", rgb[::4, ::4]
+    with tifffile.TiffWriter(path) as tiff:
+        for array in (small, rgb) if preview_first else (rgb, small):
+            kind = 1 if array is small else 0
+            tiff.write(array, subfiletype=kind, photometric="rgb")
+    for reading in (COLOUR, NATIVE):
+        np.testing.assert_array_equal(read_picture(path, reading), rgb)
+    assert pixels_of(path) == 600
+    assert not has_more_pages(path)
+
+
+def test_pages_of_their_own_sizes_are_more_pages(rgb: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    path = tmp_path / "scan.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for array in (rgb, rgb[:10]):
+            tiff.write(array, photometric="rgb")
+    assert has_more_pages(path)
+    np.testing.assert_array_equal(read_picture(path, COLOUR), rgb)
 
 
 @pytest.mark.parametrize("ending", sorted(SUFFIXES - {".npy"}))

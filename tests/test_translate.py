@@ -22,12 +22,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import diptych as package
+from diptych.config import DomainConfig
+from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
-from diptych.data.pixels import RGB
+from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.translation.files import plan, translate_files
 from diptych.translation.translator import Translator, load, parse_precision
-from diptych.translation.writing import encode_picture
+from diptych.translation.writing import check_format, encode_picture, write_picture
 
 REFERENCE = SHARED / "reference" / "gan_compression_horse2zebra"
 
@@ -350,6 +352,37 @@ def test_equal_names_do_not_overwrite_one_another(
     assert done.returncode == 0, done.stderr
     written = {path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert len(written) == 3
+
+
+def test_no_picture_takes_the_name_that_another_had_alone(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """Else --skip-existing would take the translation of one for that of the other."""
+    (tmp_path / "in").mkdir()
+    noise(20, 20, 1).save(tmp_path / "in" / "b.png")
+    command = ("translate", trained, tmp_path / "in", "-o", tmp_path / "out", "--skip-existing")
+    assert diptych(*command).returncode == 0
+    noise(20, 20, 2).save(tmp_path / "in" / "b.bmp")
+    assert diptych(*command).returncode == 0
+    made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert set(made) == {"b.png", "b-png.png", "b-bmp.png"}
+    assert made["b.png"] == made["b-png.png"] != made["b-bmp.png"]
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_transparency_may_be_the_last_channel(channels: int, dtype: Any, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (20, 30, channels)).astype(dtype)
+    stored = PixelFormat(channels, dtype, 0, 255)
+    check_format("png", stored)
+    for ending in ("png", "tif"):
+        path = tmp_path / f"made.{ending}"
+        write_picture(path, values, stored)
+        read = read_picture(path, DomainConfig(depth="native", channels=channels))
+        np.testing.assert_array_equal(read, values)
+    if channels == 4 and dtype == "uint8":  # (what Pillow cannot open, few programs can)
+        with Image.open(tmp_path / "made.tif") as image:
+            np.testing.assert_array_equal(image.convert("RGB"), values[..., :3])
 
 
 def test_pictures_side_by_side_are_those_alone(translator: Translator, tmp_path: Path) -> None:

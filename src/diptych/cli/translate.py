@@ -179,6 +179,7 @@ def _translate_pictures(
     from diptych.data.tiff import has_more_pages
     from diptych.errors import printable
     from diptych.training.interrupt import InterruptedRunError, StopNowError
+    from diptych.translation.clip_files import UNPLAYED
     from diptych.translation.files import Outcome, translate_files
 
     if not jobs:
@@ -195,7 +196,7 @@ def _translate_pictures(
             if outcome.problem is not None:
                 note(f"skipped {outcome.job.source}: {outcome.problem}")
             elif is_animated(outcome.job.source):
-                unplayed = outcome.job.source.suffix.lower() in (".webp", ".avif")  # (by FFmpeg)
+                unplayed = outcome.job.source.suffix.lower() in UNPLAYED
                 advice = "" if unplayed else ": for all of it give an -o that ends in .mp4"
                 note(f"{outcome.job.source} moves, and its first picture was translated{advice}")
             elif has_more_pages(outcome.job.source):

@@ -36,7 +36,8 @@ from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
 from diptych.files import explain_os_errors, file_sha256, sync_folder, write_whole
 
-VERSION = 4  # of the cache's layout; part of the key, so old caches are simply not found
+# Of the cache's layout and of how pictures are read; part of the key, so old ones are not found.
+VERSION = 5
 PIXELS, INDEX = "pixels.bin", "index.json"  # the files of a cache
 ALIGNED = 8  # bytes: where a picture starts is a multiple of this, so that any dtype can be viewed
 ON_GPU = 1 / 8  # of its free memory may be taken by one folder's pictures

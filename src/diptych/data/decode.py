@@ -31,18 +31,19 @@ from diptych.data.tiff import read_tiff_as_8bit
 from diptych.errors import first_line
 
 SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".npy"]
-    + ([".avif"] if AVIF else [])
-)
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif",
+     ".npy"] + ([".avif"] if AVIF else [])
+)  # fmt: skip
 
 
 def read_picture(path: Path, domain: DomainConfig, background: str = "white") -> Pixels:
     """Decode the file at ``path``: upright, on ``background``, with the channels asked for.
 
     What the file holds counts, not how its name ends; of several pages or frames the first is
-    read; colour profiles are not applied. Returns ``(H, W, C)``: uint8 for 8-bit reading; uint8,
-    uint16 or float32 for native depth. Raises DamagedPictureError with the reason for anything
-    that is not such a picture, is cut short, or would take more than 2**30 bytes.
+    read; 8-bit reading brings colours to sRGB, as a file's profile says. Returns ``(H, W, C)``:
+    uint8 for 8-bit reading; uint8, uint16 or float32 for native depth. Raises DamagedPictureError
+    with the reason for anything that is not such a picture, is cut short, or would take more than
+    2**30 bytes.
     """
     with one_reason(), opened(path) as file:
         return _decode(file, domain, background)

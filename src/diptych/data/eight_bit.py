@@ -15,6 +15,7 @@ from diptych.data.opening import (
     is_whole_jpeg,
 )
 from diptych.data.pixels import Pixels, from_pil
+from diptych.data.profile import as_srgb
 
 HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim")  # how an iPhone's pictures begin
 # Not all that Pillow knows: it would hand PostScript to another program, for one.
@@ -24,7 +25,7 @@ ORIENTATION = 0x0112  # EXIF tag
 PIXELS_AT_ONCE = 2**24
 
 
-def read_image(file: BinaryIO, channels: int, background: str) -> Pixels:
+def read_image(file: BinaryIO, channels: int, background: str, profiles: bool = True) -> Pixels:
     """Decode a file with Pillow: uint8 ``(H, W, channels)``, as ``from_image`` makes it."""
     with open_image(file) as image:
         if image.format in ("JPEG", "MPO"):
@@ -32,7 +33,7 @@ def read_image(file: BinaryIO, channels: int, background: str) -> Pixels:
             if not is_whole_jpeg(file.read()):
                 raise DamagedPictureError("it is cut short: its end is missing")
         image.load()
-        return from_image(image, channels, background)
+        return from_image(image, channels, background, profiles)
 
 
 def open_image(file: BinaryIO) -> Image.Image:
@@ -47,13 +48,13 @@ def open_image(file: BinaryIO) -> Image.Image:
     return image
 
 
-def from_image(image: Image.Image, channels: int, background: str) -> Pixels:
+def from_image(image: Image.Image, channels: int, background: str, profiles: bool = True) -> Pixels:
     """A PIL image of any mode as uint8 ``(H, W, channels)``: upright, with 1 to 4 channels.
 
     With 1 or 3 channels transparent parts show ``background``; 2 and 4 keep the transparency as
-    the last channel. Palettes and CMYK become RGB; of 16 bits the upper 8 are kept; colour
-    profiles are not applied. Raises DamagedPictureError for 32-bit values and other numbers of
-    channels.
+    the last channel. Palettes and CMYK become RGB; of 16 bits the upper 8 are kept. With
+    ``profiles`` colours become those of sRGB, as a picture's own profile says; else they stay as
+    they are stored. Raises DamagedPictureError for 32-bit values and other numbers of channels.
     """
     if image.mode in ("F", "I"):
         raise DeepValuesError("values of 32 bits")
@@ -65,13 +66,14 @@ def from_image(image: Image.Image, channels: int, background: str) -> Pixels:
         image = Image.fromarray(oriented(high_byte, orientation_of(image)))
     else:
         image = _upright(image)
+    profile = image.info.get("icc_profile") if profiles else None
     # In strips, because every step makes a copy: the largest pictures would fill the memory.
     rows = max(1, PIXELS_AT_ONCE // max(1, image.width))
     picture = np.empty((image.height, image.width, channels), np.uint8)
     for top in range(0, image.height, rows):
         bottom = min(image.height, top + rows)
         strip = image if rows >= image.height else image.crop((0, top, image.width, bottom))
-        picture[top:bottom] = _strip(strip, channels, background)
+        picture[top:bottom] = _strip(as_srgb(strip, profile), channels, background)
     return picture
 
 

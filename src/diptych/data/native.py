@@ -25,7 +25,7 @@ def read_native(file: BinaryIO, channels: int | None, background: str) -> Pixels
     elif kind == "png":
         array = _read_png(file, channels, background)
     else:
-        return read_image(file, channels or 3, background)
+        return read_image(file, channels or 3, background, profiles=False)
     picture = _standard_dtype(array)
     return picture if channels is None else with_channels(picture, channels)
 
@@ -66,7 +66,7 @@ def _read_png(file: BinaryIO, channels: int | None, background: str) -> Pixels:
     bits = file.read(1)[0]
     if bits != 16:
         own = 1 if image.mode in ("1", "L", "LA") else 3
-        return read_image(file, channels or own, background)
+        return read_image(file, channels or own, background, profiles=False)
     file.seek(0)
     array = np.asarray(imagecodecs.png_decode(_pixels_only(file.read())))
     array = array[..., None] if array.ndim == 2 else array

@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 from diptych.data.eight_bit import open_image
 from diptych.data.native import array_header
-from diptych.data.opening import DamagedPictureError, kind_of, no_warnings, opened
+from diptych.data.opening import kind_of, no_warnings, opened
+from diptych.data.tiff import first_whole
 
 
 def picture_size(file: BinaryIO) -> tuple[int, int]:
@@ -39,7 +40,5 @@ def _tiff_size(file: BinaryIO) -> tuple[int, int]:
     import tifffile
 
     with tifffile.TiffFile(file) as tiff:
-        if not len(tiff.pages):
-            raise DamagedPictureError("broken file")
-        page = tiff.pages[0].aspage()
+        page = first_whole(tiff)
         return page.imagewidth, page.imagelength

@@ -19,8 +19,10 @@ from diptych.data.opening import (
     no_warnings,
     opened,
 )
-from diptych.data.pixels import Pixels, with_channels
+from diptych.data.pixels import Pixels, from_pil, to_pil, with_channels
+from diptych.data.profile import as_srgb
 
+PROFILE = 34675  # tag
 CHANNELS_FIRST = ("SYX", "CYX")
 AXES = ("YX", "YXS", "YXC", *CHANNELS_FIRST, "QYX")  # tifffile's names for what can be one picture
 
@@ -32,6 +34,7 @@ class _Page:
     colours: int  # channels that are no transparency or other extra
     alpha: bool  # the last channel is transparency ...
     premultiplied: bool  # ... that the colours were multiplied by
+    profile: bytes | None  # of its colours
 
     def on(self, background: str) -> Pixels:
         return on_background(self.array, background, self.premultiplied)
@@ -44,7 +47,7 @@ def read_tiff(file: BinaryIO, channels: int | None, background: str) -> Pixels:
     """
     page = _first_page(file, keep_ink=channels == 4)
     if page is None:
-        return read_image(file, channels or 3, background)
+        return read_image(file, channels or 3, background, profiles=False)
     if page.alpha and page.array.dtype.kind in "uf" and page.array.shape[2] != channels:
         return page.on(background)
     return page.array
@@ -67,6 +70,8 @@ def read_tiff_as_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
         array = (array >> max(0, page.bits - 8)).astype(np.uint8)
     if array.shape[2] == page.colours + 1:  # a channel of unknown meaning
         array = array[..., : page.colours]
+    if array.shape[2] == 3:
+        array = from_pil(as_srgb(to_pil(np.ascontiguousarray(array)), page.profile))
     return with_channels(array, channels)
 
 
@@ -79,11 +84,27 @@ def has_more_pages(path: Path) -> bool:
             if kind_of(file) != "tiff":
                 return False
             with tifffile.TiffFile(file) as tiff:
-                pages = [page.aspage() for page in tiff.pages]
-                whole = [page for page in pages if not page.is_reduced and not page.is_mask]
-                return len(whole) > 1 and tiff.series[0].axes not in AXES
+                whole = [page for page in tiff.pages if _is_whole(page.aspage())]
+                first = tiff.series[0]
+                return len(whole) > (len(first.pages) if first.axes in AXES else 1)
     except Exception:  # what is wrong with it shows when it is read
         return False
+
+
+def _is_whole(page: Any) -> bool:
+    """Whether a page is a picture, and no small view or mask of another."""
+    return not page.is_reduced and not page.is_mask
+
+
+def first_whole(tiff: Any) -> Any:
+    """The first page that is a picture. (Some writers put a small view before it.)
+
+    Raises DamagedPictureError if there is no page.
+    """
+    if not len(tiff.pages):
+        raise DamagedPictureError("broken file")
+    pages = (page.aspage() for page in tiff.pages)
+    return next(filter(_is_whole, pages), tiff.pages[0].aspage())
 
 
 def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:
@@ -94,13 +115,12 @@ def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:
     size = file.seek(0, 2)
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
-        if not len(tiff.pages):
-            raise DamagedPictureError("broken file")
-        page, series = tiff.pages[0].aspage(), tiff.series[0]
+        page = first_whole(tiff)
+        series = tiff.series[0]
         if _is_for_pillow(page, keep_ink):
             return None
         # Several pages that are not the channels of one picture: the first.
-        source = series if series.axes in AXES else page
+        source = series if series.axes in AXES and page.index == 0 else page
         if source.axes not in AXES:
             raise DamagedPictureError(f"it is no flat picture (its axes are {source.axes})")
         width, height = page.imagewidth, page.imagelength
@@ -126,6 +146,7 @@ def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:
         return _Page(
             oriented(array, _orientation(page)), bits, colours,
             alpha=extra in ([1], [2]) and array.shape[2] == colours + 1, premultiplied=extra == [1],
+            profile=tag.value if (tag := page.tags.get(PROFILE)) is not None else None,
         )  # fmt: skip
 
 

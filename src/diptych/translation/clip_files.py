@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import av
     from av.packet import Packet
 
+UNPLAYED = (".webp", ".avif")  # FFmpeg reads their first picture only
 ENDINGS = frozenset(
     [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
      ".wmv", ".flv", ".ogv", ".3gp"]

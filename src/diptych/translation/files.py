@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ from diptych.errors import DiptychError, UsageError
 from diptych.files import lies_in
 from diptych.model_file import Side
 from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS
-from diptych.translation.clip_files import check_clip_name, clip_ending, is_clip
+from diptych.translation.clip_files import UNPLAYED, check_clip_name, clip_ending, is_clip
 from diptych.translation.scaling import scaled
 from diptych.translation.shelf import NoRoomError
 from diptych.translation.translator import Translator
@@ -84,11 +85,18 @@ def plan(
             raise DiptychError(f"there is no picture {given}: check the name")
     # (A picture x.jpg may lie beside a folder that is called x.png.)
     taken = {_as_one(out / folder) for _, below in pairs for folder in below.parents}
+
+    def suffix_of(source: Path) -> str:
+        return clip_ending(source) if is_clip(source) else f".{ending}"
+
+    unlike = {(_as_one(below.with_suffix(suffix_of(source))), below) for source, below in pairs}
+    asked = Counter(target for target, _ in unlike)
     jobs = []
     for source, below in pairs:
-        suffix = clip_ending(source) if is_clip(source) else f".{ending}"
+        suffix = suffix_of(source)
         target = out / below.with_suffix(suffix)
-        if _as_one(target) in taken:  # horse.jpg beside horse.png
+        # horse.jpg beside horse.png: both, since another time one may be there alone
+        if _as_one(target) in taken or asked[_as_one(below.with_suffix(suffix))] > 1:
             target = out / below.with_name(f"{below.name.replace('.', '-')}{suffix}")
         number = 2
         while _as_one(target) in taken:  # the same name from two folders
@@ -111,6 +119,8 @@ def plan_file(
         raise UsageError(f"{out} is one {what}: for several inputs name a folder")
     if not inputs[0].exists():
         raise DiptychError(f"there is no file {inputs[0]}: check the name")
+    if is_clip(out) and inputs[0].suffix.lower() in UNPLAYED:
+        raise UsageError(f"FFmpeg plays no WebP and AVIF: make a GIF or a video of {inputs[0]}")
     if is_clip(out) or is_clip(inputs[0]):
         check_clip_name(out)
     else:

@@ -21,7 +21,10 @@ from diptych.files import explain_os_errors, replace, sweep_old
 FileFormat = Literal["png", "jpg", "webp", "tif", "bmp", "npy"]
 FORMATS = get_args(FileFormat)
 # Endings by which people mean a file and no folder, also of formats that are only read, or neither.
-PICTURE_ENDINGS = SUFFIXES | {".avif", ".heic", ".heif", ".jxl"}
+PICTURE_ENDINGS = SUFFIXES | {
+    ".avif", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jpx", ".jxl", ".pdf", ".pgm", ".ppm",
+    ".svg",
+}  # fmt: skip
 MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
 PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
 
@@ -44,7 +47,7 @@ def check_format(name: str, target: PixelFormat) -> None:
         raise UsageError(f"cannot write {name!r}: choose from {', '.join(FORMATS)}")
     if name in ("tif", "npy") or target.is_image:
         return
-    if name == "png" and default_format(target) == "png":
+    if name == "png" and target.dtype != "float32" and target.channels <= 4:  # (2, 4: with alpha)
         return
     raise UsageError(f"{name} cannot hold {target.describe()}: use {default_format(target)}")
 
@@ -96,11 +99,11 @@ def encode_picture(file: BinaryIO, name: str, picture: Pixels, pixel_format: Pix
     elif name == "tif":
         import tifffile
 
-        colour = "rgb" if picture.shape[2] == 3 else "minisblack"
+        colour = "rgb" if picture.shape[2] in (3, 4) else "minisblack"  # (of 4 one more than RGB)
         one = picture[..., 0] if picture.shape[2] == 1 else picture
         extra = {} if picture.shape[2] in (1, 3) else {"planarconfig": "contig"}
         tifffile.imwrite(file, one, photometric=colour, **extra)  # type: ignore[arg-type]
-    elif pixel_format.dtype == "uint16":
+    elif name == "png" and not pixel_format.is_image:
         import imagecodecs
 
         one = picture[..., 0] if picture.shape[2] == 1 else picture

@@ -188,6 +188,7 @@ def test_one_clear_line(
     before = snapshot(here)
     done = diptych(*[places.get(argument, argument) for argument in arguments], cwd=here)
     assert done.returncode == code, done.stderr
+    assert not done.stdout.startswith("\n")
     for word in words:
         assert word in done.stderr
     assert "Traceback" not in done.stderr + done.stdout

@@ -163,6 +163,8 @@ def evaluate(
 
     def heldout(side: Side, reading: DomainConfig, pixel_format: PixelFormat) -> Heldout:
         paths = [Path(path) for path in data[side]["heldout"]]
+        if not paths:
+            raise DiptychError(f"{run} names no held-out pictures of {side.upper()} (data.json)")
         found = read_heldout(paths, reading, pixel_format, config)
         if not found.pictures:
             raise DiptychError(
@@ -175,8 +177,8 @@ def evaluate(
     held_a = heldout("a", config.a, pair.info.a)
     held_b = heldout("b", config.b, pair.info.b)
     places = folder.folders()
-    tested = places.test_a is not None and places.test_b is not None
-    ordered = tested and not held_a.unread and not held_b.unread
+    both_tested = places.test_a is not None and places.test_b is not None
+    ordered = both_tested and not held_a.unread and not held_b.unread
 
     def labels(target: Target, real: Heldout, reading: DomainConfig) -> Sequence[Pixels]:
         """Label maps once more, scaled without mixing their colours."""

@@ -97,9 +97,13 @@ def training_listener(run: RunFolder) -> Iterator[Listener]:
     """Within the block a training shows itself on the console."""
     from diptych.training.start import Listener
 
-    with progress_bar() as progress:
-        view = _TrainingView(run, progress)
+    progress = progress_bar()
+    view = _TrainingView(run, progress)
+    try:
         yield Listener(view.decoding, view.ready, note, view.watch)
+    finally:
+        if progress.live.is_started:  # (else it would write an empty line before an error)
+            progress.stop()
     view.finish()
 
 
@@ -114,6 +118,7 @@ class _TrainingView:
         self.length, self.length_made = "steps", ""  # what the run's is given in, and how far it is
 
     def decoding(self, name: str, done: int, total: int) -> None:
+        self.progress.start()
         if name not in self.reading:
             self.reading[name] = self.progress.add_task(f"reading {name}", total=total, info="")
         self.progress.update(self.reading[name], completed=done, info=f"{total} pictures")
@@ -136,6 +141,7 @@ class _TrainingView:
                 f"  {name}: {len(domain.train)} pictures of {domain.folder}, "
                 f"{len(domain.heldout)} held out ({domain.pixel_format.describe()})"
             )
+        self.progress.start()
         self.training = self.progress.add_task("training", total=1.0, info="")
 
     def watch(self, status: Status) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.config import LENGTHS, Config, LossConfig
+from diptych.config import LENGTHS, Config
 from diptych.data.domain import (
     Domain,
     Folders,
@@ -32,6 +32,7 @@ from diptych.training.choice import model_in
 from diptych.training.disk import check_disk
 from diptych.training.lock import only_one
 from diptych.training.memory import freed_memory_kept
+from diptych.training.remarks import remarks
 from diptych.training.run_folder import RunFolder, made_with
 from diptych.training.trainer import Trainer, Watch
 
@@ -185,38 +186,21 @@ def _train(
                     listener.warn(run.set_best_aside())
                 if moved or other_scores or not resume:
                     run.write_data(folders, a, b)
-            for line in _remarks(config, a, b):
+            for line in remarks(config, a, b):
                 listener.warn(line)
             distributed.wait_for_all()
         trainer = Trainer(config, run, a, b, device, yardstick, listener.warning)
         if leader:
             check_disk(trainer)
         has_begun = resume and bool(checkpoint.checkpoints(run.checkpoints))
-        if config.training.start_from is not None and not has_begun:
-            before = Path(config.training.start_from)
-            checkpoints = RunFolder(before).checkpoints if before.is_dir() else None
-            left = trainer.state.start_from(model_in(before), checkpoints)
-            if left and leader:
-                listener.warn(f"{', '.join(left)}: not in {before}, so learned from the start")
+        said = [] if has_begun else _take_first_weights(trainer)
         if resume:
-            then, now = run.made_with().get("threads"), torch.get_num_threads()
-            if leader and device.type == "cpu" and then not in (None, str(now)):
-                listener.warn(
-                    f"the run went with {then} threads and goes on with {now}, which round "
-                    "otherwise: not to the same bytes as a run that was never stopped"
-                )
-            for problem in trainer.resume():
-                if leader:
-                    listener.warn(f"{problem}; going on from step {trainer.state.step}")
-            if trainer.progress() >= 1 and config.training.length != run.config().training.length:
-                raise UsageError(
-                    f"{run.path} has made {trainer.state.step} steps in "
-                    f"{trainer.state.seconds / 60:.3g} minutes: the length is that of the whole "
-                    "run, give a larger one"
-                )
+            said += _take_back(trainer)
             if leader:  # the length may be new
                 with explain_os_errors(f"write the run folder {run.path}"):
                     write_whole(run.path / "config.yaml", to_yaml(config, made_with()))
+        for line in said if leader else ():
+            listener.warn(line)
         if leader and listener.ready is not None:
             listener.ready(config, trainer)
         return trainer.train(listener.watch, max_minutes)
@@ -233,42 +217,33 @@ def _yardstick(config: Config, a: Domain, b: Domain, device: torch.device) -> Ya
     return make_yardstick(held_a, held_b, make_feature_net(config.training.features, device))
 
 
-def _remarks(config: Config, a: Domain, b: Domain) -> list[str]:
-    """What a person should know before the training starts."""
-    lines = []
-    for domain in (a, b):
-        places = ((domain.folder, domain.skipped), (domain.test_folder, domain.test_skipped))
-        for folder, skipped in places:
-            if skipped:
-                names = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:5])
-                more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-                lines.append(f"left out {len(skipped)} pictures of {folder}: {names}{more}")
-    data = config.data
-    if data.zoom > 1 and not data.zooms:
-        lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")
-    usual, loss = LossConfig(), config.loss
-    if config.method != "cyclegan" and (loss.cycle, loss.identity) != (usual.cycle, usual.identity):
-        lines.append(
-            f"loss.cycle and loss.identity are CycleGAN's: {config.method} has contrast.source and "
-            "contrast.target"
+def _take_first_weights(trainer: Trainer) -> list[str]:
+    """Those of the model to start from, if there is one; returns what a person should know."""
+    if trainer.config.training.start_from is None:
+        return []
+    place = Path(trainer.config.training.start_from)
+    checkpoints = RunFolder(place).checkpoints if place.is_dir() else None
+    left = trainer.state.start_from(model_in(place), checkpoints)
+    return [f"{', '.join(left)}: not in {place}, so learned from the start"] if left else []
+
+
+def _take_back(trainer: Trainer) -> list[str]:
+    """The newest checkpoint; returns what a person should know.
+
+    Raises UsageError for a new length that the run has reached.
+    """
+    run, state, said = trainer.run, trainer.state, []
+    then, now = run.made_with().get("threads"), torch.get_num_threads()
+    if trainer.device.type == "cpu" and then not in (None, str(now)):
+        said.append(
+            f"the run went with {then} threads and goes on with {now}, which round otherwise: not "
+            "to the same bytes as a run that was never stopped"
         )
-    generator = config.generator
-    if generator.architecture == "unet" and generator.dropout and generator.levels < 5:
-        lines.append("generator.dropout is off: a U-Net has it from 5 generator.levels on")
-    if not config.training.history and config.training.more_judged > config.training.untouched:
-        lines.append("training.judged adds no fakes: without training.history there are no older")
-    if a.pixel_format.channels != b.pixel_format.channels:
-        counts = f"A has {a.pixel_format.channels} channels and B {b.pixel_format.channels}"
-        why = f"{counts}, so a picture of one cannot pass the other's"
-        if config.holds_identity > 0:
-            lines.append(f"the identity loss is off: {why} generator")
-        if config.training.untouched:
-            lines.append(f"training.untouched is off: {why} discriminator")
-        if config.loss.plain > 0:
-            lines.append(f"loss.plain is off: {counts}, so they cannot be compared")
-        if config.generator.output == "retouch":
-            lines.append(
-                f"generator.output is picture, not retouch: {counts}. The preset repaint is made "
-                "for that"
-            )
-    return lines
+    said += [f"{problem}; going on from step {state.step}" for problem in trainer.resume()]
+    given, before = trainer.config.training.length, run.config().training.length
+    if trainer.progress() >= 1 and given != before:
+        raise UsageError(
+            f"{run.path} has made {state.step} steps in {state.seconds / 60:.3g} minutes: the "
+            "length is that of the whole run, give a larger one"
+        )
+    return said

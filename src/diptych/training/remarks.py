@@ -1,0 +1,47 @@
+"""What a person should know before a training: pictures left out, settings without effect."""
+
+from __future__ import annotations
+
+from diptych.config import Config, LossConfig
+from diptych.data.domain import Domain
+
+
+def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
+    """What a person should know before the training starts."""
+    lines = []
+    for domain in (a, b):
+        places = ((domain.folder, domain.skipped), (domain.test_folder, domain.test_skipped))
+        for folder, skipped in places:
+            if skipped:
+                names = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:5])
+                more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+                lines.append(f"left out {len(skipped)} pictures of {folder}: {names}{more}")
+    data = config.data
+    if data.zoom > 1 and not data.zooms:
+        lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")
+    usual, loss = LossConfig(), config.loss
+    if config.method != "cyclegan" and (loss.cycle, loss.identity) != (usual.cycle, usual.identity):
+        lines.append(
+            f"loss.cycle and loss.identity are CycleGAN's: {config.method} has contrast.source and "
+            "contrast.target"
+        )
+    generator = config.generator
+    if generator.architecture == "unet" and generator.dropout and generator.levels < 5:
+        lines.append("generator.dropout is off: a U-Net has it from 5 generator.levels on")
+    if not config.training.history and config.training.more_judged > config.training.untouched:
+        lines.append("training.judged adds no fakes: without training.history there are no older")
+    if a.pixel_format.channels != b.pixel_format.channels:
+        counts = f"A has {a.pixel_format.channels} channels and B {b.pixel_format.channels}"
+        why = f"{counts}, so a picture of one cannot pass the other's"
+        if config.holds_identity > 0:
+            lines.append(f"the identity loss is off: {why} generator")
+        if config.training.untouched:
+            lines.append(f"training.untouched is off: {why} discriminator")
+        if config.loss.plain > 0:
+            lines.append(f"loss.plain is off: {counts}, so they cannot be compared")
+        if config.generator.output == "retouch":
+            lines.append(
+                f"generator.output is picture, not retouch: {counts}. The preset repaint is made "
+                "for that"
+            )
+    return lines

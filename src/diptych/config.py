@@ -27,7 +27,7 @@ LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
 
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
-Several = Annotated[int, Field(ge=1, le=65_536)]  # at once
+Several = Annotated[int, Field(ge=1, le=2**20)]  # at once
 Width = Annotated[int, Field(ge=1, le=4096)]  # channels
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -96,6 +96,11 @@ class GeneratorPair:
         return self.G_ba if to == "b" else self.G_ab
 
 
+def holds_foreign_weights(folder: Path) -> bool:
+    """Whether a folder is one of the CycleGAN or CUT code, for which ``IMPORT_ADVICE`` is."""
+    return any(folder.glob("*_net_G*.pth"))
+
+
 def save_model(path: Path, pair: GeneratorPair) -> None:
     """Write the pair as float32 safetensors, aside and renamed."""
     tensors = {

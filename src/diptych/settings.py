@@ -45,7 +45,14 @@ def read_preset(name: str) -> Tree:
 
 
 def read_config_file(path: Path) -> Tree:
-    """The settings in a YAML file as a plain tree. Raises DiptychError if it cannot be read."""
+    """The settings in a YAML file, which may be a run's. Raises DiptychError as ``read_tree``."""
+    tree = read_tree(path)
+    tree.pop("made_with", None)  # what a run writes beside its settings
+    return tree
+
+
+def read_tree(path: Path) -> Tree:
+    """What a YAML file of settings holds. Raises DiptychError if it cannot be read."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -59,7 +66,6 @@ def read_config_file(path: Path) -> Tree:
         return {}
     if not isinstance(tree, dict):
         raise DiptychError(f"the config {path} must be sections with keys, like the presets")
-    tree.pop("made_with", None)  # what a run writes beside its settings
     return tree
 
 

@@ -120,7 +120,7 @@ def check(
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
     folders = pick_folders(a, b, data)
-    used = make_config(preset, config, {key: x for key, x in settings.items() if x != {}})
+    used = make_config(preset, config, settings)
     if json_:
         found = check(folders, used)
         print(json.dumps({"usable": found.usable, **asdict(found)}, indent=1))

@@ -21,8 +21,8 @@ from diptych.config import Config
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError, UsageError, typed
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import IMPORT_ADVICE, Side, read_info
-from diptych.settings import build_config, read_config_file, to_yaml
+from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
+from diptych.settings import build_config, read_tree, to_yaml
 from diptych.training import lock
 from diptych.training.distributed import started_together
 from diptych.training.lock import only_one
@@ -109,7 +109,7 @@ class RunFolder:
 
     def _check_exists(self) -> None:
         if not self.exists():
-            but = IMPORT_ADVICE if any(self.path.glob("*_net_G*.pth")) else "check the name"
+            but = IMPORT_ADVICE if holds_foreign_weights(self.path) else "check the name"
             raise DiptychError(f"there is no run in {self.path}: {but}")
 
     def check_free(self) -> None:
@@ -155,13 +155,14 @@ class RunFolder:
             raise DiptychError(f"{self.path} is a file: give the run folder that it came from")
         self._check_exists()
         file = self.path / "config.yaml"
-        if not self.made_with():
+        tree = read_tree(file)
+        if not tree.pop("made_with", None):
             raise DiptychError(
                 f"{file} is cut short or damaged, its last section is missing: bring it back from "
                 "a copy"
             )
         try:
-            return build_config(read_config_file(file))
+            return build_config(tree)
         except UsageError as error:
             by = self.made_with().get("diptych", "?")
             raise DiptychError(

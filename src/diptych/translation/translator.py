@@ -16,7 +16,14 @@ from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
 from diptych.errors import DiptychError, UsageError
 from diptych.files import as_path
-from diptych.model_file import IMPORT_ADVICE, GeneratorPair, ModelInfo, Side, load_model
+from diptych.model_file import (
+    IMPORT_ADVICE,
+    GeneratorPair,
+    ModelInfo,
+    Side,
+    holds_foreign_weights,
+    load_model,
+)
 from diptych.networks.casting import with_bf16_convolutions
 from diptych.translation.afar import (
     See,
@@ -312,7 +319,7 @@ def load(
     place = as_path(path)
     if place.is_dir():
         if not (place / "model.safetensors").is_file():
-            but = f"; {IMPORT_ADVICE}" if any(place.glob("*_net_G*.pth")) else ""
+            but = f"; {IMPORT_ADVICE}" if holds_foreign_weights(place) else ""
             raise DiptychError(
                 f"there is no model in {place} (yet): looked for model.safetensors{but}"
             )

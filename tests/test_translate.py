@@ -27,7 +27,7 @@ from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
-from diptych.translation.files import plan, translate_files
+from diptych.translation.files import Job, plan, translate_files
 from diptych.translation.translator import Translator, load, parse_precision
 from diptych.translation.writing import check_format, encode_picture, write_picture
 
@@ -230,6 +230,19 @@ def test_values_beyond_those_of_the_training_are_remarked_on(
     assert done.returncode == 0, done.stderr
 
 
+def test_nearly_black_pictures_are_remarked_on(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """12 bits in files of 16, read by a model of 8: of 255 they reach 15."""
+    values = np.random.default_rng(0).integers(0, 4096, (32, 32), np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    noise(32, 32).save(tmp_path / "usual.png")
+    for name, said in (("deep", 1), ("usual", 0)):
+        done = diptych("translate", trained, tmp_path / f"{name}.png", "-o", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("its values reach only 15 of 255") == said
+
+
 def test_letters_that_the_terminal_does_not_know(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +288,14 @@ def test_a_picture_too_long_for_its_format_is_left_out(
     assert f"long.png: {name} holds at most {most} pixels a side" in done.stdout
     assert "2 pictures written" in done.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"a.{name}", f"z.{name}"}
+    # (It is not even translated: that may take minutes.)
+    asked: list[object] = []
+    translator = load(trained, "cpu")
+    translator.arrays = lambda *given: asked.append(given)
+    job = Job(tmp_path / "in" / "long.png", tmp_path / f"long.{name}")
+    (outcome,) = translate_files(translator, [job], "b")
+    assert outcome.problem is not None
+    assert not asked
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows limits no files")

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: trainings run side by side, a core each
 
@@ -36,6 +37,8 @@ from diptych.training.start import start_run
 from diptych.training.trainer import Trainer
 
 HERE = Path(__file__).parent
+ROUND = 4  # steps, of which loss.cycle_every makes some cheap: all variants' rounds end in it
+ROUNDS = 7
 NEVER = 10**9  # checkpoints and sample sheets on the way are not part of the comparison
 
 
@@ -74,13 +77,16 @@ def measure_costs(
         a, b = open_domains(folders(task, place), config)
         trainers[name] = Trainer(config, RunFolder(place), a, b, torch.device("cpu"))
         trainers[name].step()
-    taken = dict.fromkeys(trainers, 0.0)
+    rounds: dict[str, list[float]] = {name: [] for name in trainers}
     with freed_memory_kept(torch.device("cpu")):
-        for _ in range(24):  # whole rounds of loss.cycle_every: cheap steps alone are no measure
+        for i in range(ROUNDS * ROUND):
             for name, trainer in trainers.items():
+                if i % ROUND == 0:
+                    rounds[name].append(0.0)
                 started = time.perf_counter()
                 trainer.step()
-                taken[name] += time.perf_counter() - started
+                rounds[name][-1] += time.perf_counter() - started
+    taken = {name: median(seconds) for name, seconds in rounds.items()}
     known |= {name: seconds / taken["baseline"] for name, seconds in taken.items()}
     path.write_text(json.dumps(known, indent=1))
     return known

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diptych.config import DomainConfig, FeatureName
-from diptych.data.domain import partners
+from diptych.data.partners import partners
 from diptych.data.pixels import PixelFormat, Pixels, resize_labels
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Command
+from harness import last_step
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -95,6 +96,23 @@ def test_damaged_ones_do_not_push_out_what_is_made_after_them(
     assert checkpoint.read_newest(run.checkpoints)[0] == 9
     assert not resume_run(run, max_minutes=0)
     assert checkpoint.read_newest(run.checkpoints)[0] == 10
+
+
+def test_one_that_was_about_to_be_replaced_gets_its_name_back(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """A process was killed after it had moved it away, and before the new one had its name."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    *_, newest = checkpoint.checkpoints(run / "checkpoints")
+    for other in checkpoint.checkpoints(run / "checkpoints")[:-1]:
+        shutil.rmtree(other)
+    newest.rename(newest.with_name(f".{newest.name}.old.partial"))
+    done = diptych("train", "--run", run, "--resume", "--steps", str(last_step(trained) + 1))
+    assert done.returncode == 0, done.stderr
+    assert last_step(run) == last_step(trained) + 1
+    checkpoint.read(newest)
+    assert not list((run / "checkpoints").glob(".*"))
 
 
 def test_the_command_says_so_and_goes_on(trained: Path, tmp_path: Path, diptych: Command) -> None:

@@ -22,13 +22,12 @@ from diptych.data.domain import (
     Folders,
     check_different,
     check_request,
-    check_shapes,
-    doubts,
     make_domain,
 )
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import kept_size, load_size
 from diptych.data.scan import Scan, Seen, scan_folder
+from diptych.data.suits import check_shapes, doubts
 from diptych.errors import DiptychError
 
 Kind = Literal[

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from diptych.config import Config, DataConfig, DomainConfig
 from diptych.data.alpha import parse_background
@@ -21,8 +21,6 @@ from diptych.errors import DiptychError, UsageError
 from diptych.files import lies_in
 
 MOST_HELD_OUT = 200  # pictures of each domain
-DIM = 64  # of 255: of 16 bits the upper 8 are read, of which 12 and 13 bits fill 16 and 32 levels
-FEW = 20  # pictures to learn from
 
 
 @dataclass(frozen=True)
@@ -140,58 +138,6 @@ def check_different(a: Domain, b: Domain) -> None:
         raise UsageError(f"A and B hold the same pictures: {a.folder} and {b.folder}")
 
 
-@dataclass(frozen=True)
-class Doubt:
-    """What training does not refuse, and still would not do well with."""
-
-    kind: Literal["few", "nearly black"]
-    about: str
-    advice: str
-
-
-def doubts(domain: Domain) -> list[Doubt]:
-    """Whether there are few pictures, or dark ones, as where 12 of 16 bits are used."""
-    found = []
-    if len(domain.train) < FEW:
-        about = f"{len(domain.train)} pictures to learn from"
-        found.append(Doubt("few", about, "so few teach little: some hundred are usual"))
-    reached = max(entry.high for entry in domain.cache.entries)
-    if domain.pixel_format.dtype == "uint8" and reached < DIM:
-        advice = "pictures of 16 bits keep all their values with --depth native"
-        found.append(Doubt("nearly black", f"values reach only {reached:g} of 255", advice))
-    return found
-
-
-def check_shapes(config: Config, a: Domain, b: Domain) -> None:
-    """Without a crop pictures keep their shapes: large enough, and in a batch all the same.
-
-    CUT compares A and B by one encoder, so they need as many channels. Raises UsageError where
-    pictures do not suit the method, the networks or the batch.
-    """
-    channels_a, channels_b = a.pixel_format.channels, b.pixel_format.channels
-    if config.method != "cyclegan" and channels_a != channels_b:
-        raise UsageError(
-            f"the method {config.method} needs as many channels in A as in B, and there are "
-            f"{channels_a} and {channels_b}: use --channels, or the method cyclegan"
-        )
-    if config.data.preprocess != "none":
-        return
-    for domain in (a, b):
-        shapes = {domain.cache.entries[i].shape for i in domain.train}
-        smallest = min(min(shape[:2]) for shape in shapes)
-        if smallest < config.smallest_size():
-            raise UsageError(
-                f"a picture in {domain.folder} is only {smallest} px wide or high, and these "
-                f"networks need {config.smallest_size()}: use another preprocess, or fewer "
-                "discriminator.layers"
-            )
-        if len(shapes) > 1 and config.training.batch > 1:
-            raise UsageError(
-                f"the pictures in {domain.folder} differ in size: use --batch 1 with "
-                "preprocess none, or another preprocess"
-            )
-
-
 def make_domain(
     folder: Path,
     cache: PictureCache,
@@ -278,28 +224,6 @@ def _pixel_format(cache: PictureCache, train: tuple[int, ...], domain: DomainCon
                 f"all pictures hold the one value {low:g}: give the range, as --range-a 0,65535"
             )
     return PixelFormat(channels, dtype, low, high)
-
-
-def partners(sources: Sequence[Path], targets: Sequence[Path]) -> list[int] | None:
-    """For each source file the place of the target of the same name; None if any has not one.
-
-    Names are those without their endings; where these come several times, with the folders that
-    they lie in (``lyon/0001`` and ``metz/0001``).
-    """
-    of_sources, of_targets = [path.stem for path in sources], [path.stem for path in targets]
-    if len(set(of_sources)) < len(sources) or len(set(of_targets)) < len(targets):
-        of_sources, of_targets = _names_below(sources), _names_below(targets)
-    by_name = {name: i for i, name in enumerate(of_targets)}
-    one_each = len(by_name) == len(targets) and len(set(of_sources)) == len(sources)
-    if not one_each or any(name not in by_name for name in of_sources):
-        return None
-    return [by_name[name] for name in of_sources]
-
-
-def _names_below(paths: Sequence[Path]) -> list[str]:
-    """Names without endings, with the folders below the one that all have in common."""
-    common = os.path.commonpath([path.parent for path in paths])
-    return [str(path.relative_to(common).with_suffix("")) for path in paths]
 
 
 def read_for_looking(

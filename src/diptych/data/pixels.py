@@ -16,6 +16,7 @@ from diptych.data.opening import DamagedPictureError
 
 Pixels = NDArray[Any]  # (H, W, C): uint8, uint16 or float32
 DType = Literal["uint8", "uint16", "float32"]
+DIM = 64  # of 255: of 16 bits the upper 8 are read, of which 12 and 13 bits fill 16 and 32 levels
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class PixelFormat:
         return x.mul_(2 / (self.high - self.low)).sub_(1)
 
     def remark(self, picture: Pixels) -> str | None:
-        """What is to be said of a stored picture whose values go beyond ``low`` or ``high``."""
-        if self.dtype == "uint8" and self.low <= 0 and self.high >= 255:  # (nothing can)
-            return None
+        """What is to be said of a picture that is beyond ``low`` or ``high``, or nearly black."""
         low, high = float(picture.min()), float(picture.max())
+        if self.dtype == "uint8" and 0 < high < DIM < self.high:
+            return f"its values reach only {high:g} of 255, as where 12 of 16 bits are used"
         if self.low <= low and high <= self.high:
             return None
         return (

@@ -15,7 +15,8 @@ import yaml
 from PIL import Image
 
 from diptych.config import Config
-from diptych.data.domain import partners, read_for_looking
+from diptych.data.domain import read_for_looking
+from diptych.data.partners import partners
 from diptych.data.pixels import PixelFormat, Pixels, preview
 from diptych.errors import UsageError
 from diptych.evaluation.scores import Evaluation

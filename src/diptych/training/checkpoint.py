@@ -151,7 +151,14 @@ def read_newest(
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a process that was killed while writing has left behind."""
+    """Remove what a process that was killed while writing has left behind.
+
+    One that was to be replaced, and was not yet, gets its name back.
+    """
+    for path in folder.glob(".step-*.old.partial"):
+        final = folder / path.name.removeprefix(".").removesuffix(".old.partial")
+        if not final.exists():
+            path.rename(final)
     for path in folder.glob(".step-*.partial"):
         shutil.rmtree(path, ignore_errors=True)
 

@@ -1,9 +1,10 @@
-"""What a person should know before a training: pictures left out, settings without effect."""
+"""What to know before a training: pictures left out or doubted, settings without effect."""
 
 from __future__ import annotations
 
 from diptych.config import Config, LossConfig
 from diptych.data.domain import Domain
+from diptych.data.suits import doubts
 
 
 def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
@@ -16,6 +17,8 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
                 names = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:5])
                 more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
                 lines.append(f"left out {len(skipped)} pictures of {folder}: {names}{more}")
+        for doubt in doubts(domain):
+            lines.append(f"{domain.folder}: {doubt.about}; {doubt.advice}")
     data = config.data
     if data.zoom > 1 and not data.zooms:
         lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")

@@ -12,14 +12,8 @@ from pathlib import Path
 import torch
 
 from diptych.config import LENGTHS, Config
-from diptych.data.domain import (
-    Domain,
-    Folders,
-    check_shapes,
-    data_folders,
-    doubts,
-    open_domains,
-)
+from diptych.data.domain import Domain, Folders, data_folders, open_domains
+from diptych.data.suits import check_shapes
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
@@ -161,9 +155,6 @@ def _train(
             listener.warn(NO_LOCKS)
         a, b = open_domains(folders, config, listener.decoding if leader else None)
         check_shapes(config, a, b)
-        for domain in (a, b) if leader else ():
-            for doubt in doubts(domain):
-                listener.warn(f"{domain.folder}: {doubt.about}; {doubt.advice}")
         other_scores = False
         if resume:
             run.check_data(a, b)

@@ -28,7 +28,7 @@ from diptych.translation.clip_files import UNPLAYED, check_clip_name, clip_endin
 from diptych.translation.scaling import scaled
 from diptych.translation.shelf import NoRoomError
 from diptych.translation.translator import Translator
-from diptych.translation.writing import check_format, format_of, write_picture
+from diptych.translation.writing import check_format, check_sides, format_of, write_picture
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
 PIXELS_ON_CPU = 2**16  # there a batch saves little, and what is larger leaves the cache
@@ -189,7 +189,9 @@ def translate_files(
             picture = translator.read(job.source, to)
             if remark := own_format.remark(picture):
                 remarks[job] = remark
-            return job, scaled(picture, size)
+            picture = scaled(picture, size)
+            check_sides(format_of(job.target.suffix), *picture.shape[:2])
+            return job, picture
         except DamagedPictureError as error:
             return job, str(error)
 

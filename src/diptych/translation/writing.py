@@ -52,6 +52,15 @@ def check_format(name: str, target: PixelFormat) -> None:
     raise UsageError(f"{name} cannot hold {target.describe()}: use {default_format(target)}")
 
 
+def check_sides(name: str, height: int, width: int) -> None:
+    """Raise TooLargeError for a side that is longer than the format allows."""
+    if name in MOST_A_SIDE and max(height, width) > MOST_A_SIDE[name]:
+        raise TooLargeError(
+            f"{name} holds at most {MOST_A_SIDE[name]} pixels a side, and its translation has "
+            f"{width} x {height}: use png"
+        )
+
+
 def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:
     """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
     with written_aside(path) as aside, open(aside, "wb") as file:
@@ -85,15 +94,10 @@ def written_aside(path: Path) -> Iterator[Path]:
 def encode_picture(file: BinaryIO, name: str, picture: Pixels, pixel_format: PixelFormat) -> None:
     """Write stored pixels in one of FORMATS, values unchanged.
 
-    (JPEG and lossy WebP round, as those formats do.) Raises TooLargeError for a side that is longer
-    than the format allows, OSError, and whatever else an encoder raises.
+    (JPEG and lossy WebP round, as those formats do.) Raises TooLargeError as ``check_sides``,
+    OSError, and whatever else an encoder raises.
     """
-    height, width = picture.shape[:2]
-    if name in MOST_A_SIDE and max(height, width) > MOST_A_SIDE[name]:
-        raise TooLargeError(
-            f"{name} holds at most {MOST_A_SIDE[name]} pixels a side, and its translation has "
-            f"{width} x {height}: use png"
-        )
+    check_sides(name, *picture.shape[:2])
     if name == "npy":
         np.save(file, picture)
     elif name == "tif":

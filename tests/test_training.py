@@ -815,8 +815,9 @@ def test_python_is_told_what_a_person_is(towns: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"left out 2 pictures of .*broken.png .*HEIC picture: "):
         run = package.train(data=data, run=tmp_path / "run", settings=TINY, max_minutes=0)
     assert not run.finished
-    with pytest.warns(UserWarning, match="left out"):
+    with pytest.warns(UserWarning, match="left out") as caught:
         assert package.train(run=run.path, resume=True).finished
+    assert {warning.filename for warning in caught} == {__file__}  # not a line of diptych's own
 
 
 @pytest.mark.parametrize("way_out", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ from diptych.training.start import (
 from diptych.training.trainer import Watch
 from diptych.translation.other_size import at_size, with_size
 from diptych.translation.translator import Translator, load
+
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def train(
     if settings is not None and not isinstance(settings, dict):
         raise UsageError(f"settings are a dictionary of sections, not a {type(settings).__name__}")
     folder = RunFolder(as_path(run).absolute())
-    listener = Listener(watch=watch, warning=lambda line: warnings.warn(line, stacklevel=2))
+    listener = Listener(watch=watch, warning=_warn)
     if resume:
         if preset or config or start_from:
             raise UsageError(ONLY_LENGTH)
@@ -100,6 +103,14 @@ def train(
         folders = pick_folders(a, b, data).absolute()
         finished = start_run(folders, folder, made, listener, max_minutes)
     return Run(folder.path, finished)
+
+
+def _warn(line: str) -> None:
+    """A warning that points to the line which called diptych (``skip_file_prefixes`` of 3.12)."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and Path(frame.f_code.co_filename).is_relative_to(HERE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(line, stacklevel=level)
 
 
 @dataclass(frozen=True)
@@ -199,7 +210,7 @@ def evaluate(
         try:
             keep_evaluation(folder.path, found)
         except DiptychError as error:  # (they took minutes)
-            warnings.warn(f"the scores are not kept: {error}", stacklevel=2)
+            _warn(f"the scores are not kept: {error}")
     return found
 
 

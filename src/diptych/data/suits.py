@@ -1,0 +1,65 @@
+"""Whether pictures suit a training: what is refused, and what is doubted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from diptych.config import Config
+from diptych.data.domain import Domain
+from diptych.data.pixels import DIM
+from diptych.errors import UsageError
+
+FEW = 20  # pictures to learn from
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What training does not refuse, and still would not do well with."""
+
+    kind: Literal["few", "nearly black"]
+    about: str
+    advice: str
+
+
+def doubts(domain: Domain) -> list[Doubt]:
+    """Whether there are few pictures, or dark ones, as where 12 of 16 bits are used."""
+    found = []
+    if len(domain.train) < FEW:
+        about = f"{len(domain.train)} pictures to learn from"
+        found.append(Doubt("few", about, "so few teach little: some hundred are usual"))
+    reached = max(entry.high for entry in domain.cache.entries)
+    if domain.pixel_format.dtype == "uint8" and reached < DIM:
+        advice = "pictures of 16 bits keep all their values with --depth native"
+        found.append(Doubt("nearly black", f"values reach only {reached:g} of 255", advice))
+    return found
+
+
+def check_shapes(config: Config, a: Domain, b: Domain) -> None:
+    """Without a crop pictures keep their shapes: large enough, and in a batch all the same.
+
+    CUT compares A and B by one encoder, so they need as many channels. Raises UsageError where
+    pictures do not suit the method, the networks or the batch.
+    """
+    channels_a, channels_b = a.pixel_format.channels, b.pixel_format.channels
+    if config.method != "cyclegan" and channels_a != channels_b:
+        raise UsageError(
+            f"the method {config.method} needs as many channels in A as in B, and there are "
+            f"{channels_a} and {channels_b}: use --channels, or the method cyclegan"
+        )
+    if config.data.preprocess != "none":
+        return
+    for domain in (a, b):
+        shapes = {domain.cache.entries[i].shape for i in domain.train}
+        smallest = min(min(shape[:2]) for shape in shapes)
+        if smallest < config.smallest_size():
+            raise UsageError(
+                f"a picture in {domain.folder} is only {smallest} px wide or high, and these "
+                f"networks need {config.smallest_size()}: use another preprocess, or fewer "
+                "discriminator.layers"
+            )
+        if len(shapes) > 1 and config.training.batch > 1:
+            raise UsageError(
+                f"the pictures in {domain.folder} differ in size: use --batch 1 with "
+                "preprocess none, or another preprocess"
+            )

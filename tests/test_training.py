@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,27 @@ def test_half_precision_follows_float32(towns: Path, precision: str) -> None:
     means = full._mean_losses()
     for name, value in half._mean_losses().items():
         assert value == pytest.approx(means[name], rel=0.15), name
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_weights_are_cast_anew_in_each_step(
+    towns: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """Also within ``usual_torch``, as in every training: PyTorch would keep what it cast first.
+
+    On a GPU that is autocast in bf16; here a working copy takes its place, unless in fp16.
+    """
+    monkeypatch.setattr("diptych.training.step.make_working_copy", lambda *_: None)
+    made = []
+    for around in (nullcontext(), usual_torch(CPU)):
+        one = trainer(towns, training={"precision": precision}, optimizer={"rate": 0.01})
+        before = weights(one)
+        with around:
+            for _ in range(8):
+                one.step()
+        made.append(weights(one))
+        assert not torch.equal(made[-1], before)
+    assert torch.equal(*made)
 
 
 @pytest.mark.parametrize("loss", [{"r1": 1}, {"adversarial": "wgangp"}])

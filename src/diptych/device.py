@@ -7,7 +7,7 @@ import os
 import torch
 
 from diptych.config import Precision
-from diptych.errors import UsageError
+from diptych.errors import DiptychError, UsageError, first_line
 
 KINDS = ("cpu", "cuda", "mps", "xpu")
 
@@ -15,7 +15,8 @@ KINDS = ("cpu", "cuda", "mps", "xpu")
 def choose_device(name: str | torch.device = "auto") -> torch.device:
     """``auto``: a GPU if there is one (CUDA or ROCm, then MPS), else the CPU.
 
-    Raises UsageError for a device that does not exist here.
+    Raises UsageError for a device that does not exist here, DiptychError for a GPU that is there
+    and cannot be used.
     """
     if name == "auto":
         other = "mps" if torch.backends.mps.is_available() else "cpu"
@@ -28,9 +29,9 @@ def choose_device(name: str | torch.device = "auto") -> torch.device:
             own = os.environ.get("LOCAL_RANK")  # torchrun gives each process its own GPU
             device = torch.device("cuda", int(own) if own else torch.cuda.current_device())
         torch.empty(1, device=device)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        if str(name).startswith("cuda") and torch.cuda.is_available():  # (full, or of another)
+            raise DiptychError(f"cannot use {name}: {first_line(error)}") from error
         known = f"there is no device {str(name)!r} here: use auto, cpu, cuda or mps"
         raise UsageError(known) from None
     return device

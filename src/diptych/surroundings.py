@@ -53,13 +53,15 @@ def usual_torch(device: torch.device) -> Iterator[None]:
 
     Random numbers of the CPU and of ``device`` that are drawn in it are not missing afterwards.
     """
-    devices = [device] if device.type == "cuda" else []
+    on_gpu = device.type == "cuda"
+    devices = [device] if on_gpu else []
     # (A default device costs a little in every operation.)
     elsewhere = torch.get_default_device().type != "cpu"
     place = torch.device("cpu") if elsewhere else nullcontext()
     with (
         torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad(),
         torch.autocast(device.type, enabled=False), _dtype.within(), place,
+        torch.cuda.device(device) if on_gpu else nullcontext(),
     ):  # fmt: skip
         yield
 

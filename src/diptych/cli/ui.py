@@ -58,8 +58,11 @@ def ui(
     for package in ("gradio", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         if find_spec(package) is None:
             raise DiptychError(f'{package} is not installed: pip install "diptych[web]"')
-    from diptych.web.server import address_of, is_loopback, listen, serve
+    from diptych.web.server import addresses_of, is_loopback, listen, serve
 
+    for run in runs:  # (what follows takes seconds to import: mistakes are told before)
+        if not run.exists():
+            raise DiptychError(f"there is no model {run}: give a run folder or a model file")
     limits = Limits(
         megabytes, megapixels, network_megapixels, waiting, waiting_megapixels, batch,
         upload_seconds, answer_seconds,
@@ -74,7 +77,6 @@ def ui(
             raise UsageError(
                 f"--host {host} lets other machines in: set a key in the environment, DIPTYCH_KEY"
             )
-        # (These take seconds to import: mistakes are told before.)
         from diptych.web.app import make_app
         from diptych.web.metrics import Metrics
         from diptych.web.models import load_models
@@ -85,7 +87,7 @@ def ui(
         try:
             with page_folder() as folder:
                 app = make_app(service, folder, key)
-                serve(app, listening, limits, lambda: say(f"ready on {address_of(listening)}"))
+                serve(app, listening, limits, lambda: say(f"ready on {addresses_of(listening)}"))
         finally:
             ended = service.close()
     say("stopped")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -181,10 +182,18 @@ class Stepper:
         wanted = min(training.history, training.more_judged - training.untouched)
         return any(len(self.state.histories[name].pictures) < wanted for name in fakes)
 
-    def _autocast(self) -> torch.autocast:
-        if self.precision == torch.float32 or self.working_copy:
-            return torch.autocast(self.device.type, enabled=False)
-        return torch.autocast(self.device.type, dtype=self.precision)
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        """Convolutions in 16 bits, if they are wanted: each weight is cast once in the block.
+
+        PyTorch would keep what it has cast until the outermost block ends, also of one that is
+        switched off, and a whole training is in such a one (``usual_torch``).
+        """
+        on = self.precision != torch.float32 and not self.working_copy
+        dtype = self.precision if on else None
+        torch.clear_autocast_cache()
+        with torch.autocast(self.device.type, dtype, enabled=on):
+            yield
 
     def _backward(self, loss: Tensor) -> Tensor:
         share = loss / self.config.training.accumulate

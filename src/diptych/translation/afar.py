@@ -12,13 +12,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from diptych.data.pixels import PixelFormat, Pixels, resize
 from diptych.errors import UsageError
 from diptych.model_file import ModelInfo
-from diptych.translation.scaling import SMALLEST, scaled_shape
+from diptych.translation.scaling import SMALLEST, scaled_shape, scaled_tensor
 
 See = int | Literal["auto", "own"]  # pixels of the shorter side that the network sees
 
@@ -76,7 +75,7 @@ def tensor_from_afar(
 ) -> Tensor:
     """``translate`` sees ``(N, C, H, W)`` pictures in ``seen`` rows and columns; [-1, 1] all."""
     height, width = x.shape[2:]
-    small = F.interpolate(x, seen, mode="bicubic", antialias=True).clamp(-1, 1)
+    small = scaled_tensor(x, seen).clamp(-1, 1)
     change = translate(small) - small
     fake = torch.empty_like(x)
     for top, bottom in bands(height, len(x) * width):
@@ -91,8 +90,12 @@ def arrays_from_afar(
     target: PixelFormat,
     translate: Callable[[Tensor], Tensor],
     device: torch.device,
+    progress: Callable[[float], None] | None = None,
 ) -> list[Pixels]:
-    """The same for stored ``(H, W, C)`` pictures of one shape, of which few rows become floats."""
+    """The same for stored ``(H, W, C)`` pictures of one shape, of which few rows become floats.
+
+    ``progress`` is told the share that is done, 0 to 1, beginning when the network has seen them.
+    """
     height, width = pictures[0].shape[:2]
     rows, columns = seen
     shown = np.stack([resize(picture, columns, rows) for picture in pictures])
@@ -100,6 +103,8 @@ def arrays_from_afar(
     change = translate(small) - small
     fakes = []
     for i, picture in enumerate(pictures):
+        if progress is not None:
+            progress(i / len(pictures))
         fake = np.empty((height, width, target.channels), target.dtype)
         own = slice(i, i + 1)
         for top, bottom in bands(height, width):
@@ -107,6 +112,8 @@ def arrays_from_afar(
             x = source.to_tensor(band).to(device)
             y = changed(x, change[own], small[own], top, height)
             fake[top:bottom] = target.to_pixels(y)[0]
+            if progress is not None:
+                progress((i + bottom / height) / len(pictures))
         fakes.append(fake)
     return fakes
 

@@ -7,10 +7,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Literal, TypeVar
 
 import torch
@@ -32,9 +33,9 @@ from diptych.translation.writing import check_format, check_sides, format_of, wr
 
 PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
 PIXELS_ON_CPU = 2**16  # there a batch saves little, and what is larger leaves the cache
-# Up to so many pixels, each core has a picture of its own, and none waits. (On a GPU one core's
-# pictures are translated, while others are read and written.)
+# Up to so many pixels, each core has a picture of its own, and none waits.
 SIDE_BY_SIDE = 2**18
+ON_A_GPU = 2  # batches at once: one is computed, while the other goes there or comes back
 PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
 T = TypeVar("T")
 Existing = Literal["refuse", "replace", "skip"]  # what to do where a translation would lie
@@ -92,16 +93,17 @@ def plan(
     unlike = {(_as_one(below.with_suffix(suffix_of(source))), below) for source, below in pairs}
     asked = Counter(target for target, _ in unlike)
     jobs = []
+    numbers: dict[str, int] = {}  # that the next of the same name may have
     for source, below in pairs:
         suffix = suffix_of(source)
         target = out / below.with_suffix(suffix)
         # horse.jpg beside horse.png: both, since another time one may be there alone
         if _as_one(target) in taken or asked[_as_one(below.with_suffix(suffix))] > 1:
             target = out / below.with_name(f"{below.name.replace('.', '-')}{suffix}")
-        number = 2
+        wanted = _as_one(target)
         while _as_one(target) in taken:  # the same name from two folders
+            numbers[wanted] = number = numbers.get(wanted, 1) + 1
             target = out / below.with_name(f"{below.stem}-{number}{suffix}")
-            number += 1
         taken.add(_as_one(target))
         jobs.append(Job(source, target))
     return _check_targets(jobs, existing)
@@ -219,8 +221,13 @@ def translate_files(
             return [(job, str(error)) for job, _ in chunk]
         return [(job, picture) for (job, _), picture in zip(chunk, translated, strict=True)]
 
+    on_cpu = translator.device.type == "cpu"
+    room = nullcontext() if on_cpu else BoundedSemaphore(ON_A_GPU)
+
     def translate_and_write(chunk: Sequence[tuple[Job, Pixels]]) -> list[Outcome]:
-        return write(translate(chunk))
+        with room:
+            made = translate(chunk)
+        return write(made)
 
     under_way: list[tuple[int, Future[list[Outcome]]]] = []  # (with the number of pixels)
 
@@ -235,7 +242,6 @@ def translate_files(
                 done(outcome)
 
     threads = torch.get_num_threads()
-    on_cpu = translator.device.type == "cpu"
     in_threads = translator.device.type in ("cpu", "cuda")
     with workers(os.cpu_count()) as pool, one_thread_each(threads) as cores:
         results = ahead(pool, read, jobs, 2 * batch)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from numbers import Integral
 
+import torch.nn.functional as F
+from torch import Tensor
+
 from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import Pixels, resize
 from diptych.errors import UsageError
@@ -18,6 +21,12 @@ def scaled(picture: Pixels, size: int | None) -> Pixels:
     """
     height, width = allowed_shape(picture.shape[0], picture.shape[1], size)
     return resize(picture, width, height)
+
+
+def scaled_tensor(x: Tensor, shape: tuple[int, int]) -> Tensor:
+    """An ``(N, C, H, W)`` batch with ``shape`` rows and columns, bicubic and antialiased."""
+    there = x.cpu() if x.device.type == "mps" else x  # (which PyTorch can from 2.8 on only)
+    return F.interpolate(there, shape, mode="bicubic", antialias=True).to(x.device)
 
 
 def allowed_shape(height: int, width: int, size: int | None) -> tuple[int, int]:

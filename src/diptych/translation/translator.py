@@ -42,7 +42,7 @@ from diptych.translation.large import (
 )
 from diptych.translation.reading import as_stored, read_bytes, read_file
 from diptych.translation.rows import Rows, reflection
-from diptych.translation.scaling import SMALLEST, allowed_shape, scaled
+from diptych.translation.scaling import SMALLEST, allowed_shape, scaled, scaled_tensor
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 with matrix units
 Picture = str | Path | Image.Image | Pixels | Tensor
@@ -183,15 +183,17 @@ class Translator:
     ) -> list[Pixels]:
         """Translate stored ``(H, W, C)`` pictures of one shape in one batch.
 
-        ``progress`` is told the share that is done, 0 to 1, of a picture that is cut into strips.
+        ``progress`` is told the share that is done, 0 to 1, of a picture that is cut into strips,
+        or of all where they are seen from afar; what it raises is passed on.
         """
         source, target = self.formats(to)
         first, count = pictures[0], len(pictures)
         height, width = first.shape[:2]
         if seen := seen_shape(height, width, self.sees):
             return arrays_from_afar(
-                list(pictures), seen, source, target, lambda x: self._as_it_is(x, to), self.device
-            )
+                list(pictures), seen, source, target, lambda x: self._as_it_is(x, to), self.device,
+                progress,
+            )  # fmt: skip
         picture = self._rows(
             lambda places: source.to_tensor(first[None, places.numpy()]), to, height, width
         )
@@ -285,7 +287,7 @@ class Translator:
                 shape = allowed_shape(x.shape[-2], x.shape[-1], size)
             except TooLargeError as error:
                 raise UsageError(f"cannot translate this tensor: {error}") from error
-            batch = torch.nn.functional.interpolate(batch, shape, mode="bicubic", antialias=True)
+            batch = scaled_tensor(batch, shape)
         fake = self.tensor(batch, to)
         return fake if x.ndim == 4 else fake[0]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -23,6 +23,7 @@ from diptych.web.bodies import read_picture_and_fields
 from diptych.web.docs import docs_page
 from diptych.web.guard import refuse
 from diptych.web.limits import RefusedError
+from diptych.web.metrics import GONE
 from diptych.web.models import ServedModel
 from diptych.web.service import Service, format_for
 
@@ -41,6 +42,12 @@ class Options(BaseModel):
     """What to make of a picture; in the address, or as fields of the form."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_ones(cls, given: Any) -> Any:
+        """Programs, and the forms of pages, send what nobody filled in."""
+        return {k: v for k, v in given.items() if v != ""} if isinstance(given, dict) else given
 
     to: Side = Field("b", description="Domain to translate to.")
     model: str | SkipJsonSchema[None] = Field(
@@ -203,6 +210,10 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
         request: Request, error: RequestValidationError | ValidationError
     ) -> JSONResponse:
         return refuse(RefusedError(422, _one_sentence(error)))
+
+    @api.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=GONE)
 
     @api.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:

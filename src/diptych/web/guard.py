@@ -19,10 +19,10 @@ from diptych.web.page_folder import PageFolder
 
 COOKIE = "diptych"
 OPEN = ("/healthz", "/login", "/favicon.ico")  # need no key
-GET = ("GET",)
+GET = ("GET", "HEAD")
 API = {
     "/v1/translate": ("POST",), "/v1/models": GET, "/healthz": GET, "/metrics": GET, "/docs": GET,
-    "/openapi.json": GET, "/login": ("GET", "POST"),
+    "/openapi.json": GET, "/login": (*GET, "POST"),
 }  # fmt: skip
 # What the page needs of Gradio. It has many more paths, for uses that are not ours.
 PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/pwa_icon",
@@ -79,6 +79,8 @@ class Guard:
         if answer is not None:
             await answer(scope, receive, send_with_headers)
             return
+        if scope["method"] == "HEAD" and scope["path"] in API:
+            scope = {**scope, "method": "GET"}  # (the server leaves the body out)
         await self.app(scope, receive, send_with_headers)
 
     def _check(self, scope: Scope) -> Response | None:

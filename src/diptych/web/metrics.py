@@ -16,6 +16,7 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+GONE = 499  # the status, for the counters alone, where the client hung up before an answer
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -68,7 +69,7 @@ class Measured:
             await self.app(scope, receive, send)
             return
         path = scope["path"] if scope["path"] in self.paths else "page"
-        started, status = time.perf_counter(), 499  # (the client hung up before an answer)
+        started, status = time.perf_counter(), GONE
 
         async def send_and_note(message: Message) -> None:
             nonlocal status

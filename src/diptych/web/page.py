@@ -93,10 +93,13 @@ def make_page(actions: Actions) -> gr.Blocks:
                     to = "b"  # (the direction of the model chosen before, until it is set anew)
                 given = one if _shows(chosen, to) else other
                 if given is None:
-                    return None, None, "", gr.DownloadButton(interactive=False)
+                    return None, None, "", gr.DownloadButton(value=None, interactive=False)
                 shown = await actions.translate(given, name, to, size or None)
             except RefusedError as refusal:
-                raise _as_error(refusal) from None
+                # (Not an error of Gradio's, which would leave the last translation standing.)
+                line = _sentence(refusal)
+                gr.Warning(line)
+                return None, None, line, gr.DownloadButton(value=None, interactive=False)
             return (
                 (str(shown.before), str(shown.after)),
                 None if shown.back is None else str(shown.back),
@@ -120,7 +123,9 @@ def make_page(actions: Actions) -> gr.Blocks:
                     lambda done: progress((done, total), unit="pictures"),
                 )  # fmt: skip
             except RefusedError as refusal:
-                raise _as_error(refusal) from None
+                line = _sentence(refusal)
+                gr.Warning(line)
+                return [], line, gr.DownloadButton(value=None, interactive=False)
             found = packed is not None
             return (
                 [str(path) for path in previews],
@@ -142,7 +147,7 @@ def make_page(actions: Actions) -> gr.Blocks:
             except OSError:
                 raise gr.Error("This picture is there no more.", print_exception=False) from None
             except RefusedError as refusal:
-                raise _as_error(refusal) from None
+                raise gr.Error(_sentence(refusal), print_exception=False) from None
             return (copy, None) if _shows(models[name], to) else (None, copy)
 
         def choose_model(name: str) -> Any:
@@ -211,6 +216,6 @@ def _wanted(model: ServedModel, to: Side) -> str:
     return f"Picture: {own.describe()}, as TIFF, PNG or .npy"
 
 
-def _as_error(refusal: RefusedError) -> gr.Error:
+def _sentence(refusal: RefusedError) -> str:
     text = str(refusal)
-    return gr.Error(f"{text[:1].upper()}{text[1:]}.", print_exception=False)
+    return f"{text[:1].upper()}{text[1:]}."

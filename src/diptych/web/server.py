@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import signal
 import socket
@@ -44,6 +45,10 @@ def listen(host: str, port: int | None) -> socket.socket:
             return made
         except OSError as error:
             made.close()
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise UsageError(
+                    f"--host {host} is no address of this machine: give 127.0.0.1 or 0.0.0.0"
+                ) from None
             reason = error.strerror
     raise UsageError(f"cannot listen on {host}, port {wanted[-1]}: {reason}; give another --port")
 
@@ -53,9 +58,12 @@ def is_loopback(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
-def address_of(listening: socket.socket) -> str:
-    """What to type into a browser."""
+def addresses_of(listening: socket.socket) -> str:
+    """What to type into a browser: here, and on other machines if they are let in by any name."""
     host, port = listening.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        elsewhere = f"from other machines http://{socket.gethostname()}:{port}"
+        return f"http://localhost:{port}, {elsewhere}"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

@@ -38,6 +38,7 @@ class Job:
     back: bool
     picture: Pixels
     done: Future[Translation] = field(default_factory=Future)
+    given_up: bool = False  # nobody waits for it any more, although it has begun
 
     def goes_with(self, other: Job) -> bool:
         """Whether both can be in one batch."""
@@ -46,6 +47,10 @@ class Job:
             and (self.to, self.back) == (other.to, other.back)
             and self.picture.shape == other.picture.shape
         )
+
+
+class GivenUpError(Exception):
+    """Nobody waits for what is being translated."""
 
 
 # Told of each batch: how many pictures, and how many seconds it took.
@@ -126,12 +131,20 @@ class Worker:
 
 
 def translate_batch(batch: list[Job]) -> list[Translation]:
-    """Translate pictures of one shape, and back where asked for, in one batch."""
+    """Translate pictures of one shape, and back where asked for, in one batch.
+
+    Raises GivenUpError where nobody waits for any of them.
+    """
     translator, to = batch[0].translator, batch[0].to
-    fakes = translator.arrays([job.picture for job in batch], to)
+
+    def look(share: float) -> None:
+        if all(job.given_up for job in batch):
+            raise GivenUpError
+
+    fakes = translator.arrays([job.picture for job in batch], to, look)
     recs: list[Pixels | None] = [None] * len(batch)
     if batch[0].back and translator.pair.back_from(to) is not None:
-        recs = list(translator.arrays(fakes, other_side(to)))
+        recs = list(translator.arrays(fakes, other_side(to), look))
     return [
         Translation(job.picture, one, rec) for job, one, rec in zip(batch, fakes, recs, strict=True)
     ]

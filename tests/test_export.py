@@ -305,7 +305,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "pixel norm, retouch, one halving": {"norm": "pixel", "output": "retouch", "halvings": 1},
     "batch norm, dropout": {"norm": "batch", "dropout": 0.5},
     "no norm, CUT": {"norm": "none", "downsample": "antialias", "upsample": "antialias"},
-    "unet, dropout": {"architecture": "unet", "levels": 5, "dropout": 0.5},
+    "unet, dropout": {"architecture": "unet", "levels": 6, "dropout": 0.5},
     "unet, resize, batch norm": {
         "architecture": "unet", "levels": 3, "norm": "batch", "upsample": "resize"
     },

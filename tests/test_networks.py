@@ -17,7 +17,8 @@ from diptych.networks import (
     make_resnet_generator,
 )
 from diptych.networks.blocks import BlurDown, count_parameters, norm_layer
-from diptych.networks.discriminator import texture
+from diptych.networks.discriminator import shrunk, texture
+from diptych.networks.generator import UnetGenerator
 from diptych.settings import build_config
 
 
@@ -77,6 +78,31 @@ def test_without_padding_a_discriminator_does_not_know_where_it_looks(
     assert D(x[..., :patch, :patch]).shape == (1, 1, 1, 1)
     with pytest.raises(RuntimeError):
         D(x[..., : patch - 1, : patch - 1])
+
+
+@pytest.mark.parametrize("size", [64, 62, 66, 61])
+def test_patches_lie_in_the_middle(size: int) -> None:
+    """What they leave over is shared out: at most a pixel more on one side than on the other."""
+    config = DiscriminatorConfig(width=4, layers=2, norm="none", padding=False, fine=True)
+    D = make_discriminator(config, 1).double()
+    x = torch.randn(1, 1, size, size, dtype=torch.float64, requires_grad=True)
+    D(x).square().sum().backward()
+    assert x.grad is not None
+    for axis in (0, 1):
+        seen = x.grad[0, 0].abs().sum(axis).nonzero()
+        before, behind = int(seen.min()), size - 1 - int(seen.max())
+        assert before + behind == (size - config.patch) % config.step
+        assert behind - before in (0, 1)
+
+
+@pytest.mark.parametrize("size", [64, 65, 66, 67])
+def test_from_afar_nothing_is_left_out(size: int) -> None:
+    x = torch.randn(1, 1, size, size, dtype=torch.float64, requires_grad=True)
+    small = shrunk(x, 3)
+    assert small.shape[2:] == (size // 3, size // 3)
+    small.sum().backward()
+    assert x.grad is not None
+    assert (x.grad > 0).all()
 
 
 def test_texture_is_what_a_mean_of_seven_by_seven_leaves() -> None:
@@ -173,12 +199,21 @@ def test_every_generator_keeps_the_size_and_learns(
 @pytest.mark.parametrize("architecture", ["resnet", "unet"])
 def test_dropout_drops_while_training_only(architecture: str) -> None:
     config = GeneratorConfig.model_validate(
-        {"architecture": architecture, "width": 4, "blocks": 1, "levels": 5, "dropout": 0.5}
+        {"architecture": architecture, "width": 4, "blocks": 1, "levels": 6, "dropout": 0.5}
     )
     G, x = make_generator(config, 3, 3), torch.rand(1, 3, 64, 64)
     assert not torch.equal(G(x), G(x))
     G.eval()
     assert torch.equal(G(x), G(x))
+
+
+def test_a_unet_has_dropout_where_the_official_code_has_it() -> None:
+    """On the way up, in the three levels of full width that follow the code's own."""
+    config = GeneratorConfig(architecture="unet", width=2, levels=8, dropout=0.5)
+    G = make_generator(config, 3, 3)
+    assert isinstance(G, UnetGenerator)
+    has = [any(isinstance(layer, torch.nn.Dropout) for layer in up) for up in G.up]
+    assert has == [False] * 4 + [True] * 3 + [False]
 
 
 def test_instance_norm_makes_one_batch_of_two_equal_two_batches() -> None:

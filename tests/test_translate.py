@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unicodedata
 from pathlib import Path
@@ -404,6 +405,34 @@ def test_transparency_may_be_the_last_channel(channels: int, dtype: Any, tmp_pat
     if channels == 4 and dtype == "uint8":  # (what Pillow cannot open, few programs can)
         with Image.open(tmp_path / "made.tif") as image:
             np.testing.assert_array_equal(image.convert("RGB"), values[..., :3])
+
+
+def test_a_gpu_is_given_two_batches_at_once(trained: Path, tmp_path: Path) -> None:
+    """A core each, as on a CPU, its memory would have to hold as many times what is planned for."""
+    inside, most, lock = 0, 0, threading.Lock()
+
+    def arrays(pictures: Any, *_: Any) -> Any:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.02)
+        with lock:
+            inside -= 1
+        return pictures
+
+    for i in range(24):
+        noise(32, 32, i).save(tmp_path / f"{i}.png")
+    jobs = plan([tmp_path], tmp_path.parent / f"{tmp_path.name}-out", "png")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        translator = load(trained, "cpu")
+        translator.device, translator.arrays = torch.device("cuda"), arrays
+        assert all(done.problem is None for done in translate_files(translator, jobs, "b", batch=1))
+    finally:
+        torch.set_num_threads(threads)
+    assert most == 2
 
 
 def test_pictures_side_by_side_are_those_alone(translator: Translator, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from web import Server, as_png, one_way_model, served_file
 
 import diptych as package
 from diptych.web.metrics import Metrics
-from diptych.web.worker import Job, Worker
+from diptych.web.worker import GivenUpError, Job, Worker
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +231,33 @@ def test_pictures_of_one_size_share_a_batch(trained: Path, tmp_path: Path) -> No
     assert rec is not None
     assert rec.tolist() == tiny.arrays([made[6].fake], "a")[0].tolist()
     assert made[7].rec is None  # it has no way back
+
+
+def test_a_large_photograph_is_given_up_when_nobody_waits(trained: Path) -> None:
+    """One thread runs the networks: what nobody waits for would keep the others waiting."""
+    far = package.load(trained, "cpu", see=32)
+    worker = Worker(batch=1, watch=lambda *_: None)
+    photograph = np.zeros((4000, 4000, 3), np.uint8)  # (many bands, whose end is looked for)
+    job = Job(far, "b", False, photograph)
+    job.given_up = True
+    with pytest.raises(GivenUpError):
+        worker.submit(job).result(timeout=60)
+    usual = Job(far, "b", False, photograph[:100, :100])
+    assert worker.submit(usual).result(timeout=60).fake.shape == (100, 100, 3)
+    worker.close()
+
+
+def test_head_and_empty_options(served: Server, town: Path) -> None:
+    for path in ("/healthz", "/v1/models", "/metrics", "/docs"):
+        head = httpx.head(f"{served.address}{path}")
+        assert (head.status_code, head.content) == (200, b""), path
+        assert int(head.headers["content-length"]) > 0
+    options = {"size": "", "model": "", "to": "a", "format": ""}
+    body, address = town.read_bytes(), f"{served.address}/v1/translate"
+    by_address = httpx.post(address, params=options, content=body, timeout=60)
+    by_form = httpx.post(address, data=options, files={"picture": body}, timeout=60)
+    assert by_address.status_code == by_form.status_code == 200
+    assert by_address.content == by_form.content == served.translate(body, to="a").content
 
 
 def test_many_at_once_are_all_right(served: Server, trained: Path, towns: Path) -> None:

@@ -235,6 +235,17 @@ def test_a_refusal_is_shown(browser: Browser, tmp_path: Path) -> None:
     assert toast.text == "Cannot read the picture: not a picture, or of an unknown format."
 
 
+def test_a_refusal_leaves_no_earlier_translation(browser: Browser, tmp_path: Path) -> None:
+    """It would be of another picture, model or size than the page says."""
+    Image.new("RGB", (4000, 1000)).save(tmp_path / "wide.png")
+    browser.open()
+    browser.translated(lambda: browser.choose_files("#picture", [tmp_path / "wide.png"]))
+    browser.choose("Shorter side", "as it is")
+    wait_until(lambda: "pixels are too many for the network" in browser.line())
+    wait_until(lambda: browser.sources("#slider img, #back img") == [])
+    assert not any(one.is_enabled() for one in browser.all("button") if one.text == DOWNLOAD)
+
+
 def test_several_pictures_come_as_a_zip(
     browser: Browser, trained: Path, towns: Path, tmp_path: Path
 ) -> None:

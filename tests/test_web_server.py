@@ -45,7 +45,7 @@ from diptych.web.metrics import Metrics
 from diptych.web.models import load_models
 from diptych.web.page_actions import Actions, stem_of
 from diptych.web.page_folder import PageFolder, page_folder
-from diptych.web.server import listen
+from diptych.web.server import addresses_of, listen
 from diptych.web.service import Service
 
 KEY = "correct horse battery staple"
@@ -109,6 +109,16 @@ def test_a_taken_port_is_named_or_passed_over() -> None:
             listen("127.0.0.1", port)
     with pytest.raises(UsageError, match="is no address: give 127"):
         listen("127..0.0.1", None)
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1 is no address of this machine"):
+        listen("192.0.2.1", None)  # (of those that are kept for documentation)
+
+
+def test_what_to_type_into_a_browser() -> None:
+    with listen("127.0.0.1", None) as here, listen("0.0.0.0", None) as everywhere:
+        assert addresses_of(here) == f"http://127.0.0.1:{here.getsockname()[1]}"
+        port = everywhere.getsockname()[1]
+        other = f"http://{socket.gethostname()}:{port}"
+        assert addresses_of(everywhere) == f"http://localhost:{port}, from other machines {other}"
 
 
 def test_nothing_without_the_key(public: Server, bearer: dict[str, str]) -> None:
@@ -296,6 +306,9 @@ def test_nobody_waits_for_those_who_hang_up(public: Server, bearer: dict[str, st
             time.sleep(0.05)
     wait_until(lambda: public.ask("/healthz").json()["waiting"] == 0)
     assert translate(public, LARGE, bearer).status_code == 200
+    counted = public.ask("/metrics", headers=bearer).text
+    assert 'path="/v1/translate",status="499"' in counted
+    assert 'path="/v1/translate",status="500"' not in counted  # (nothing is wrong with the server)
 
 
 def test_large_pictures_are_shown_smaller(trained: Path, tmp_path: Path) -> None:

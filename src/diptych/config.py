@@ -103,6 +103,16 @@ class DiscriminatorConfig(Section):
     sees: Count | None = None  # pixels: larger pictures are shrunk for D, to this or a bit more
     augment: bool = False  # shift and recolour what D sees, real and fake alike
 
+    @property
+    def step(self) -> int:
+        """Pixels from one patch to the next."""
+        return int(2**self.layers)
+
+    @property
+    def patch(self) -> int:
+        """Pixels a side of what one verdict sees."""
+        return 6 * self.step + 1 if self.fine else 9 * self.step - 2
+
     @model_validator(mode="after")
     def _check(self) -> DiscriminatorConfig:
         for name, value in (("fine", self.fine), ("texture", self.texture)):
@@ -337,9 +347,7 @@ class Config(Section):
         D = self.discriminator
         if D.architecture == "pixel":
             return 16
-        step: int = 2**D.layers
-        patch = 6 * step + 1 if D.fine else 9 * step - 2
-        return max(16, self.shrink * (3 * step if D.padding else patch))
+        return max(16, self.shrink * (3 * D.step if D.padding else D.patch))
 
     @property
     def shrink(self) -> int:

@@ -18,7 +18,8 @@ class Discriminator(nn.Module):
     """``layers``, whose last makes the verdicts. No sigmoid: the objectives take raw verdicts.
 
     With ``texture_layers`` there are twice as many verdicts: theirs, on ``texture`` of the picture,
-    stand behind the others, as a second channel. Both see pictures ``shrink`` times smaller. While
+    stand behind the others, as a second channel. Both see pictures ``shrink`` times smaller, and of
+    these the ``middle``, if that is given: patches of so many pixels, so many apart. While
     training, ``augments`` lets them see pictures shifted and recoloured at random.
     """
 
@@ -28,17 +29,19 @@ class Discriminator(nn.Module):
         texture_layers: list[nn.Module],
         augments: bool,
         shrink: int = 1,
+        middle: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.body = nn.Sequential(*layers)
         self.texture_body = nn.Sequential(*texture_layers) if texture_layers else None
         self.augments = augments
         self.shrink = shrink
+        self.middle = middle
 
     def forward(self, x: Tensor) -> Tensor:
         if self.augments and self.training:
             x = augment(x)
-        x = shrunk(x, self.shrink)
+        x = centred(shrunk(x, self.shrink), self.middle)
         verdicts: Tensor = self.body(as_computed(x, self))
         if self.texture_body is not None:
             fine: Tensor = self.texture_body(as_computed(texture(x), self))
@@ -47,7 +50,8 @@ class Discriminator(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer judges by: ``(N, channels, H', W')``, without augmentation."""
-        return full_precision(self.body[:-1](as_computed(shrunk(x, self.shrink), self)))
+        x = centred(shrunk(x, self.shrink), self.middle)
+        return full_precision(self.body[:-1](as_computed(x, self)))
 
 
 def shrunk(x: Tensor, times: int) -> Tensor:
@@ -55,8 +59,26 @@ def shrunk(x: Tensor, times: int) -> Tensor:
 
     A discriminator that sees pictures from afar knows nothing of what is finest in them, and
     teaches no weave for it; its patches are as large beside an animal as in smaller pictures.
+    (Where ``times`` does not divide a side, squares of a pixel more see the rest.)
     """
-    return F.avg_pool2d(x, times) if times > 1 else x
+    if times == 1:
+        return x
+    height, width = (length // times for length in x.shape[2:])
+    return F.adaptive_avg_pool2d(x, (height, width))
+
+
+def centred(x: Tensor, middle: tuple[int, int] | None) -> Tensor:
+    """Without those rows at the top and columns at the left that leave patches in the middle.
+
+    ``middle``: the pixels a side of a patch, and from one to the next. Convolutions begin at the
+    top and the left, and what is not enough for one more patch is left over at the other sides:
+    of 64 pixels three, with patches of 25 in steps of 4. So two of these, and one here.
+    """
+    if middle is None:
+        return x
+    patch, step = middle
+    top, left = ((length - patch) % step // 2 for length in x.shape[2:])
+    return x[:, :, top:, left:]
 
 
 def texture(x: Tensor) -> Tensor:
@@ -87,7 +109,7 @@ def patch_layers(
     the cost; patches are then 49, 25 and 13 pixels wide.
 
     Input ``(N, channels, H, W)``; output ``(N, 1, H', W')``, with padding ``H / 2**layers - 2``
-    high, without as many as patches fit in at steps of ``2**layers``.
+    high, without as many as patches fit in at steps of ``2**layers`` (``centred``).
     """
     around = 1 if padding else 0
     widths = [width * min(2**layer, 8) for layer in range(layers + 1)]
@@ -141,4 +163,5 @@ def make_discriminator(
         for layer in (*layers, *texture_layers):
             if isinstance(layer, nn.Conv2d):
                 spectral_norm(layer)
-    return Discriminator(layers, texture_layers, config.augment, shrink)
+    middle = None if pixel or config.padding else (config.patch, config.step)
+    return Discriminator(layers, texture_layers, config.augment, shrink, middle)

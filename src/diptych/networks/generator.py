@@ -128,7 +128,7 @@ class UnetGenerator(nn.Module):
                 rise += [_unet_up(up, arriving, channels_out), nn.Tanh()]
             else:
                 rise += [_unet_up(up, arriving, above), norm(above)]
-                if dropout and above == 8 * width:
+                if dropout and above == 8 * width and not innermost:
                     rise.append(nn.Dropout(dropout))
             self.down.append(nn.Sequential(*down))
             self.up.append(nn.Sequential(*rise))

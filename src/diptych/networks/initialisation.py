@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 STD = 0.02  # Zhu et al., 2017, section 7.1
 
@@ -14,9 +15,12 @@ def initialise(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, STD)
+            if not is_parametrized(module):
+                nn.init.normal_(module.weight, 0.0, STD)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
             nn.init.normal_(module.weight, 1.0, STD)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, ParametrizationList):  # what spectral norm makes a weight of
+            nn.init.normal_(module.original, 0.0, STD)

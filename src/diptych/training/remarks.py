@@ -29,8 +29,8 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             "contrast.target"
         )
     generator = config.generator
-    if generator.architecture == "unet" and generator.dropout and generator.levels < 5:
-        lines.append("generator.dropout is off: a U-Net has it from 5 generator.levels on")
+    if generator.architecture == "unet" and generator.dropout and generator.levels < 6:
+        lines.append("generator.dropout is off: a U-Net has it from 6 generator.levels on")
     if not config.training.history and config.training.more_judged > config.training.untouched:
         lines.append("training.judged adds no fakes: without training.history there are no older")
     if a.pixel_format.channels != b.pixel_format.channels:

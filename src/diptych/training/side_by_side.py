@@ -9,7 +9,7 @@ from diptych.config import Config
 from diptych.cyclegan import Both, CycleGAN
 from diptych.networks import Discriminator
 from diptych.networks.blocks import full_precision
-from diptych.networks.discriminator import texture
+from diptych.networks.discriminator import centred, texture
 from diptych.networks.pairing import Pair
 
 # Numbers in a batch of the widest features: above, layers keep a processor busy by themselves.
@@ -53,12 +53,14 @@ class DiscriminatorPair(nn.Module):
 
     def __init__(self, D_a: Discriminator, D_b: Discriminator) -> None:
         super().__init__()
+        self.middle = D_a.middle
         self.body = Pair(D_a.body, D_b.body)
         self.texture_body = None
         if D_a.texture_body is not None and D_b.texture_body is not None:
             self.texture_body = Pair(D_a.texture_body, D_b.texture_body)
 
     def forward(self, x: Tensor, y: Tensor) -> Both:
+        x, y = centred(x, self.middle), centred(y, self.middle)
         of_x, of_y = self.body(x, y)
         if self.texture_body is not None:
             fine_x, fine_y = self.texture_body(texture(x), texture(y))

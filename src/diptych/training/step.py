@@ -164,7 +164,7 @@ class Stepper:
         past = {}
         for name, fake in fakes.items():
             history = self.state.histories[name]
-            fake = fake.nan_to_num(0, 1, -1)  # a NaN in the history would come again
+            fake = _without_broken_ones(fake, history.pictures)
             recalled = history.recall(more - untouched) if more > untouched else []
             past[name] = torch.cat([history.exchange(fake), *recalled])
         if more:
@@ -229,6 +229,17 @@ class Stepper:
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + (share * value.float()).where(bad == 0, 0)
                 counts[name] = counts.get(name, 0) + made
+
+
+def _without_broken_ones(fakes: Tensor, past: list[Tensor]) -> Tensor:
+    """``fakes``, a past one in the place of each that is not finite, which would come again.
+
+    Where there is none of its size yet, values that are no numbers become 0.
+    """
+    if past and past[-1].shape == fakes[:1].shape:
+        whole = fakes.isfinite().flatten(1).all(1)[:, None, None, None]
+        fakes = fakes.where(whole, past[-1])
+    return fakes.nan_to_num(0, 1, -1)
 
 
 def detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -26,9 +26,11 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
+from diptych.settings import build_config
 from diptych.training.run_folder import RunFolder
 from diptych.translation import afar
 from diptych.translation.clips import Steady
+from diptych.translation.other_size import with_size
 from diptych.translation.translator import Translator
 
 RETOUCH = GeneratorConfig(
@@ -201,6 +203,20 @@ def test_who_sees_what() -> None:
         afar.pixels_seen(info(), 7)
     with pytest.raises(UsageError, match="see 40: A has 3 channels and B 1"):
         afar.pixels_seen(auto["has other channels"], 40)
+
+
+def test_four_times_the_training_and_no_fewer_pixels_than_networks_take() -> None:
+    assert afar.pixels_seen(info(), "auto") == 4 * TRAINED
+    assert afar.parse_see("16") == 16
+    with pytest.raises(UsageError, match="--see '15': give auto, own, or 16"):
+        afar.parse_see("15")
+
+
+def test_what_is_read_at_another_size_is_as_close_as_in_training() -> None:
+    config = build_config({"data": {"size": 64, "load_size": 80}})
+    data = with_size(config, 128).data
+    assert (data.size, data.load_size) == (128, 160)
+    assert with_size(build_config({"data": {"size": 64}}), 128).data.load_size is None
 
 
 def test_large_pictures_need_no_strips_and_count_as_what_is_seen() -> None:

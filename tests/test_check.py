@@ -202,6 +202,12 @@ def test_sixteen_bits_that_would_become_black(
     assert all(f.kind != "nearly black" for f in check(folders, native).findings)
 
 
+def test_one_dark_picture_among_others_is_no_black_folder(clean: Path) -> None:
+    picture(3000).point(lambda value: value // 8).save(clean / "trainA" / "night.png")
+    found = check(Folders(clean / "trainA", clean / "trainB"), settings()).findings
+    assert all(finding.kind != "nearly black" for finding in found)
+
+
 def test_a_near_copy_of_a_picture_that_will_be_held_out(clean: Path) -> None:
     """Without test folders: held out is what training would hold out."""
     folders = Folders(clean / "trainA", clean / "trainB")

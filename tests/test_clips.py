@@ -32,7 +32,7 @@ av = pytest.importorskip("av")
 from make_clip import Picture, read_clip, write_clip  # noqa: E402 (needs av)
 
 from diptych.translation.clip_times import Times  # noqa: E402
-from diptych.translation.clips import Steady, translate_clip  # noqa: E402
+from diptych.translation.clips import Steady, in_batches, translate_clip  # noqa: E402
 
 
 def moving(count: int, height: int = 48, width: int = 64) -> list[Picture]:
@@ -121,6 +121,22 @@ def test_every_turn_shows_the_right_corner(
     assert difference([frame.picture], [expected]) < 6
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm"])
+@pytest.mark.parametrize("last", [[240, 280], [20_000], [10_000, 10_040, 30_000]])
+def test_a_video_that_pauses_near_its_end_is_as_long_as_its_source(
+    translator: Translator, tmp_path: Path, ending: str, last: list[int]
+) -> None:
+    """As recordings of screens do: players stop where a file says that it ends."""
+    times = [0, 40, 80, 120, 160, 200, *last]
+    source, target = tmp_path / "in.mkv", tmp_path / f"out.{ending}"
+    write_clip(source, moving(len(times)), times, Fraction(1, 1000), sound=None)
+    translate_clip(translator, Job(source, target), "b")
+    with av.open(str(target)) as made:
+        assert made.duration / 1e6 == pytest.approx(times[-1] / 1000 + 0.04, abs=0.05)
+    shown, _, _ = read_clip(target)
+    assert shown == pytest.approx([time / 1000 for time in times], abs=0.01)
+
+
 def test_frames_of_uneven_length_keep_their_times(translator: Translator, tmp_path: Path) -> None:
     shown = [0, 1, 2, 7, 9, 10, 30, 31]
     write_clip(tmp_path / "in.mp4", moving(8), times=shown, time_base=Fraction(1, 30))
@@ -191,6 +207,39 @@ def test_times_that_stumble_are_told_from_those_that_start_anew() -> None:
         packet.duration = 1000
         assert times.move(packet) == later
         assert packet.dts == packet.pts == round(1000 * moved)
+
+
+def test_how_far_a_clock_may_stray() -> None:
+    """Half a second back, and ten ahead, where it may leap; else it has started anew."""
+    times = Times(Fraction(0), leaps=True)
+    for clock, moved in [
+        (0, 0), (1, 1), (2, 2), (1.25, 3), (2.25, 4), (13, 14.75), (24.5, 15.75)
+    ]:  # fmt: skip
+        packet = av.Packet(1)
+        packet.stream = av.open(io.BytesIO(), "w", "null").add_stream("rawvideo", rate=1)
+        packet.time_base = Fraction(1, 1000)
+        packet.dts = packet.pts = round(1000 * clock)
+        packet.duration = 1000
+        times.move(packet)
+        assert packet.dts == round(1000 * moved), clock
+
+
+def test_frames_of_another_size_have_a_batch_of_their_own() -> None:
+    from diptych.translation.clip_files import Frame
+
+    pictures = [*moving(3), *moving(2, height=24), *moving(1)]
+    frames = [Frame(picture, n, 1, n / 25) for n, picture in enumerate(pictures)]
+    assert [len(some) for some, _ in in_batches(frames, 8)] == [3, 2, 1]
+
+
+def test_films_lose_little(translator: Translator, tmp_path: Path) -> None:
+    """Of noise, which compression takes away first."""
+    rng = np.random.default_rng(0)
+    noisy = [rng.integers(90, 130, (48, 64, 1)).astype(np.uint8).repeat(3, 2) for _ in range(8)]
+    write_clip(tmp_path / "in.mkv", noisy, codec="ffv1", pix_fmt="bgr0", sound=None)
+    translate_clip(translator, Job(tmp_path / "in.mkv", tmp_path / "out.mp4"), "b")
+    _, pictures, _ = read_clip(tmp_path / "out.mp4")
+    assert difference(pictures, bluer(noisy)) < 4
 
 
 def test_sound_of_an_unknown_kind_is_left_out(translator: Translator, tmp_path: Path) -> None:
@@ -522,6 +571,17 @@ def test_smoothing_follows_the_formula() -> None:
             variance = share * variance + (1 - share) * groups[n].var(1, correction=0)
             expected = (groups[n] - mean[:, None]) / (variance[:, None] + 1e-5).sqrt()
             torch.testing.assert_close(rest[n - 1], expected.view(4, 6, 5))
+
+
+def test_smoothing_keeps_the_scale_and_shift_of_group_norm() -> None:
+    from diptych.translation.smooth import Past, SmoothedNorm
+
+    torch.manual_seed(0)
+    plain = torch.nn.GroupNorm(2, 4)
+    torch.nn.init.uniform_(plain.weight, 0.5, 1.5)
+    torch.nn.init.normal_(plain.bias)
+    x = torch.randn(2, 4, 6, 5)
+    torch.testing.assert_close(SmoothedNorm(plain, Past([0.0, 0.0]))(x), plain(x))
 
 
 def flicker(pictures: list[Picture]) -> float:

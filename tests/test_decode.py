@@ -212,6 +212,25 @@ def test_transparency_is_kept_as_a_channel_where_asked_for(tmp_path: Path) -> No
         read_picture(tmp_path / "x.png", DomainConfig(depth="native", channels=5))
 
 
+def test_transparent_floats_span_0_to_1(tmp_path: Path) -> None:
+    rgba = np.random.default_rng(0).random((6, 8, 4)).astype(np.float32)
+    tifffile.imwrite(
+        tmp_path / "x.tif", rgba, photometric="rgb", extrasamples=["unassalpha"]
+    )  # fmt: skip
+    read = read_picture(tmp_path / "x.tif", DomainConfig(depth="native"), "#ff0000")
+    alpha, red = rgba[..., 3:], np.array([1.0, 0.0, 0.0])
+    np.testing.assert_allclose(read, rgba[..., :3] * alpha + red * (1 - alpha), atol=1e-6)
+
+
+def test_channels_of_a_tiff_may_come_first_or_last(tmp_path: Path) -> None:
+    """As arrays are saved by tifffile alone: neither file says which of the axes they are."""
+    array = np.arange(24 * 36 * 5, dtype=np.uint16).reshape(24, 36, 5)
+    for name, saved in (("last.tif", array), ("first.tif", np.moveaxis(array, 2, 0))):
+        tifffile.imwrite(tmp_path / name, saved, photometric="minisblack")
+        read = read_picture(tmp_path / name, DomainConfig(depth="native"))
+        np.testing.assert_array_equal(read, array)
+
+
 def test_turned_tiff_files_are_read_right(tmp_path: Path) -> None:
     values = np.arange(15, dtype=np.uint8).reshape(3, 5)
     tifffile.imwrite(tmp_path / "t.tif", values, extratags=[(0x0112, 3, 1, 6, True)])

@@ -64,6 +64,31 @@ def test_a_good_training_hears_nothing() -> None:
         assert not health.look_at_losses(step, {"D_a": 0.2, "D_b": 0.005 if step % 500 else 0.1})
 
 
+def fakes_like(share: float) -> list[Any]:
+    """Its share of each picture's own brightness; what is left is chance."""
+    rng = np.random.default_rng(1)
+    chance = [rng.normal(0, 1, (8, 8, 1)) for _ in PICTURES]
+    own = [(p - p.mean()) / p.std() for p in PICTURES]
+    mixed = [share * p + (1 - share**2) ** 0.5 * c for p, c in zip(own, chance, strict=True)]
+    return [(128 + 40 * one).clip(0, 255).astype(np.uint8) for one in mixed]
+
+
+def test_how_much_is_too_much() -> None:
+    def words(fakes: list[Any], progress: float = 0.5) -> str:
+        return " ".join(Health(Config()).look_at_pictures(progress, made(fakes), REAL, INFO))
+
+    assert "inverted" in words(fakes_like(-0.6))
+    assert "inverted" not in words(fakes_like(-0.1))
+    assert "nearly as it is" in words(CASES[2][1], 0.2)
+    assert "nearly as it is" not in words([p + np.uint8(4) for p in PICTURES])  # 0.03 of 2
+    fainter = [PICTURES[0] // 2 + p // 5 for p in PICTURES]
+    assert "look alike" not in words(fainter)  # a fifth of the variety is left
+    for loss, steps, said in ((0.005, 900, False), (0.005, 1100, True), (0.03, 5000, False)):
+        health = Health(Config())
+        found = [health.look_at_losses(n, {"D_a": loss}) for n in range(0, steps, 50)]
+        assert any(found) == said, (loss, steps)
+
+
 def test_true_translations_are_left_in_peace() -> None:
     """Into colours of the same brightness, and into maps that are nearly all paper."""
     exchanged = [picture[..., [2, 0, 1]] + np.uint8(0) for picture in COLOURED]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import diptych as package
 from diptych.config import GeneratorConfig
 from diptych.errors import DiptychError, UsageError
-from diptych.interchange.model import import_model
+from diptych.interchange.model import import_model, latest
 from diptych.interchange.official import (
     ForeignDiscriminator,
     ForeignGenerator,
@@ -196,6 +196,45 @@ def test_discriminators(norm: Any, tmp_path: Path) -> None:
         x = torch.rand(1, 3, 48, 48)
         with torch.no_grad():
             torch.testing.assert_close(found.network(x), theirs(x), rtol=0, atol=1e-5)
+
+
+def official_discriminator(channels: int) -> nn.Module:
+    lists = nn.Sequential(
+        nn.Conv2d(channels, 8, 4, 2, 1), nn.LeakyReLU(0.2),
+        nn.Conv2d(8, 16, 4, 1, 1), nn.InstanceNorm2d(16), nn.LeakyReLU(0.2),
+        nn.Conv2d(16, 1, 4, 1, 1),
+    )  # fmt: skip
+    return nn.ModuleDict({"model": lists})
+
+
+def test_every_network_of_a_folder_gets_its_place(tmp_path: Path) -> None:
+    """G_A translates from A to B, and D_A judges B."""
+    networks = {"G_A": resnet(4, 2), "G_B": resnet(4, 2)}
+    networks |= {"D_A": official_discriminator(3), "D_B": official_discriminator(3)}
+    for seed, (name, network) in enumerate(networks.items()):
+        torch.manual_seed(seed)
+        for value in network.parameters():
+            nn.init.normal_(value, 0, 0.2)
+        torch.save(network.state_dict(), tmp_path / f"latest_net_{name}.pth")
+    pair = import_model(latest(tmp_path))
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        for ours, name in (("G_ab", "G_A"), ("G_ba", "G_B"), ("D_b", "D_A"), ("D_a", "D_B")):
+            theirs = networks[name].eval()
+            expected = theirs(x) if name[0] == "G" else theirs["model"](x)  # type: ignore[index]
+            torch.testing.assert_close(pair.parts[ours](x), expected, rtol=0, atol=1e-4)
+    assert (pair.info.preprocess, pair.info.background) == ("resize-crop", "white")
+
+
+def test_a_norm_that_is_given_counts(tmp_path: Path) -> None:
+    """Files of networks without norm look as those with instance norm do."""
+    torch.save(trained(resnet(4, 2)).state_dict(), tmp_path / "G.pth")
+    torch.save(trained(official_discriminator(3)).state_dict(), tmp_path / "D.pth")
+    for name in ("G.pth", "D.pth"):
+        assert rebuild(tmp_path / name).config.norm == "instance"
+        plain = rebuild(tmp_path / name, norm="none")
+        assert plain.config.norm == "none"
+        assert not any(isinstance(layer, nn.InstanceNorm2d) for layer in plain.network.modules())
 
 
 def test_a_training_goes_on_from_imported_weights(

@@ -16,7 +16,7 @@ from diptych.networks import (
     make_generator,
     make_resnet_generator,
 )
-from diptych.networks.blocks import BlurDown, count_parameters, norm_layer
+from diptych.networks.blocks import BlurDown, count_parameters, group_norm, norm_layer
 from diptych.networks.discriminator import shrunk, texture
 from diptych.networks.generator import UnetGenerator
 from diptych.settings import build_config
@@ -222,6 +222,11 @@ def test_instance_norm_makes_one_batch_of_two_equal_two_batches() -> None:
     torch.testing.assert_close(
         G(torch.cat([a, b])), torch.cat([G(a), G(b)]), rtol=1e-12, atol=1e-12
     )
+
+
+def test_group_norm_has_32_groups_or_the_most_that_divide() -> None:
+    groups = {channels: group_norm(channels).num_groups for channels in (128, 64, 48, 20, 66)}
+    assert groups == {128: 32, 64: 32, 48: 24, 20: 20, 66: 22}
 
 
 @pytest.mark.parametrize(("texture", "layers"), [(False, 5), (True, 10)])

@@ -61,12 +61,35 @@ def test_deep_pictures_are_shown_over_their_range() -> None:
     assert np.asarray(preview(picture, deep))[0, :, 0].tolist() == [0, 128, 255, 255]
 
 
+def test_numbers_that_are_none_stay_inside_the_range() -> None:
+    x = torch.full((1, 1, 1, 1), torch.nan)
+    for dtype in ("uint8", "uint16"):
+        (low_or_more,) = PixelFormat(1, dtype, 10, 200).to_pixels(x).flatten().tolist()
+        assert 10 <= low_or_more <= 200
+
+
+def test_of_many_channels_the_first_three_are_shown() -> None:
+    picture = np.arange(20, dtype=np.uint16).reshape(2, 2, 5) * 50
+    deep = PixelFormat(5, "uint16", 0, 1000)
+    expected = (picture[..., :3] / 1000 * 255).round()
+    np.testing.assert_array_equal(np.asarray(preview(picture, deep)), expected)
+    of_two = np.asarray(preview(picture[..., :2], PixelFormat(2, "uint16", 0, 1000)))
+    np.testing.assert_array_equal(of_two, expected[..., :1].repeat(3, 2))
+
+
 @pytest.mark.parametrize(("dtype", "step"), [(np.uint8, 1), (np.uint16, 257)])
 def test_colours_become_grey_as_pillow_does_it(dtype: type, step: int) -> None:
     colours = np.array([[(200, 10, 30), (10, 200, 30), (30, 10, 200)]], np.uint8)
     expected = np.asarray(Image.fromarray(colours).convert("L")).astype(float)
     grey = with_channels(colours.astype(dtype) * dtype(step), 1)[..., 0]
     assert np.abs(grey / step - expected).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_is_rounded_not_cut(dtype: type) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(dtype)
+    exact = colours @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(with_channels(colours, 1)[..., 0] - exact).max() <= 0.501
 
 
 @pytest.mark.parametrize("ending", ["png", "tif", "npy"])

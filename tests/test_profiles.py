@@ -102,6 +102,37 @@ def test_transparent_pictures_palettes_and_deep_ones_too(soft: Array, tmp_path: 
     assert np.abs(read_picture(tmp_path / "deep.tif", DomainConfig()) - right).max() <= 1.2
 
 
+def inks_profile(painted: dict[tuple[int, ...], tuple[int, int, int]]) -> bytes:
+    """A profile for CMYK: the 8-bit Lab colour of each corner, (0, 0, 0, 0) to (1, 1, 1, 1)."""
+    corners = np.full((2, 2, 2, 2, 3), 128, np.uint8)
+    for corner, lab in painted.items():
+        corners[corner] = lab
+    straight = bytes(range(256))
+    matrix = struct.pack(">9i", *(65536 * n for n in (1, 0, 0, 0, 1, 0, 0, 0, 1)))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + matrix + 4 * straight
+    table += corners.tobytes() + 3 * straight
+    named = b"desc" + bytes(4) + struct.pack(">I", 5) + b"inks\0" + bytes(12 + 67)
+    tags = {b"desc": named, b"A2B0": table}
+    content, listed = b"", struct.pack(">I", len(tags))
+    for name, data in tags.items():
+        listed += name + struct.pack(">II", 128 + 4 + 12 * len(tags) + len(content), len(data))
+        content += data + bytes(-len(data) % 4)
+    size = 128 + len(listed) + len(content)
+    head = struct.pack(">I4xI4s4s4s12x4s", size, 0x02100000, b"prtr", b"CMYK", b"Lab ", b"acsp")
+    head = head.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061)  # (D50)
+    return head.ljust(128, b"\0") + listed + content
+
+
+@pytest.mark.parametrize("ending", ["jpg", "tif"])
+def test_inks_are_shown_as_their_profile_says(ending: str, tmp_path: Path) -> None:
+    """A profile of an odd press, whose cyan is red."""
+    icc = inks_profile({(0, 0, 0, 0): (255, 128, 128), (1, 0, 0, 0): (128, 190, 170)})
+    image = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    image.save(tmp_path / f"inks.{ending}", icc_profile=icc)
+    red, green, blue = read_picture(tmp_path / f"inks.{ending}", DomainConfig())[8, 8].tolist()
+    assert red > 150 > 100 > max(green, blue)
+
+
 def test_programs_and_commands_read_alike(
     trained: Path, soft: Array, tmp_path: Path, diptych: Command
 ) -> None:

@@ -32,7 +32,8 @@ from diptych.model_file import load_model, save_model
 from diptych.settings import build_config, merge
 from diptych.surroundings import Shared, usual_torch
 from diptych.training import checkpoint
-from diptych.training.interrupt import InterruptedRunError
+from diptych.training.disk import bytes_needed
+from diptych.training.interrupt import InterruptedRunError, StopNowError, StopRequest
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import Listener, resume_run, start_run
 from diptych.training.trainer import Status, Trainer
@@ -556,6 +557,27 @@ def test_training_and_the_program_around_it_leave_each_other_alone(
 def test_an_interrupted_run_is_told_to_other_processes() -> None:
     error = pickle.loads(pickle.dumps(InterruptedRunError("stopped", 15)))
     assert (str(error), error.exit_code) == ("stopped", 143)
+
+
+def test_a_signal_that_came_before_is_heeded_at_once() -> None:
+    early, late = StopRequest(), StopRequest()
+    early.note(signal.SIGTERM)
+    with pytest.raises(StopNowError), early.at_once():
+        pass
+    with late.at_once():
+        pass
+    late.note(signal.SIGINT)  # (the block has been left: it is noted, no more)
+    assert late.signal_number == signal.SIGINT
+
+
+def test_a_run_takes_the_room_that_was_foreseen(towns: Path, tmp_path: Path) -> None:
+    short = {"steps": 4, "checkpoint_every": 1, "history": 0, "samples": 1, "judged": 1}
+    settings = merge(TINY, {"generator": {"width": 24}, "training": short})
+    package.train(data=towns, run=tmp_path / "run", settings=settings)
+    run = RunFolder(tmp_path / "run")
+    made = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
+    a, b = open_domains(data_folders(towns), run.config())
+    assert made < bytes_needed(Trainer(run.config(), run, a, b, CPU)) < 2 * made
 
 
 def test_losses_are_means_over_the_steps_since_the_last_line(towns: Path) -> None:

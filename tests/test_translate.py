@@ -116,6 +116,29 @@ def test_a_translation_looks_the_same_in_every_format(name: str, most: float) ->
     assert np.abs(shown.astype(int) - picture).mean() <= most
 
 
+def test_lossy_formats_lose_little() -> None:
+    """Grey noise, of which lossy formats take away the most."""
+    noisy = np.random.default_rng(0).integers(96, 160, (64, 64, 1), np.uint8)
+    picture = noisy.repeat(3, 2)
+    for name, most in (("jpg", 2), ("webp", 1.4)):
+        file = io.BytesIO()
+        encode_picture(file, name, picture, RGB)
+        shown = np.asarray(Image.open(file).convert("RGB"))
+        assert np.abs(shown.astype(int) - picture).mean() <= most, name
+
+
+@pytest.mark.parametrize(("name", "most"), [("jpg", 65_500), ("webp", 16_383)])
+def test_the_longest_picture_that_a_format_holds(name: str, most: int) -> None:
+    file = io.BytesIO()
+    encode_picture(file, name, np.zeros((1, most, 3), np.uint8), RGB)
+    assert Image.open(file).size == (most, 1)
+
+
+def test_sizes_are_rounded(translator: Translator) -> None:
+    assert translator.to_b(noise(100, 67), size=24).size == (36, 24)  # 35.8
+    assert translator.to_b(noise(67, 100), size=24).size == (24, 36)
+
+
 def test_inputs_are_never_overwritten(
     trained: Path, pictures: Path, tmp_path: Path, diptych: Command
 ) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,6 +41,7 @@ from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
 from diptych.translation.translator import load
+from diptych.web.api import make_api
 from diptych.web.bodies import HELD_BODIES, LimitedBodies
 from diptych.web.guard import Guard
 from diptych.web.limits import Limits, RefusedError
@@ -346,6 +350,50 @@ def test_a_served_model_sees_no_more_than_the_server_allows(tmp_path: Path) -> N
     save_model(tmp_path / "small.safetensors", GeneratorPair(G, None, replace(info, size=192)))
     seen = load_models([tmp_path / "small.safetensors"], "cpu", 10**6)["small"].translator
     assert math.prod(seen.taken(1080, 1920)) <= 10**6 < 1.01 * math.prod(seen.taken(1080, 1920))
+
+
+def test_limits_are_those_of_the_documentation() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "serve.md").read_text("utf-8")
+    told = re.findall(r"^\| `--([\w-]+)` \| (\d+) \|", page, re.MULTILINE)
+    assert {name.replace("-", "_"): float(value) for name, value in told} == vars(Limits())
+
+
+def test_the_time_to_wait_follows_the_pictures() -> None:
+    service = Service({}, Limits(), Metrics())
+    try:
+        for _ in range(50):
+            service._watch(8, 16.0)  # two seconds each
+        service.waiting = 10
+        assert service.busy().retry_after == 20
+    finally:
+        assert service.close()
+
+
+def test_runs_of_one_name_are_told_apart(trained: Path, tmp_path: Path) -> None:
+    for place in ("one", "two", "three"):
+        shutil.copytree(trained, tmp_path / place / "tiny")
+    runs = [tmp_path / place / "tiny" for place in ("one", "two", "three")]
+    assert list(load_models(runs, "cpu", 10**6)) == ["tiny", "tiny-2", "tiny-3"]
+
+
+def test_options_of_the_form_count_more_than_those_of_the_address(trained: Path) -> None:
+    service = Service(load_models([trained], "cpu", 10**6), Limits(), Metrics())
+    api = make_api(service, key_needed=False)
+    picture = as_png(Image.new("RGB", (32, 32), "green"))
+
+    async def translate() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(api)) as client:
+            return await client.post(
+                "http://x/v1/translate", params={"format": "png", "size": "16"},
+                files={"picture": ("x.png", picture)}, data={"format": "bmp"},
+            )  # fmt: skip
+
+    try:
+        answer = asyncio.run(translate())
+    finally:
+        assert service.close()
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert (image.format, image.size) == ("BMP", (16, 16))
 
 
 def test_names_that_no_page_can_show() -> None:

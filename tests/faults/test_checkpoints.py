@@ -81,6 +81,15 @@ def test_so_it_is_where_a_manifest_says_something_else(
     assert "step-00000012 is damaged: its manifest has changed" in problem
 
 
+def test_a_checkpoint_under_another_name_is_not_that_step(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(trained / "checkpoints", folder)
+    shutil.copytree(folder / "step-00000004", folder / "step-00000016")
+    step, _, _, (problem,) = checkpoint.read_newest(folder)
+    assert step == 12
+    assert "step-00000016 is damaged: its manifest has changed" in problem
+
+
 def test_damaged_ones_do_not_push_out_what_is_made_after_them(
     trained: Path, tmp_path: Path
 ) -> None:

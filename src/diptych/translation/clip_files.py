@@ -28,6 +28,7 @@ ENDINGS = frozenset(
 X264 = ("libx264", {"crf": "18", "preset": "medium"})
 VP9 = ("libvpx-vp9", {"crf": "24", "b": "0", "row-mt": "1", "cpu-used": "4"})
 WRITTEN = {".mp4": X264, ".m4v": X264, ".mov": X264, ".mkv": X264, ".webm": VP9}
+MP4 = {".mp4", ".m4v", ".mov"}
 HD = 720  # rows: from here on, colours of files that do not say which are those of BT.709
 UNKNOWN_COLOURS = 2
 CLOCK_LEAPS = 0x200  # FFmpeg's mark of formats for broadcasts (AVFMT_TS_DISCONT)
@@ -206,7 +207,8 @@ class ClipFile:
         except self.error as error:
             raise self._cannot(error) from error
         context = self.video.codec_context
-        self.last: av.VideoFrame | None = None  # not written yet
+        self.last: Any = None  # the frame that is not written yet
+        self.ahead: int | None = None  # how much earlier than it is shown the first is decoded
         context.time_base = self.time_base = like.time_base
         context.flags |= self.av.codec.context.Flags.frame_duration
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
@@ -254,7 +256,10 @@ class ClipFile:
             self.last.pict_type = self.av.video.frame.PictureType.I
         self._write_last()
         try:
-            self._mux(self.video.encode, None)
+            left = self.video.encode(None)
+            if self.name.suffix.lower() in MP4:
+                self._reach_the_end(left)
+            self._mux(lambda packets: packets, left)
             self.container.close()
         except self.error as error:
             raise self._cannot(error) from error
@@ -263,9 +268,19 @@ class ClipFile:
         if self.last is not None:
             self._mux(self.video.encode, self.last)
 
+    def _reach_the_end(self, left: list[Any]) -> None:
+        """MP4 is as long as until what is decoded last, which may be before what is shown last."""
+        if not left or self.last is None:
+            return
+        ahead = self.ahead if self.ahead is not None else left[0].pts - left[0].dts
+        until = self.last.pts + self.last.duration - ahead
+        left[-1].duration = max(left[-1].duration or 0, until - left[-1].dts)
+
     def _mux(self, encode: Any, what: Any) -> None:
         try:
             for packet in encode(what):
+                if self.ahead is None and packet.stream is self.video:
+                    self.ahead = packet.pts - packet.dts
                 self.container.mux(packet)
         except self.error as error:
             raise self._cannot(error) from error

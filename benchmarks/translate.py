@@ -74,7 +74,7 @@ def measure(
 
     def diptych() -> None:
         """As the command does."""
-        jobs = plan([folder], by_diptych, "png", "replace")
+        jobs = plan([folder], by_diptych, "png")
         translate_files(translator, jobs, "b", None, given.batch)
 
     times = in_turns({"plain": plain, "diptych": diptych}, device, given.seconds)

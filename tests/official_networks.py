@@ -63,11 +63,14 @@ class Blur(nn.Module):
 
 def resnet(
     width: int, blocks: int, batch: bool = False, dropout: bool = False, blur: bool = False,
-    channels: int = 3,
+    channels: int = 3, plain: bool = False,
 ) -> nn.Module:  # fmt: skip
-    """``ResnetGenerator`` of pytorch-CycleGAN-and-pix2pix or, with ``blur``, of CUT."""
-    norm: Layer = nn.BatchNorm2d if batch else nn.InstanceNorm2d
-    bias = not batch
+    """``ResnetGenerator`` of pytorch-CycleGAN-and-pix2pix or, with ``blur``, of CUT.
+
+    ``plain``: without norm.
+    """
+    norm: Layer = nn.BatchNorm2d if batch else nn.Identity if plain else nn.InstanceNorm2d
+    bias = not batch and not plain  # as in their code, where only instance norm asks for one
     layers: list[nn.Module] = [
         nn.ReflectionPad2d(3), nn.Conv2d(channels, width, 7, bias=bias), norm(width), nn.ReLU()
     ]  # fmt: skip

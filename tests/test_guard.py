@@ -233,6 +233,23 @@ def test_fp16_and_batch_norm_change_nothing_in_a_bad_step(
     assert all(torch.equal(p, q) for p, q in zip(before, after, strict=True))
 
 
+def test_broken_fakes_are_not_remembered(towns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D would be shown plain grey pictures for long."""
+    one = trainer(towns, training={"history": 20})
+    for _ in range(3):
+        one.step()
+    x = one.stepper.batches_a.at
+    monkeypatch.setattr(
+        one.stepper.batches_a, "at", lambda place, size: x(place, size) * float("nan")
+    )
+    for _ in range(5):
+        one.step()
+    assert int(one.state.bad_in_row) == 5
+    for history in one.state.histories.values():
+        assert len(history.pictures) == 8
+        assert all(float(picture.std()) > 1e-3 for picture in history.pictures)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_one_number_among_many_is_found(value: float) -> None:
     parameters = [nn.Parameter(torch.zeros(50)), nn.Parameter(torch.zeros(3, 4))]

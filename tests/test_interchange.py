@@ -226,8 +226,57 @@ def test_every_network_of_a_folder_gets_its_place(tmp_path: Path) -> None:
     assert (pair.info.preprocess, pair.info.background) == ("resize-crop", "white")
 
 
+def test_weights_without_norm_are_told_by_their_missing_biases(tmp_path: Path) -> None:
+    theirs = trained(resnet(4, 2, plain=True))
+    torch.save(theirs.state_dict(), tmp_path / "G.pth")
+    found = rebuild(tmp_path / "G.pth")
+    assert found.config.norm == "none"
+    x = torch.rand(1, 3, 32, 32, dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        ours = found.network.double()(x)
+        torch.testing.assert_close(ours, theirs.double()(x), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [(["G_B"], "no latest_net_G_A.pth .* to use G_B from A to B give that file"),
+     (["D_A"], "no latest_net_G_A.pth or latest_net_G.pth")],
+)  # fmt: skip
+def test_a_folder_without_its_first_generator(
+    there: list[str], reason: str, tmp_path: Path
+) -> None:
+    for name in there:
+        torch.save(trained(resnet(4, 2)).state_dict(), tmp_path / f"latest_net_{name}.pth")
+    with pytest.raises(DiptychError, match=reason):
+        latest(tmp_path)
+
+
+def test_names_that_say_otherwise_than_the_order(tmp_path: Path) -> None:
+    networks = {"G_A": resnet(4, 2), "G_B": resnet(4, 2), "D_B": official_discriminator(3)}
+    paths = {name: tmp_path / f"latest_net_{name}.pth" for name in networks}
+    for name, network in networks.items():
+        torch.save(trained(network).state_dict(), paths[name])
+    assert latest(tmp_path) == [paths["G_A"], paths["G_B"]]  # (D_B alone would judge B)
+    with pytest.raises(UsageError, match="give G_A before G_B"):
+        import_model([paths["G_B"], paths["G_A"]])
+    with pytest.raises(UsageError, match="D_B without D_A"):
+        import_model([paths["G_A"], paths["D_B"]])
+    assert import_model([paths["G_B"]]).ways == ("b",)  # (whoever wants it so)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"architecture": "unet", "width": 2, "levels": 4}, {"width": 2, "blocks": 0}],
+)
+def test_networks_that_the_official_code_cannot_build_are_not_written(
+    config: dict[str, Any],
+) -> None:
+    made = GeneratorConfig.model_validate(config)
+    with pytest.raises(DiptychError, match="the official code has no such generator"):
+        official_tensors(make_generator(made, 3, 3), made)
+
+
 def test_a_norm_that_is_given_counts(tmp_path: Path) -> None:
-    """Files of networks without norm look as those with instance norm do."""
     torch.save(trained(resnet(4, 2)).state_dict(), tmp_path / "G.pth")
     torch.save(trained(official_discriminator(3)).state_dict(), tmp_path / "D.pth")
     for name in ("G.pth", "D.pth"):

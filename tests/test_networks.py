@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import SHARED
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from diptych.config import Config, DiscriminatorConfig, GeneratorConfig
 from diptych.cyclegan import CycleGAN
@@ -234,6 +235,9 @@ def test_spectral_norm_bounds_the_slope_of_every_layer(texture: bool, layers: in
     torch.manual_seed(0)
     D = make_discriminator(DiscriminatorConfig(width=8, norm="spectral", texture=texture), 3)
     initialise(D)
+    for layer in D.modules():
+        if isinstance(layer, ParametrizationList) and layer.original.numel() > 1000:
+            assert float(layer.original.std()) == pytest.approx(0.02, rel=0.1)
     for _ in range(30):  # each pass in training sharpens the estimate of the norm
         D(torch.randn(1, 3, 32, 32))
     convolutions = [layer for layer in D.modules() if isinstance(layer, nn.Conv2d)]

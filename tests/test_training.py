@@ -882,6 +882,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"settings": "training.steps=3"}, "settings are a dictionary"),
     ({"max_minutes": float("nan")}, "max_minutes nan"),
     ({"max_minutes": -1}, "max_minutes -1"),
+    ({"max_minutes": "3"}, "max_minutes '3'"),
+    ({"watch": 3}, "watch is a function, not a int"),
+    ({"data": ["towns"]}, "a list is no path"),
     ({"settings": {"training": {"steps": 1, "device": "meta"}}}, "no device 'meta'"),
 ]
 
@@ -891,7 +894,7 @@ def test_arguments_that_are_none(
     wrong: dict[str, Any], words: str, towns: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        package.train(data=towns, run=tmp_path / "run", **{"settings": TINY, **wrong})
+        package.train(run=tmp_path / "run", **{"data": towns, "settings": TINY, **wrong})
     assert not (tmp_path / "run").exists()
 
 

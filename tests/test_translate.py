@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -225,6 +225,47 @@ def test_a_folder_that_was_stopped_goes_on(
     assert {name: (out / name).stat().st_mtime_ns for name in made} == made
     assert len({path.read_bytes() for path in out.iterdir()}) == 1
     assert len(list(out.iterdir())) == count
+
+
+def test_what_is_damaged_keeps_no_folder_from_being_finished(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """To skip what exists ends as the first time did."""
+    (tmp_path / "in").mkdir()
+    noise(20, 20).save(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    command = ["translate", trained, tmp_path / "in", "-o", tmp_path / "out", "--skip-existing"]
+    for said in ("1 pictures written to {} (1 skipped)",
+                 "0 pictures written to {} (1 skipped, 1 were there)"):  # fmt: skip
+        done = diptych(*command)
+        assert done.returncode == 0, done.stderr
+        assert said.format(tmp_path / "out") in done.stdout
+    (tmp_path / "out" / "good.png").unlink()
+    (tmp_path / "in" / "good.png").unlink()
+    done = diptych(*command)
+    assert done.returncode == 1
+    assert "none of the 1 pictures could be translated" in done.stderr
+
+
+def test_what_is_given_twice_is_translated_once(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    (tmp_path / "in").mkdir()
+    noise(20, 20).save(tmp_path / "in" / "a.png")
+    twice = [tmp_path / "in" / "a.png", tmp_path / "in", tmp_path / "in" / "a.png"]
+    done = diptych("translate", trained, *twice, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("given", [("-", "-o", "out"), ("a.png", "-o", "-")])
+def test_pipes_are_refused(
+    trained: Path, tmp_path: Path, diptych: Command, given: tuple[str, ...]
+) -> None:
+    done = diptych("translate", trained, *given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "files, not pipes" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_values_beyond_those_of_the_training_are_remarked_on(
@@ -516,10 +557,14 @@ def test_python_gives_back_the_kind_it_was_given(translator: Translator, tmp_pat
     array = np.asarray(image)
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1) / 127.5 - 1
     expected = np.asarray(translator.to_b(image))
-    for given_path in (tmp_path / "x.png", str(tmp_path / "x.png")):
-        made = translator.to_b(given_path)
+    path = tmp_path / "x.png"
+    content = path.read_bytes()
+    for source in (path, str(path), PurePath(path), content, io.BytesIO(content)):
+        made = translator.to_b(source)
         assert isinstance(made, Image.Image)
         np.testing.assert_array_equal(np.asarray(made), expected)
+    with open(path, "rb") as file:
+        np.testing.assert_array_equal(np.asarray(translator.to_b(file)), expected)
     np.testing.assert_array_equal(translator.to_b(array), expected)
     one, many = translator.to_b(tensor), translator.to_b(torch.stack([tensor, tensor]))
     assert one.shape == (3, 28, 40)
@@ -529,6 +574,17 @@ def test_python_gives_back_the_kind_it_was_given(translator: Translator, tmp_pat
     kinds = translator.to_b([image, array, tensor])
     assert [type(kind) for kind in kinds] == [Image.Image, np.ndarray, torch.Tensor]
     assert translator.to_b(array[..., :1].repeat(3, 2)).shape == (28, 40, 3)
+
+
+def test_tensors_of_a_program_may_be_made_elsewhere(trained: Path) -> None:
+    picture = np.asarray(noise(41, 29))
+    for tile in ("off", 16):
+        expected = load(trained, "cpu", tile=tile).to_b(picture)
+        translator = load(trained, "cpu", tile=tile)
+        with torch.device("meta"):  # (a GPU, mostly: torch.set_default_device)
+            np.testing.assert_array_equal(translator.to_b(picture), expected)
+            given = torch.rand(1, 3, 29, 41, device="cpu")
+            assert translator.to_b(given).device.type == "cpu"
 
 
 def test_a_tensor_is_scaled_as_an_array_is(translator: Translator) -> None:
@@ -551,6 +607,9 @@ def test_a_tensor_is_scaled_as_an_array_is(translator: Translator) -> None:
         (torch.zeros(3, 8, 0), "without pixels"),
         (torch.zeros(0, 3, 8, 8), "without pixels"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "give one of floats in [-1, 1]"),
+        (torch.full((3, 8, 8), torch.nan), "the tensor holds NaN or infinity"),
+        (b"no picture", "cannot read the picture: not a picture"),
+        ((n for n in range(3)), "cannot translate a generator"),
         (Image.new("La", (8, 8)), "conversion from La"),
         (Image.new("F", (8, 8)), "values of 32 bits, the model takes uint8"),
     ],

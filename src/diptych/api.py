@@ -90,6 +90,10 @@ def train(
     """
     if settings is not None and not isinstance(settings, dict):
         raise UsageError(f"settings are a dictionary of sections, not a {type(settings).__name__}")
+    if watch is not None and not callable(watch):
+        raise UsageError(f"watch is a function, not a {type(watch).__name__}")
+    if max_minutes is not None and not isinstance(max_minutes, int | float):
+        raise UsageError(f"max_minutes {max_minutes!r}: give a number")
     folder = RunFolder(as_path(run).absolute())
     listener = Listener(watch=watch, warning=_warn)
     if resume:

@@ -222,7 +222,7 @@ class TrainingConfig(Section):
     precision: Precision = "auto"
     compile: bool | None = None  # networks, by PyTorch; None: for long trainings on a GPU
     record: bool = True  # a GPU plays back the passes that it has been shown (CUDA graphs)
-    judged: Count | None = None  # real and fake pictures that D sees in a step, if batch is less
+    judged: Count | None = None  # pictures that D sees in a step, if batch is less: real, and fakes
     untouched: CountOrZero = 0  # so many of the fakes are untranslated pictures
     history: CountOrZero = 50  # past fakes shown to D; 0: only the newest
     ema_half_life: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0  # in steps; 0: no average

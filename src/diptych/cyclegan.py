@@ -135,9 +135,10 @@ def feature_l1(D: Discriminator, rec: Tensor, x: Tensor) -> Tensor:
 
 
 def slope_bound(D: Discriminator, real: Tensor, fake: Tensor, weights: LossConfig) -> Tensor:
-    """The penalties on the slope of one discriminator that ``weights`` ask for, in float32.
+    """The penalties on the slope of one discriminator that ``weights`` ask for.
 
-    The second derivative of a norm leaves the range of fp16.
+    In float32, but for weights that are bf16 themselves (on a CPU): the second derivative of a norm
+    leaves the range of fp16.
     """
     bound = torch.zeros((), device=real.device)
     with torch.autocast(real.device.type, enabled=False):

@@ -12,13 +12,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, UsageError
 
 WAITS = (0.1, 0.5, 2.0) if os.name == "nt" else ()  # seconds, for a file that is being read
 
 
-def as_path(given: str | Path) -> Path:
-    """What a program calls a file or a folder; ``~`` is the home folder, as in a shell."""
+def as_path(given: str | os.PathLike[str]) -> Path:
+    """What a program calls a file or a folder; ``~`` is the home folder, as in a shell.
+
+    Raises UsageError for what is no path.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(f"a {type(given).__name__} is no path: give a name")
     return Path(os.path.expanduser(given))
 
 

@@ -48,6 +48,15 @@ _benchmark = Shared(lambda: torch.backends.cudnn.benchmark, _set_benchmark, True
 
 
 @contextmanager
+def usual_place() -> Iterator[None]:
+    """Within the block tensors are made on the CPU, where no other place is named."""
+    # (A default device costs a little in every operation.)
+    elsewhere = torch.get_default_device().type != "cpu"
+    with torch.device("cpu") if elsewhere else nullcontext():
+        yield
+
+
+@contextmanager
 def usual_torch(device: torch.device) -> Iterator[None]:
     """Within the block gradients can be computed, and new tensors are float32 on the CPU.
 
@@ -55,12 +64,9 @@ def usual_torch(device: torch.device) -> Iterator[None]:
     """
     on_gpu = device.type == "cuda"
     devices = [device] if on_gpu else []
-    # (A default device costs a little in every operation.)
-    elsewhere = torch.get_default_device().type != "cpu"
-    place = torch.device("cpu") if elsewhere else nullcontext()
     with (
         torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad(),
-        torch.autocast(device.type, enabled=False), _dtype.within(), place,
+        torch.autocast(device.type, enabled=False), _dtype.within(), usual_place(),
         torch.cuda.device(device) if on_gpu else nullcontext(),
     ):  # fmt: skip
         yield

@@ -25,7 +25,7 @@ def export(
     ] = None,
     uint8: Annotated[
         bool,
-        typer.Option("--uint8", help="onnx, torch: take and give uint8 pictures, not floats."),
+        typer.Option("--uint8", help="onnx, torch, aotinductor: uint8 pictures, not floats."),
     ] = False,
     float16: Annotated[
         bool, typer.Option("--float16", help="onnx: half precision, half the size.")

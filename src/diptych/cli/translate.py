@@ -77,7 +77,7 @@ def translate(
     from diptych.model_file import SIDES
     from diptych.translation.afar import parse_see
     from diptych.translation.clip_files import is_clip
-    from diptych.translation.files import plan, plan_file
+    from diptych.translation.files import left_to_do, plan, plan_file
     from diptych.translation.large import parse_tile
     from diptych.translation.smooth import measures_frames
     from diptych.translation.translator import load, parse_precision
@@ -89,6 +89,8 @@ def translate(
         sweep,
     )
 
+    if "-" in (str(out), *map(str, inputs)):
+        raise UsageError("translate reads and writes files, not pipes: name them")
     side = one_of("--to", to, SIDES) or "b"
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
@@ -109,10 +111,12 @@ def translate(
     if names_file:
         if format_ and not is_clip(out) and format_of(out.suffix) != ending:
             raise UsageError(f"{out} and --format {format_} disagree: leave one of them out")
-        jobs = plan_file(inputs, out, target, existing)
+        planned = plan_file(inputs, out, target)
     else:
         check_format(ending, target)
-        jobs = plan(inputs, out, ending, existing)
+        planned = plan(inputs, out, ending)
+    jobs = left_to_do(planned, existing)
+    there = len(planned) - len(jobs)
     if not jobs:
         say(f"nothing to do: all translations are in {out}")
         return
@@ -135,13 +139,14 @@ def translate(
         note(f"skipped {len(clips)} videos: {unplayed}")
     counts = [("pictures", pictures, bad_pictures), ("videos", clips, bad_clips)]
     skipped = [*bad_pictures, *bad_clips]
-    if len(skipped) == len(jobs):
+    if len(skipped) == len(planned):
         what = " and ".join(f"{len(those)} {name}" for name, those, _ in counts if those)
         raise DiptychError(f"none of the {what} could be translated; the first: {skipped[0]}")
     written = " and ".join(
         f"{len(those) - len(bad)} {name}" for name, those, bad in counts if those
     )
-    say(f"{written} written to {out}" + (f" ({len(skipped)} skipped)" if skipped else ""))
+    notes = [f"{n} {what}" for n, what in ((len(skipped), "skipped"), (there, "were there")) if n]
+    say(f"{written} written to {out}" + (f" ({', '.join(notes)})" if notes else ""))
 
 
 def _why_unplayed(translator: Translator, to: Side, smooth: float) -> DiptychError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,13 +32,17 @@ def parse_norm(text: str | None) -> Norm | None:
 def latest(folder: Path) -> list[Path]:
     """The newest weights in a folder of the field's code, as ``import_model`` takes them.
 
-    Raises DiptychError if there are none.
+    Raises DiptychError if there is no generator from A to B.
     """
     names = ("G_A", "G_B", "D_A", "D_B", "G")  # (CUT's one generator is G)
-    found = [path for name in names if (path := folder / f"latest_net_{name}.pth").exists()]
-    if not found:
-        raise DiptychError(f"there is no latest_net_G_A.pth or latest_net_G.pth in {folder}")
-    return found
+    paths = {name: folder / f"latest_net_{name}.pth" for name in names}
+    found = [name for name in names if paths[name].exists()]
+    if not {"G_A", "G"} & set(found):
+        but = "; to use G_B from A to B give that file" if "G_B" in found else ""
+        raise DiptychError(f"there is no latest_net_G_A.pth or latest_net_G.pth in {folder}{but}")
+    if "D_A" not in found:  # (D_B alone would stand in its place)
+        found = [name for name in found if name != "D_B"]
+    return [paths[name] for name in found]
 
 
 def import_model(files: Sequence[Path], norm: Norm | None = None, size: int = 256) -> GeneratorPair:
@@ -47,6 +52,7 @@ def import_model(files: Sequence[Path], norm: Norm | None = None, size: int = 25
     discriminators the first judges B, since ``D_A`` there stands beside ``G_A``. Raises
     DiptychError for files that are not such weights or do not belong together.
     """
+    _check_names(files)
     found = [rebuild(path, norm) for path in files]
     generators = [one for one in found if isinstance(one, ForeignGenerator)]
     judges = [one for one in found if isinstance(one, ForeignDiscriminator)]
@@ -85,6 +91,16 @@ def import_model(files: Sequence[Path], norm: Norm | None = None, size: int = 25
         D_b=judges[0].network if judges else None,
         D_a=judges[1].network if len(judges) > 1 else None,
     )
+
+
+def _check_names(files: Sequence[Path]) -> None:
+    """Raise UsageError where names such as G_B say that files stand in each other's place."""
+    roles = [m[1] for path in files if (m := re.search(r"([GD]_[AB])\.pth$", path.name))]
+    for first, second in (("G_A", "G_B"), ("D_A", "D_B")):
+        if first in roles and second in roles and roles.index(second) < roles.index(first):
+            raise UsageError(f"give {first} before {second}: the order says what they are")
+    if "D_B" in roles and "D_A" not in roles and "G_A" in roles:
+        raise UsageError("D_B without D_A would judge the wrong domain: give both, or neither")
 
 
 def export_official(

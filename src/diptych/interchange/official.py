@@ -215,9 +215,13 @@ def _norm_of(tensors: Tensors) -> Norm:
     """Batch norm has weights of one dimension and running statistics; instance norm has neither.
 
     (Old files hold running statistics of instance norm, without weights; they are of no use.)
+    Their convolutions have a bias before instance norm, and none where there is no norm.
     """
-    weights = any(name.endswith(".weight") and value.ndim == 1 for name, value in tensors.items())
-    return "batch" if weights else "instance"
+    weights = {name: value.ndim for name, value in tensors.items() if name.endswith(".weight")}
+    if 1 in weights.values():
+        return "batch"
+    biases = {name.removesuffix("weight") + "bias" for name, ndim in weights.items() if ndim == 4}
+    return "instance" if biases <= tensors.keys() else "none"
 
 
 def load_by_place(network: nn.Module, places: Places, tensors: Tensors) -> None:
@@ -254,10 +258,13 @@ def official_tensors(network: nn.Module, config: GeneratorConfig) -> Tensors:
         or config.halvings != 2
         or config.upsample == "resize"
         or (config.architecture == "unet" and config.upsample != "transpose")
+        or (config.architecture == "unet" and config.levels < 5)
+        or (config.architecture != "unet" and config.blocks == 0)
     ):
         raise DiptychError(
             "the official code has no such generator: it knows instance and batch norm, "
-            "transposed convolutions or CUT's antialiasing, two halvings, and pictures as output "
+            "transposed convolutions or CUT's antialiasing, two halvings, residual blocks, U-Nets "
+            "of 5 levels or more, and pictures as output "
             f"(this one: norm {config.norm}, upsample {config.upsample}, output {config.output}, "
             f"halvings {config.halvings})"
         )

@@ -61,14 +61,11 @@ class Outcome:
     remark: str | None = None
 
 
-def plan(
-    inputs: Sequence[Path], out: Path, ending: str, existing: Existing = "refuse"
-) -> list[Job]:
+def plan(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
     """Where each picture and video goes: folders keep their structure below ``out``.
 
-    To skip what exists is to plan only the rest, which may be nothing. Raises DiptychError for an
-    input that is missing, and UsageError where an output would lie in a folder of inputs, overwrite
-    one of them or, unless it is to be replaced, any other file.
+    What is given twice goes there once. Raises DiptychError for an input that is missing, and
+    UsageError where an output would lie in a folder of inputs.
     """
     pairs: list[tuple[Path, Path]] = []
     for given in inputs:
@@ -84,6 +81,7 @@ def plan(
             pairs.append((given, Path(given.name)))
         else:
             raise DiptychError(f"there is no picture {given}: check the name")
+    pairs = list(dict.fromkeys(pairs))
     # (A picture x.jpg may lie beside a folder that is called x.png.)
     taken = {_as_one(out / folder) for _, below in pairs for folder in below.parents}
 
@@ -106,12 +104,10 @@ def plan(
             target = out / below.with_name(f"{below.stem}-{number}{suffix}")
         taken.add(_as_one(target))
         jobs.append(Job(source, target))
-    return _check_targets(jobs, existing)
+    return jobs
 
 
-def plan_file(
-    inputs: Sequence[Path], out: Path, target: PixelFormat, existing: Existing = "refuse"
-) -> list[Job]:
+def plan_file(inputs: Sequence[Path], out: Path, target: PixelFormat) -> list[Job]:
     """One picture or video to a file of a given name.
 
     Raises as ``plan``, and UsageError where such a file cannot hold it.
@@ -127,11 +123,15 @@ def plan_file(
         check_clip_name(out)
     else:
         check_format(format_of(out.suffix), target)
-    return _check_targets([Job(inputs[0], out)], existing)
+    return [Job(inputs[0], out)]
 
 
-def _check_targets(jobs: Sequence[Job], existing: Existing) -> list[Job]:
-    """The jobs that are left to do."""
+def left_to_do(jobs: Sequence[Job], existing: Existing) -> list[Job]:
+    """The jobs without those to skip, whose files exist.
+
+    Raises UsageError where an output would overwrite an input or, unless it is to be replaced, any
+    other file; DiptychError where it cannot be looked for.
+    """
     sources, left = set(), []
     for job in jobs:
         with suppress(OSError):  # what is wrong with it shows when it is read

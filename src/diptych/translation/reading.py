@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from PIL import Image
 
 from diptych.data.decode import decode_picture, one_reason, read_picture, reading_of
 from diptych.data.eight_bit import from_image
-from diptych.data.opening import DamagedPictureError, DeepValuesError
+from diptych.data.opening import MOST_PIXELS, DamagedPictureError, DeepValuesError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
 from diptych.files import as_path
@@ -40,15 +42,21 @@ def read_pil(image: Image.Image, source: PixelFormat, background: str) -> Pixels
 
 
 def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
-    """A path, a PIL image or a NumPy array as the ``(H, W, C)`` array that a model takes.
+    """A path, a file's bytes, a PIL image or a NumPy array as ``(H, W, C)``, as a model takes it.
 
     Raises DiptychError for a file that cannot be read, UsageError for all else that does not fit.
     """
-    if isinstance(picture, str | Path):
+    if isinstance(picture, str | os.PathLike):
         try:
             return read_file(as_path(picture), source, background)
         except DamagedPictureError as error:
             raise DiptychError(f"cannot read {picture}: {error}") from error
+    data = picture.read() if isinstance(picture, io.IOBase) else picture
+    if isinstance(data, bytes):
+        try:
+            return read_bytes(data, source, background, MOST_PIXELS)
+        except DamagedPictureError as error:
+            raise DiptychError(f"cannot read the picture: {error}") from error
     if isinstance(picture, Image.Image):
         if not source.is_image:
             raise UsageError(f"this model takes {source.describe()}: give an array or a path")

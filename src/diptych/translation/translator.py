@@ -25,6 +25,7 @@ from diptych.model_file import (
     load_model,
 )
 from diptych.networks.casting import with_bf16_convolutions
+from diptych.surroundings import usual_place
 from diptych.translation.afar import (
     See,
     arrays_from_afar,
@@ -45,7 +46,6 @@ from diptych.translation.rows import Rows, reflection
 from diptych.translation.scaling import SMALLEST, allowed_shape, scaled, scaled_tensor
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 with matrix units
-Picture = str | Path | Image.Image | Pixels | Tensor
 
 
 class Translator:
@@ -93,16 +93,20 @@ class Translator:
     @overload
     def to_b(self, picture: Tensor, *, size: int | None = None) -> Tensor: ...
     @overload
+    def to_b(self, picture: Pixels, *, size: int | None = None) -> Pixels: ...
+    @overload
     def to_b(self, picture: Any, *, size: int | None = None) -> Any: ...
     def to_b(self, picture: Any, *, size: int | None = None) -> Any:
         """Translate a picture of domain A to domain B, in its own size.
 
         What comes out is of the kind that went in:
 
-        * a path or a PIL image: a PIL image (an array, if B is not 8-bit with 1 or 3 channels)
+        * a path, what a picture file holds (``bytes``, or a file opened for reading them), or a
+          PIL image: a PIL image (an array, if B is not 8-bit with 1 or 3 channels)
         * a NumPy array ``(H, W, C)`` (of one channel also ``(H, W)``) of A's dtype: ``(H, W, C)``
           of B's
-        * a tensor ``(C, H, W)`` or ``(N, C, H, W)`` in [-1, 1]: the same shape of B, in [-1, 1]
+        * a tensor ``(C, H, W)`` or ``(N, C, H, W)`` in [-1, 1]: the same shape of B, in [-1, 1],
+          float32 and without a gradient
         * a list of these: a list
 
         ``size`` first scales the shorter side to that many pixels. Raises DiptychError for a
@@ -116,6 +120,8 @@ class Translator:
     ) -> list[Any]: ...
     @overload
     def to_a(self, picture: Tensor, *, size: int | None = None) -> Tensor: ...
+    @overload
+    def to_a(self, picture: Pixels, *, size: int | None = None) -> Pixels: ...
     @overload
     def to_a(self, picture: Any, *, size: int | None = None) -> Any: ...
     def to_a(self, picture: Any, *, size: int | None = None) -> Any:
@@ -139,6 +145,7 @@ class Translator:
         source, _ = self.formats(to)
         return read_bytes(data, source, self.info.background, most_pixels)
 
+    @usual_place()
     @torch.no_grad()  # (a tensor of inference mode could not be used in anybody's training)
     def tensor(self, x: Tensor, to: Side) -> Tensor:
         """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W."""
@@ -174,6 +181,7 @@ class Translator:
         self._translate_cut(picture, to, cut, (height, width), write)
         return whole.to(x.device)
 
+    @usual_place()
     @torch.inference_mode()
     def arrays(
         self,
@@ -281,6 +289,8 @@ class Translator:
             )
         if 0 in x.shape:
             raise UsageError("cannot translate a tensor without pixels")
+        if not x.isfinite().all():
+            raise UsageError("the tensor holds NaN or infinity")
         batch = (x if x.ndim == 4 else x[None]).to(torch.float32)
         if size is not None:
             try:

@@ -8,7 +8,6 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from diptych.data.opening import MOST_PIXELS, TooLargeError

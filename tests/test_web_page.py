@@ -226,6 +226,16 @@ def test_deep_pictures_come_as_files(browser: Browser, served: Server, tmp_path:
     np.testing.assert_allclose(made, expected[..., 0], atol=1e-4)
 
 
+def test_pictures_have_names_for_those_who_do_not_see_them(browser: Browser) -> None:
+    browser.open()
+    browser.translated(lambda: browser.all("#examples button.thumbnail-item")[1].click())
+    wait_until(lambda: all(image.get_attribute("alt") for image in browser.all("#slider img")))
+    assert [image.get_attribute("alt") for image in browser.all("#slider img")] == [
+        "before", "after"
+    ]  # fmt: skip
+    assert browser.one("#line").get_attribute("aria-live") == "polite"
+
+
 def test_a_refusal_is_shown(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     browser.open()

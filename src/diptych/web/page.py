@@ -16,6 +16,7 @@ SIZES = (64, 128, 256, 512, 1024)
 OWN_SIZE = 0
 HERE = Path(__file__).parent
 CSS = (HERE / "page.css").read_text()
+NAMES = (HERE / "page.js").read_text()
 FAVICON = HERE / "favicon.svg"
 HEADER = """<header><svg viewBox="0 0 32 32" aria-hidden="true"><path d="M3 7l12-3v24L3 25z"/>
 <path d="M17 4l12 3v18l-12 3z"/></svg><h1>diptych</h1></header>"""
@@ -185,6 +186,7 @@ def make_page(actions: Actions) -> gr.Blocks:
             trigger_mode="always_last", **quiet,
         )  # fmt: skip
         examples.select(pick, [model, to], [picture, file], **quiet)
+        page.load(js=NAMES, api_visibility="private")
     page.queue(max_size=actions.service.limits.waiting, api_open=False)
     return page
 

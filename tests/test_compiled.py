@@ -18,6 +18,7 @@ from diptych.cyclegan import CycleGAN
 from diptych.errors import DiptychError
 from diptych.networks.casting import twin_of
 from diptych.settings import Tree, build_config, merge, read_preset
+from diptych.surroundings import usual_torch
 from diptych.training.compiled import compiles
 from diptych.training.guard import GuardedAdam
 from diptych.training.run_folder import RunFolder
@@ -278,6 +279,25 @@ def test_recordings_of_many_kinds_leave_each_other_alone() -> None:
             trainer.step()
     for name, loss in usual.state.sums.items():
         torch.testing.assert_close(recorded.state.sums[name], loss, rtol=1e-3, atol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("record", [False, True])
+def test_bf16_learns_within_a_training_as_outside(record: bool) -> None:
+    """``usual_torch`` is around every training: PyTorch would keep what it cast first."""
+    settings = merge(TINY, {"training": {"precision": "bf16", "compile": False, "record": record}})
+    outside, inside = (training(settings, "cuda") for _ in "12")
+    inside.state.model.load_state_dict(outside.state.model.state_dict())
+    before = [weight.clone() for weight in outside.state.model.parameters()]
+    for one, around in ((outside, nullcontext()), (inside, usual_torch(torch.device("cuda", 0)))):
+        with around:
+            for _ in range(40):
+                one.step()
+    rows = (outside.state.model.parameters(), inside.state.model.parameters(), before)
+    moved, apart = 0.0, 0.0
+    for there, here, start in zip(*rows, strict=True):
+        moved, apart = moved + float((there - start).norm()), apart + float((there - here).norm())
+    assert apart < 0.3 * moved
 
 
 def test_without_a_compiler_there_is_one_line(

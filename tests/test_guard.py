@@ -21,6 +21,7 @@ from diptych.training import checkpoint
 from diptych.training.guard import MOST_IN_A_ROW, GuardedAdam, any_not_finite
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import Listener, resume_run, start_run
+from diptych.training.step import _without_broken_ones
 from diptych.training.trainer import Status, Watch
 
 SETTINGS = {"training": {"steps": 60, "checkpoint_every": 10, "log_every": 5, "history": 4}}
@@ -231,6 +232,15 @@ def test_fp16_and_batch_norm_change_nothing_in_a_bad_step(
     assert int(one.state.bad_in_row) == 1
     after = one.state.model.state_dict().values()
     assert all(torch.equal(p, q) for p, q in zip(before, after, strict=True))
+
+
+def test_a_broken_fake_is_replaced_by_one_of_its_size() -> None:
+    past = [torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 9)]
+    whole = torch.rand(1, 3, 8, 8)
+    made = _without_broken_ones(torch.cat([whole, whole / 0]), past)
+    assert torch.equal(made, torch.cat([whole, past[0]]))
+    assert torch.equal(_without_broken_ones(torch.full((1, 3, 7, 7), torch.nan), past),
+                       torch.zeros(1, 3, 7, 7))  # fmt: skip
 
 
 def test_broken_fakes_are_not_remembered(towns: Path, monkeypatch: pytest.MonkeyPatch) -> None:

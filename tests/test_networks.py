@@ -96,14 +96,18 @@ def test_patches_lie_in_the_middle(size: int) -> None:
         assert behind - before in (0, 1)
 
 
-@pytest.mark.parametrize("size", [64, 65, 66, 67])
-def test_from_afar_nothing_is_left_out(size: int) -> None:
+@pytest.mark.parametrize("size", [66, 67, 68])
+def test_from_afar_the_middle_is_seen(size: int) -> None:
+    """In squares of equal size, since the noise that D is given is reckoned for them."""
     x = torch.randn(1, 1, size, size, dtype=torch.float64, requires_grad=True)
     small = shrunk(x, 3)
-    assert small.shape[2:] == (size // 3, size // 3)
+    assert small.shape[2:] == (22, 22)
     small.sum().backward()
     assert x.grad is not None
-    assert (x.grad > 0).all()
+    before = {66: 0, 67: 0, 68: 1}[size]
+    expected = torch.zeros(size, size, dtype=torch.float64)
+    expected[before : before + 66, before : before + 66] = 1 / 9
+    torch.testing.assert_close(x.grad[0, 0], expected)
 
 
 def test_texture_is_what_a_mean_of_seven_by_seven_leaves() -> None:
@@ -237,14 +241,15 @@ def test_spectral_norm_bounds_the_slope_of_every_layer(texture: bool, layers: in
     initialise(D)
     for layer in D.modules():
         if isinstance(layer, ParametrizationList) and layer.original.numel() > 1000:
-            assert float(layer.original.std()) == pytest.approx(0.02, rel=0.1)
-    for _ in range(30):  # each pass in training sharpens the estimate of the norm
-        D(torch.randn(1, 3, 32, 32))
+            assert float(layer.original.detach().std()) == pytest.approx(0.02, rel=0.1)
     convolutions = [layer for layer in D.modules() if isinstance(layer, nn.Conv2d)]
     assert len(convolutions) == layers
-    for layer in convolutions:
-        slope = float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2))
-        assert slope == pytest.approx(1, abs=0.05)
+    for most in (0.1, 0.05):  # each pass in training sharpens the estimate of the norm
+        for layer in convolutions:
+            slope = float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2))
+            assert slope == pytest.approx(1, abs=most)
+        for _ in range(30):
+            D(torch.randn(1, 3, 32, 32))
 
 
 def test_blurring_before_halving_takes_out_what_would_alias() -> None:

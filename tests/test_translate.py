@@ -12,6 +12,7 @@ import threading
 import time
 import unicodedata
 from pathlib import Path, PurePath
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -302,7 +303,8 @@ def test_nearly_black_pictures_are_remarked_on(
     values = np.random.default_rng(0).integers(0, 4096, (32, 32), np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
     noise(32, 32).save(tmp_path / "usual.png")
-    for name, said in (("deep", 1), ("usual", 0)):
+    Image.new("L", (32, 32), 15).save(tmp_path / "night.png")  # (no bits of it are lost)
+    for name, said in (("deep", 1), ("usual", 0), ("night", 0)):
         done = diptych("translate", trained, tmp_path / f"{name}.png", "-o", tmp_path / "out")
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("its values reach only 15 of 255") == said
@@ -563,8 +565,11 @@ def test_python_gives_back_the_kind_it_was_given(translator: Translator, tmp_pat
         made = translator.to_b(source)
         assert isinstance(made, Image.Image)
         np.testing.assert_array_equal(np.asarray(made), expected)
-    with open(path, "rb") as file:
-        np.testing.assert_array_equal(np.asarray(translator.to_b(file)), expected)
+    with open(path, "rb") as file, NamedTemporaryFile() as temporary:
+        temporary.write(content)
+        temporary.seek(0)
+        for opened in (file, temporary):
+            np.testing.assert_array_equal(np.asarray(translator.to_b(opened)), expected)
     np.testing.assert_array_equal(translator.to_b(array), expected)
     one, many = translator.to_b(tensor), translator.to_b(torch.stack([tensor, tensor]))
     assert one.shape == (3, 28, 40)

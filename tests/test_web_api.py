@@ -258,6 +258,14 @@ def test_head_and_empty_options(served: Server, town: Path) -> None:
     by_form = httpx.post(address, data=options, files={"picture": body}, timeout=60)
     assert by_address.status_code == by_form.status_code == 200
     assert by_address.content == by_form.content == served.translate(body, to="a").content
+    both = httpx.post(
+        address,
+        params={"to": "a"},
+        data={"to": "", "size": ""},
+        files={"picture": body},
+        timeout=60,
+    )
+    assert both.content == by_form.content  # what is empty in a form counts no more than before
 
 
 def test_many_at_once_are_all_right(served: Server, trained: Path, towns: Path) -> None:

@@ -124,6 +124,18 @@ def test_one_that_was_about_to_be_replaced_gets_its_name_back(
     assert not list((run / "checkpoints").glob(".*"))
 
 
+def test_of_one_that_was_damaged_the_new_one_gets_the_name(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(trained / "checkpoints", folder)
+    damaged, new = folder / ".step-00000012.old.partial", folder / ".step-00000012.partial"
+    shutil.copytree(folder / "step-00000012", damaged)
+    cut(damaged / "model.safetensors")
+    (folder / "step-00000012").rename(new)
+    checkpoint.sweep(folder)
+    assert checkpoint.read_newest(folder)[0] == 12
+    assert not list(folder.glob(".*"))
+
+
 def test_the_command_says_so_and_goes_on(trained: Path, tmp_path: Path, diptych: Command) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)

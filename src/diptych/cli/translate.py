@@ -191,13 +191,19 @@ def _translate_pictures(
         return []
     with progress_bar() as progress:
         bar = progress.add_task("translating", total=len(jobs), info="")
-        done, before = 0, [_stamp(job.target) for job in jobs]
+        done, shown, before = 0, 0.0, [_stamp(job.target) for job in jobs]
         remarks: list[Outcome] = []
+
+        def show_part(pictures: float) -> None:
+            nonlocal shown
+            shown = max(shown, pictures)  # (one may be written, while the next is translated)
+            progress.update(bar, completed=shown)
 
         def show(outcome: Outcome) -> None:
             nonlocal done
             done += 1
-            progress.update(bar, completed=done, info=printable(outcome.job.source.name))
+            show_part(done)
+            progress.update(bar, info=printable(outcome.job.source.name))
             if outcome.problem is not None:
                 note(f"skipped {outcome.job.source}: {outcome.problem}")
             elif is_animated(outcome.job.source):
@@ -210,9 +216,6 @@ def _translate_pictures(
                 remarks.append(outcome)
                 if len(remarks) == 1:  # (of a folder the others are like it)
                     note(f"{outcome.job.source}: {outcome.remark}")
-
-        def show_part(share: float) -> None:
-            progress.update(bar, completed=done + share)
 
         try:
             outcomes = translate_files(translator, jobs, to, size, batch, show, show_part)

@@ -57,10 +57,10 @@ class PixelFormat:
         return x.mul_(2 / (self.high - self.low)).sub_(1)
 
     def remark(self, picture: Pixels) -> str | None:
-        """What is to be said of a picture that is beyond ``low`` or ``high``, or nearly black."""
+        """What is to be said of a stored picture whose values go beyond ``low`` or ``high``."""
+        if self.dtype == "uint8" and self.low <= 0 and self.high >= 255:  # (nothing can)
+            return None
         low, high = float(picture.min()), float(picture.max())
-        if self.dtype == "uint8" and 0 < high < DIM < self.high:
-            return f"its values reach only {high:g} of 255, as where 12 of 16 bits are used"
         if self.low <= low and high <= self.high:
             return None
         return (

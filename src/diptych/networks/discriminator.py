@@ -41,7 +41,7 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.augments and self.training:
             x = augment(x)
-        x = centred(shrunk(x, self.shrink), self.middle)
+        x = self._seen(x)
         verdicts: Tensor = self.body(as_computed(x, self))
         if self.texture_body is not None:
             fine: Tensor = self.texture_body(as_computed(texture(x), self))
@@ -50,8 +50,10 @@ class Discriminator(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer judges by: ``(N, channels, H', W')``, without augmentation."""
-        x = centred(shrunk(x, self.shrink), self.middle)
-        return full_precision(self.body[:-1](as_computed(x, self)))
+        return full_precision(self.body[:-1](as_computed(self._seen(x), self)))
+
+    def _seen(self, x: Tensor) -> Tensor:
+        return centred(shrunk(x, self.shrink), self.middle)
 
 
 def shrunk(x: Tensor, times: int) -> Tensor:
@@ -59,12 +61,12 @@ def shrunk(x: Tensor, times: int) -> Tensor:
 
     A discriminator that sees pictures from afar knows nothing of what is finest in them, and
     teaches no weave for it; its patches are as large beside an animal as in smaller pictures.
-    (Where ``times`` does not divide a side, squares of a pixel more see the rest.)
+    (Where ``times`` does not divide a side, of the rest half is left out at either end.)
     """
     if times == 1:
         return x
-    height, width = (length // times for length in x.shape[2:])
-    return F.adaptive_avg_pool2d(x, (height, width))
+    top, left = (length % times // 2 for length in x.shape[2:])
+    return F.avg_pool2d(x[:, :, top:, left:], times)
 
 
 def centred(x: Tensor, middle: tuple[int, int] | None) -> Tensor:

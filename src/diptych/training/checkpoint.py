@@ -153,12 +153,13 @@ def read_newest(
 def sweep(folder: Path) -> None:
     """Remove what a process that was killed while writing has left behind.
 
-    One that was to be replaced, and was not yet, gets its name back.
+    Where one was to be replaced, and the new one had not its name yet, it gets that now.
     """
     for path in folder.glob(".step-*.old.partial"):
         final = folder / path.name.removeprefix(".").removesuffix(".old.partial")
+        new = folder / f".{final.name}.partial"
         if not final.exists():
-            path.rename(final)
+            (new if (new / "manifest.json").exists() else path).rename(final)
     for path in folder.glob(".step-*.partial"):
         shutil.rmtree(path, ignore_errors=True)
 

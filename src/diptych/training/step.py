@@ -236,9 +236,10 @@ def _without_broken_ones(fakes: Tensor, past: list[Tensor]) -> Tensor:
 
     Where there is none of its size yet, values that are no numbers become 0.
     """
-    if past and past[-1].shape == fakes[:1].shape:
+    alike = next((one for one in reversed(past) if one.shape == fakes[:1].shape), None)
+    if alike is not None:
         whole = fakes.isfinite().flatten(1).all(1)[:, None, None, None]
-        fakes = fakes.where(whole, past[-1])
+        fakes = fakes.where(whole, alike)
     return fakes.nan_to_num(0, 1, -1)
 
 

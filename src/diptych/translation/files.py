@@ -16,10 +16,11 @@ from typing import Literal, TypeVar
 
 import torch
 
-from diptych.data.decode import SUFFIXES
+from diptych.config import DomainConfig
+from diptych.data.decode import SUFFIXES, read_picture
 from diptych.data.folder import find_pictures
 from diptych.data.opening import DamagedPictureError, TooLargeError
-from diptych.data.pixels import PixelFormat, Pixels
+from diptych.data.pixels import DIM, PixelFormat, Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, UsageError
 from diptych.files import lies_in
@@ -178,8 +179,8 @@ def translate_files(
     """Translate every job; neighbours of equal size share a batch.
 
     Pictures that cannot be read, that the format cannot hold, or that need more room on the disk
-    while they are translated than there is, are reported. ``on_part`` is told
-    the share that is done, 0 to 1, of a picture too large for the memory.
+    while they are translated than there is, are reported. ``on_part`` is told how many pictures are
+    translated, on the way through large ones too: 2.5, where half of the third is.
     Raises DiptychError if an output cannot be written. An exception of a signal handler ends it
     soon: what other threads are writing is written before it is passed on.
     """
@@ -189,7 +190,7 @@ def translate_files(
     def read(job: Job) -> tuple[Job, Pixels | str]:
         try:
             picture = translator.read(job.source, to)
-            if remark := own_format.remark(picture):
+            if remark := own_format.remark(picture) or _too_dark(job.source, picture, own_format):
                 remarks[job] = remark
             picture = scaled(picture, size)
             check_sides(format_of(job.target.suffix), *picture.shape[:2])
@@ -214,9 +215,11 @@ def translate_files(
         if on_done is not None:
             on_done(outcome)
 
-    def translate(chunk: Sequence[tuple[Job, Pixels]]) -> list[tuple[Job, Pixels | str]]:
+    def translate(
+        chunk: Sequence[tuple[Job, Pixels]], progress: Callable[[float], None] | None = None
+    ) -> list[tuple[Job, Pixels | str]]:
         try:
-            translated = translator.arrays([picture for _, picture in chunk], to, on_part)
+            translated = translator.arrays([picture for _, picture in chunk], to, progress)
         except NoRoomError as error:
             return [(job, str(error)) for job, _ in chunk]
         return [(job, picture) for (job, _), picture in zip(chunk, translated, strict=True)]
@@ -228,6 +231,9 @@ def translate_files(
         with room:
             made = translate(chunk)
         return write(made)
+
+    def part(before: int, count: int) -> Callable[[float], None] | None:
+        return None if on_part is None else lambda share: on_part(before + share * count)
 
     under_way: list[tuple[int, Future[list[Outcome]]]] = []  # (with the number of pixels)
 
@@ -242,6 +248,7 @@ def translate_files(
                 done(outcome)
 
     threads = torch.get_num_threads()
+    begun = 0
     in_threads = translator.device.type in ("cpu", "cuda")
     with workers(os.cpu_count()) as pool, one_thread_each(threads) as cores:
         results = ahead(pool, read, jobs, 2 * batch)
@@ -251,6 +258,7 @@ def translate_files(
             if shape is None:
                 for job, reason in group:
                     done(Outcome(job, str(reason)))
+                    begun += 1
                 continue
             pixels = shape[0] * shape[1]
             side_by_side = in_threads and pixels <= SIDE_BY_SIDE and len(jobs) > 1
@@ -264,13 +272,22 @@ def translate_files(
                     future = cores.submit(translate_and_write, chunk)
                     under_way.append((pixels * len(chunk), future))
                 else:
-                    for one in translate(chunk):
+                    for one in translate(chunk, part(begun, len(chunk))):
                         under_way.append((pixels, pool.submit(write, [one])))
                     del one
+                begun += len(some)
                 del some, chunk  # large ones are not to meet the next
                 finish(most_under_way=2 * max(batch, threads))
         finish(most_under_way=0)
     return outcomes
+
+
+def _too_dark(path: Path, picture: Pixels, source: PixelFormat) -> str | None:
+    """What is to be said of a file of more than 8 bits of which nearly nothing is left in 8."""
+    reached = int(picture.max()) if source.dtype == "uint8" else DIM
+    if reached >= DIM or read_picture(path, DomainConfig(depth="native")).dtype == "uint8":
+        return None
+    return f"its values reach only {reached} of 255, as where 12 of 16 bits are used"
 
 
 @contextmanager

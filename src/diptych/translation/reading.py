@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,11 +50,12 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
             return read_file(as_path(picture), source, background)
         except DamagedPictureError as error:
             raise DiptychError(f"cannot read {picture}: {error}") from error
-    data = picture.read() if isinstance(picture, io.IOBase) else picture
-    if isinstance(data, bytes):
+    read = getattr(picture, "read", None)  # (of a file that is open, of whatever kind)
+    if read is not None or isinstance(picture, bytes | bytearray | memoryview):
         try:
+            data = bytes(read() if read is not None else picture)
             return read_bytes(data, source, background, MOST_PIXELS)
-        except DamagedPictureError as error:
+        except (DamagedPictureError, OSError, TypeError) as error:  # (not open for reading, text)
             raise DiptychError(f"cannot read the picture: {error}") from error
     if isinstance(picture, Image.Image):
         if not source.is_image:

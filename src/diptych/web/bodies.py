@@ -142,7 +142,7 @@ async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             picture = value if name == "picture" else picture
-        else:
+        elif value:  # (an empty one leaves what the address says)
             fields[name] = value
     if picture is None:
         raise RefusedError(422, "the form has no file called picture: curl -F picture=@photo.jpg")

@@ -120,8 +120,9 @@ class Worker:
         try:
             made = translate_batch(batch)
         except Exception as error:  # out of memory, mostly
-            if len(batch) == 1:
-                batch[0].done.set_exception(error)
+            if len(batch) == 1 or isinstance(error, GivenUpError):
+                for job in batch:
+                    job.done.set_exception(error)
                 return
             for job in batch:
                 self._translate([job])

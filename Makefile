@@ -15,7 +15,10 @@ test: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+OLD := "diptych needs Python 3.10 or newer, for instance: make demo PYTHON=python3.12"
+
 .venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and $(OLD))'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e .
 	touch $@

@@ -13,7 +13,7 @@ from diptych.config import Config
 from diptych.data import town
 from diptych.data.domain import data_folders
 from diptych.data.pixels import RGB
-from diptych.files import explain_os_errors, write_whole
+from diptych.files import explain_os_errors, replace, write_whole
 from diptych.settings import Tree
 from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
@@ -67,7 +67,7 @@ def run_demo(run: RunFolder, minutes: float, seed: int, device: str, listener: L
         aside = towns.with_name(f".{towns.name}.partial")
         with explain_os_errors(f"write {towns}"):
             town.write_towns(aside, TRAINING_TOWNS, HELDOUT_TOWNS, SIZE)
-            aside.rename(towns)
+            replace(aside, towns)
     start_run(data_folders(towns), run, config, listener)
     scores = measure(load(run.path, device))
     write_scores(run, scores)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,7 +37,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
         with open(aside, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            flush_to_disk(file.fileno())
         replace(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
@@ -82,6 +83,17 @@ def sweep_old(folder: Path, pattern: str) -> None:
                 left.unlink()
 
 
+def flush_to_disk(handle: int) -> None:
+    """``os.fsync``; on macOS, where that leaves it to the disk when it writes, what does not."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        with suppress(OSError):  # (disks of networks do not know it)
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names, so that a rename in it outlives a power cut.
 
@@ -91,7 +103,7 @@ def sync_folder(folder: Path) -> None:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        flush_to_disk(handle)
     except OSError as error:
         if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
             raise

@@ -77,7 +77,7 @@ def get(
             archive.unlink()
             raise DiptychError(f"{error} (it was removed: this command brings it anew)") from error
         except DiptychError as error:
-            raise DiptychError(f"{error} (it is kept: make room, and try again)") from error
+            raise DiptychError(f"{error} (it is kept: mend that, and try again)") from error
         archive.unlink()
         progress.update(bar, info="")
     say(f"{files} files in {folder}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -45,5 +46,8 @@ def demo(
     place = typed(folder.path)
     say(f"next:   diptych translate {place} PICTURE -o out/   (an aerial picture, to a map)")
     say("        diptych train YOUR_A/ YOUR_B/ --run runs/mine")
-    if open_ and sys.stdout.isatty():
+    screen = sys.platform in ("win32", "darwin") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    if open_ and screen and sys.stdout.isatty():  # (else a browser for text would wait there)
         webbrowser.open(page.resolve().as_uri())

@@ -48,9 +48,9 @@ app.add_typer(data.app, name="data", help="Public data sets; checking your own."
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from diptych.version import own_version
 
-        print(f"diptych {version('diptych')}")
+        print(f"diptych {own_version()}")
         raise typer.Exit
 
 

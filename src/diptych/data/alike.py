@@ -22,7 +22,7 @@ SMALL = 16  # of the copy that is kept
 MOST_BITS = 6  # that may differ: of seven parts of nine bits one is then the same in both
 PARTS, PART_BITS = 7, 9
 CORRELATION = 0.985  # of the small copies, at least
-MOST_AWAY = 12.0  # of 255, mean difference of the small copies, at most
+MOST_AWAY = 32.0  # of 255, mean difference of the small copies, at most: exposures differ
 NEIGHBOURS = 200  # looked at in a table's row: bounds the time where all pictures are much alike
 
 

@@ -29,12 +29,19 @@ from torch import Tensor
 
 from diptych.config import DataConfig, DomainConfig
 from diptych.data.decode import read_picture
-from diptych.data.geometry import fit_for_training
+from diptych.data.geometry import fit_for_training, load_size
 from diptych.data.many import in_order, or_reason
 from diptych.data.opening import DamagedPictureError, no_warnings
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
-from diptych.files import explain_os_errors, file_sha256, sync_folder, write_whole
+from diptych.files import (
+    explain_os_errors,
+    file_sha256,
+    flush_to_disk,
+    replace,
+    sync_folder,
+    write_whole,
+)
 
 # Of the cache's layout and of how pictures are read; part of the key, so old ones are not found.
 VERSION = 5
@@ -150,12 +157,27 @@ def open_cache(
             _build(aside, folder, files, domain, data, multiple, on_progress)
             if found:
                 shutil.rmtree(place, ignore_errors=True)
-            with suppress(OSError):  # another process was faster, and reads what it made
-                aside.rename(place)
+            try:
+                replace(aside, place)
                 sync_folder(root)
+            except OSError:
+                if _read_if_whole(place) is None:  # (else another process was faster)
+                    raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+        _forget_others(place)
         return _read(place)
+
+
+def _forget_others(place: Path) -> None:
+    """Remove what was decoded of the same folder in the same way before its files changed.
+
+    (A training that still reads it keeps it; on Windows it is removed another time.)
+    """
+    where = place.name.partition("-")[0]
+    for other in place.parent.glob(f"{where}-*"):
+        if other != place and not other.name.endswith(".partial"):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _read_if_whole(place: Path) -> PictureCache | None:
@@ -189,15 +211,23 @@ def _some_read_now(
 def place_of(
     folder: Path, files: Sequence[Path], domain: DomainConfig, data: DataConfig, multiple: int
 ) -> Path:
-    """The folder of the cache of ``files``, named by all that its content depends on."""
+    """The folder of the cache of ``files``, named by all that its content depends on.
+
+    The first half of its name is of the folder and how it is read, the second one of the files.
+    """
+    usual = 3 if domain.depth == "8bit" else None
     reading = {
         "version": VERSION,
-        "domain": domain.model_dump(exclude={"range"}),
-        "data": data.model_dump(include={"size", "preprocess", "load_size", "zoom", "background"}),
+        "depth": domain.depth,
+        "channels": domain.channels or usual,
+        "data": data.model_dump(include={"size", "preprocess", "background"}),
+        "load_size": load_size(data),
+        "zoom": data.zoom if data.zooms else 1.0,
         "multiple": multiple,
     }
-    digest = hashlib.sha256(json.dumps(reading, sort_keys=True).encode())
-    digest.update(os.fsencode(os.path.realpath(folder)))
+    place = hashlib.sha256(json.dumps(reading, sort_keys=True).encode())
+    place.update(os.fsencode(os.path.realpath(folder)))
+    digest = hashlib.sha256()
     for path in files:
         try:
             status = path.stat()
@@ -206,7 +236,7 @@ def place_of(
         digest.update(os.fsencode(path.relative_to(folder)))
         times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
         digest.update(f"\0{status.st_size} {times}\0".encode())
-    return cache_root() / digest.hexdigest()[:32]
+    return cache_root() / f"{place.hexdigest()[:16]}-{digest.hexdigest()[:32]}"
 
 
 def _build(
@@ -246,7 +276,7 @@ def _build(
             if on_progress is not None:
                 on_progress(done, len(files))
         out.flush()
-        os.fsync(out.fileno())
+        flush_to_disk(out.fileno())
     kept, dtype = of_one_kind(folder, entries, skipped)
     index = {
         "dtype": dtype,

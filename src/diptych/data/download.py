@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors, file_sha256
+from diptych.files import explain_os_errors, file_sha256, replace
 
 CHUNK = 1 << 18  # bytes
 TIMEOUT = 30.0  # seconds without a byte
@@ -168,7 +168,7 @@ def unpack(archive: Path, folder: Path) -> int:
             for member in members:
                 bundle.extract(member, aside)
             tops = list(aside.iterdir()) if members else []
-            (tops[0] if len(tops) == 1 and tops[0].is_dir() else aside).rename(folder)
+            replace(tops[0] if len(tops) == 1 and tops[0].is_dir() else aside, folder)
     except DiptychError:
         raise
     except Exception as error:  # of a broken file nearly every one there is

@@ -62,8 +62,11 @@ def from_image(image: Image.Image, channels: int, background: str, profiles: boo
         raise DamagedPictureError(f"it is an 8-bit picture and has no {channels} channels")
     if image.mode.startswith("I;16"):
         # Pillow would clip at 255, which gives white pictures.
-        high_byte = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-        image = Image.fromarray(oriented(high_byte, orientation_of(image)))
+        deep, clear = np.asarray(image).astype(np.uint16), image.info.get("transparency")
+        planes = (deep >> 8).astype(np.uint8)
+        if isinstance(clear, int):  # a value that is to be seen through
+            planes = np.dstack([planes, np.where(deep == clear, 0, 255).astype(np.uint8)])
+        image = Image.fromarray(oriented(planes, orientation_of(image)))
     else:
         image = _upright(image)
     profile = image.info.get("icc_profile") if profiles else None

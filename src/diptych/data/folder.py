@@ -16,7 +16,8 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
     """All picture files in ``folder`` and the folders below it, sorted by name.
 
     Files are chosen by their ending, one of ``endings``; hidden files and folders are passed over,
-    links to folders are not followed (they can form loops). What cannot be read is in the list too,
+    and what storage systems keep beside pictures (``@eaDir``, ``__MACOSX``). Links to folders are
+    followed, into each folder once (they can form loops). What cannot be read is in the list too,
     so that reading can name it: HEIC, and what has such an ending and is no ordinary file (a pipe,
     a link to nowhere).
     Raises DiptychError if the folder is missing, cannot be listed, or holds no picture.
@@ -34,8 +35,14 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
         fail(error)
 
     found = []
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    entered = {os.path.realpath(folder)}
+    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        inside = {name: os.path.realpath(Path(parent, name)) for name in sorted(folders)}
+        folders.clear()
+        for name, real in inside.items():
+            if name[0] not in ".@" and name != "__MACOSX" and real not in entered:
+                entered.add(real)
+                folders.append(name)
         found += [
             Path(parent, name)
             for name in files
@@ -45,7 +52,8 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
         names, there = " ".join(sorted(endings)), _kinds(folder)
         but = f"; there are {there}: save pictures of other kinds as JPEG or PNG" if there else ""
         raise DiptychError(f"there is no picture in {folder} (looked for {names}{but})")
-    return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder)))
+    # (With / on all systems: the order says what is held out, and what each step sees.)
+    return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder).as_posix()))
 
 
 def _kinds(folder: Path) -> str:

@@ -25,7 +25,7 @@ def read_native(file: BinaryIO, channels: int | None, background: str) -> Pixels
     elif kind == "png":
         array = _read_png(file, channels, background)
     else:
-        return read_image(file, channels or 3, background, profiles=False)
+        return read_image(file, channels or _own_channels(file), background, profiles=False)
     picture = _standard_dtype(array)
     return picture if channels is None else with_channels(picture, channels)
 
@@ -54,6 +54,8 @@ def array_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
         raise DamagedPictureError("it holds Python objects, not numbers")
     if len(shape) not in (2, 3):
         raise DamagedPictureError(f"its shape {shape} is neither (H, W) nor (H, W, C)")
+    if len(shape) == 3 and shape[0] <= 4 < min(shape[1:]):
+        raise DamagedPictureError(f"its shape {shape} seems to be (C, H, W): save it as (H, W, C)")
     check_size(shape[1], shape[0], math.prod(shape[2:]) * dtype.itemsize)
     return shape, dtype
 
@@ -65,14 +67,18 @@ def _read_png(file: BinaryIO, channels: int | None, background: str) -> Pixels:
     file.seek(24)
     bits = file.read(1)[0]
     if bits != 16:
-        own = 1 if image.mode in ("1", "L", "LA") else 3
-        return read_image(file, channels or own, background, profiles=False)
+        return read_image(file, channels or _own_channels(file), background, profiles=False)
     file.seek(0)
     array = np.asarray(imagecodecs.png_decode(_pixels_only(file.read())))
     array = array[..., None] if array.ndim == 2 else array
     if array.shape[2] in (2, 4) and array.shape[2] != channels:
         array = on_background(array, background)
     return oriented(array, orientation_of(image))
+
+
+def _own_channels(file: BinaryIO) -> int:
+    """Those of a file that Pillow reads; transparency does not count."""
+    return 1 if open_image(file).mode in ("1", "L", "LA") else 3
 
 
 def _pixels_only(png: bytes) -> bytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
+
+import torch
 
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, replace, sweep_old
@@ -15,6 +17,7 @@ from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import Direction, direction
 from diptych.interchange.readme import readme
 from diptych.model_file import GeneratorPair, ModelInfo, Side, other_side
+from diptych.version import own_version
 
 
 def deploy(
@@ -81,6 +84,11 @@ def _check(format_: Format, way: Direction, uint8: bool, float16: bool) -> None:
         "tflite": ("tensorflow", "keras"),
     }.get(format_, ())
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing and needed[0] == "tensorflow" and sys.version_info >= (3, 14):
+        raise DiptychError(
+            f"--format {format_} needs TensorFlow, which diptych knows up to Python 3.13: export "
+            "there, or with --format onnx"
+        )
     if missing:
         raise DiptychError(f'--format {format_} needs {missing[0]}: pip install "diptych[{extra}]"')
 
@@ -89,8 +97,8 @@ def _facts(way: Direction, info: ModelInfo) -> dict[str, str]:
     """What a file says about itself."""
     config = info.generator
     return {
-        "diptych": version("diptych"),
-        "torch": version("torch"),
+        "diptych": own_version(),
+        "torch": str(torch.__version__),
         "to": way.to,
         "source": f"domain {other_side(way.to)}: {way.source.describe()}",
         "target": f"domain {way.to}: {way.target.describe()}",

@@ -21,7 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from diptych.errors import DiptychError
-from diptych.files import sync_folder, write_whole
+from diptych.files import replace, sync_folder, write_whole
 
 FORMAT = 4
 KEEP_LAST = 3  # checkpoints of a run
@@ -66,8 +66,8 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> Path:
     if final.exists():  # damaged, or the steps to it would not have been made again
         damaged = folder / f".{final.name}.old.partial"
         shutil.rmtree(damaged, ignore_errors=True)
-        final.rename(damaged)
-    aside.rename(final)
+        replace(final, damaged)
+    replace(aside, final)
     sync_folder(folder)
     return final
 
@@ -159,7 +159,7 @@ def sweep(folder: Path) -> None:
         final = folder / path.name.removeprefix(".").removesuffix(".old.partial")
         new = folder / f".{final.name}.partial"
         if not final.exists():
-            (new if (new / "manifest.json").exists() else path).rename(final)
+            replace(new if (new / "manifest.json").exists() else path, final)
     for path in folder.glob(".step-*.partial"):
         shutil.rmtree(path, ignore_errors=True)
 

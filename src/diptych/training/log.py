@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from diptych.files import write_whole
+from diptych.files import flush_to_disk, write_whole
 from diptych.training.checkpoint import step_name
 from diptych.training.run_folder import RunFolder
 from diptych.training.summary import SummaryWriter
@@ -88,7 +87,7 @@ class Log:
         for path in (self.run.metrics, self.run.evaluations, self.run.warnings):
             if path.exists():
                 with open(path, "r+b") as file:  # (Windows flushes only what may be written)
-                    os.fsync(file.fileno())
+                    flush_to_disk(file.fileno())
 
     def close(self) -> None:
         """Flush TensorBoard's file and close it."""

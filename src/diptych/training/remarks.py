@@ -17,8 +17,16 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
                 names = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:5])
                 more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
                 lines.append(f"left out {len(skipped)} pictures of {folder}: {names}{more}")
+        learned = {domain.cache.entries[i].content for i in domain.train}
+        if both := len(learned & set(domain.heldout_contents)):
+            lines.append(
+                f"{both} held-out pictures of {domain.folder} are trained on too: scores will "
+                "flatter (diptych data check names them)"
+            )
         for doubt in doubts(domain):
             lines.append(f"{domain.folder}: {doubt.about}; {doubt.advice}")
+    if both := len({e.content for e in a.cache.entries} & {e.content for e in b.cache.entries}):
+        lines.append(f"{both} pictures are in both A and B (diptych data check names them)")
     data = config.data
     if data.zoom > 1 and not data.zooms:
         lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from diptych.training.records import (
     read_lines,
     read_record,
 )
+from diptych.version import own_version
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ class RunFolder:
 def made_with() -> dict[str, str]:
     """Versions that a result may depend on."""
     found = {
-        "diptych": version("diptych"),
+        "diptych": own_version(),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",

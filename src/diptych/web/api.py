@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from importlib.metadata import version
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request
@@ -19,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from diptych.data.pixels import DType, PixelFormat
 from diptych.model_file import Side
 from diptych.translation.writing import FileFormat
+from diptych.version import own_version
 from diptych.web.bodies import read_picture_and_fields
 from diptych.web.docs import docs_page
 from diptych.web.guard import refuse
@@ -135,7 +135,7 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
     """The routes of the API, and its description under ``/openapi.json`` and ``/docs``."""
     api = FastAPI(
         title="diptych",
-        version=version("diptych"),
+        version=own_version(),
         description="Translates pictures between two domains with trained models.",
         docs_url=None,  # (it would load its scripts from elsewhere)
         redoc_url=None,

@@ -15,8 +15,8 @@ from diptych.web.page_actions import Actions
 SIZES = (64, 128, 256, 512, 1024)
 OWN_SIZE = 0
 HERE = Path(__file__).parent
-CSS = (HERE / "page.css").read_text()
-NAMES = (HERE / "page.js").read_text()
+CSS = (HERE / "page.css").read_text("utf-8")
+NAMES = (HERE / "page.js").read_text("utf-8")
 FAVICON = HERE / "favicon.svg"
 HEADER = """<header><svg viewBox="0 0 32 32" aria-hidden="true"><path d="M3 7l12-3v24L3 25z"/>
 <path d="M17 4l12 3v18l-12 3z"/></svg><h1>diptych</h1></header>"""

@@ -334,6 +334,14 @@ def test_looks_survive_saving_and_scaling_and_tell_others_apart() -> None:
     assert all(j == i + 150 for i, j in pairs)
 
 
+def test_another_exposure_is_the_same_photograph() -> None:
+    bright = np.asarray(picture(1))
+    dark = (bright * 0.8).astype(np.uint8)
+    assert alike_pairs([look_of(bright), look_of(dark), look_of(np.asarray(picture(2)))]) == [
+        (0, 1)
+    ]
+
+
 def test_looks_of_deep_pictures_do_not_depend_on_their_scale() -> None:
     grey = np.asarray(picture(1).convert("L"), np.float32)[..., None]
     assert alike_pairs([look_of(grey * 700 - 90_000), look_of(grey)]) == [(0, 1)]

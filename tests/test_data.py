@@ -30,6 +30,7 @@ from diptych.data.pixels import PixelFormat, Pixels, resize
 from diptych.data.sampler import Draw, Sampler
 from diptych.errors import DiptychError
 from diptych.settings import build_config, merge
+from diptych.training.remarks import remarks
 from diptych.translation.other_size import with_size
 
 CPU = torch.device("cpu")
@@ -59,6 +60,28 @@ def test_folders_are_scanned_deep_and_in_one_order(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path)
     found = [str(p.relative_to(tmp_path)) for p in find_pictures(tmp_path)]
     assert found == ["a/5.png", "a/6.png", "b/deep/0.png"]
+
+
+def test_linked_folders_are_entered_once_and_thumbnails_of_storage_are_not(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "real", 2)
+    (tmp_path / "set").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "back").symlink_to(tmp_path / "set")
+    for name in ("@eaDir", "__MACOSX"):
+        write_pictures(tmp_path / "real" / name, 1)
+    found = [str(p.relative_to(tmp_path / "set")) for p in find_pictures(tmp_path / "set")]
+    assert found == ["one/0.png", "one/1.png"]
+
+
+def test_pictures_on_both_sides_of_a_line_are_said(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "trainA", 6)
+    write_pictures(tmp_path / "testA", 3, first=5)  # of which one is trained on
+    write_pictures(tmp_path / "trainB", 6, first=4)  # of which two are in A
+    settings = config()
+    said = remarks(settings, *open_domains(data_folders(tmp_path), settings))
+    assert any(line.startswith("1 held-out pictures of") for line in said)
+    assert any(line.startswith("2 pictures are in both A and B") for line in said)
 
 
 @pytest.mark.parametrize(("share", "count", "held"), [
@@ -117,6 +140,10 @@ def test_the_cache_is_built_once_and_anew_when_a_picture_changes(tmp_path: Path)
     write_pictures(tmp_path / "a", 1, size=(30, 30))
     assert opened()[0].shape == (30, 30, 3)
     assert built == [1, 2, 3, 1, 2, 3]
+    made = place_of(tmp_path / "a", files, settings.a, settings.data, 4)
+    alike = made.parent.glob(f"{made.name.partition('-')[0]}-*")
+    assert list(alike) == [made]  # the one before is gone: a disk would fill up with them
+    np.testing.assert_array_equal(first[2], np.asarray(Image.open(files[2])))  # but for its readers
 
 
 def test_a_picture_that_can_be_read_again_comes_back(
@@ -278,6 +305,8 @@ def test_pictures_that_are_read_another_way_have_their_own_cache(tmp_path: Path)
     ]  # fmt: skip
     assert len(set(places)) == len(places)
     assert place(reading={"range": (0, 9)}) == place()  # (it is looked at later)
+    assert place(reading={"channels": 3}) == place(load_size=18) == place()  # what they are anyway
+    assert place(preprocess="crop", zoom=2) == place(preprocess="crop")  # (which has no zoom)
 
 
 def test_damaged_files_are_left_out_and_named(tmp_path: Path) -> None:

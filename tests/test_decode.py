@@ -212,6 +212,30 @@ def test_transparency_is_kept_as_a_channel_where_asked_for(tmp_path: Path) -> No
         read_picture(tmp_path / "x.png", DomainConfig(depth="native", channels=5))
 
 
+def test_a_value_of_16_bits_that_is_seen_through(tmp_path: Path) -> None:
+    deep = np.full((20, 24), 30_000, np.uint16)
+    deep[5:10] = 1
+    Image.fromarray(deep).save(tmp_path / "x.png", transparency=1)
+    for reading, white in ((DomainConfig(), 255), (DomainConfig(depth="native"), 65_535)):
+        read = read_picture(tmp_path / "x.png", reading, "white")
+        assert read[7, 7, 0] == white
+        assert read[0, 0, 0] == (30_000 if white > 255 else 30_000 >> 8)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp"])
+def test_in_its_own_depth_a_grey_picture_has_one_channel(ending: str, tmp_path: Path) -> None:
+    grey = Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20))
+    grey.save(tmp_path / f"x.{ending}")
+    read = read_picture(tmp_path / f"x.{ending}", DomainConfig(depth="native"))
+    assert read.shape[2] == (3 if ending == "webp" else 1)  # (WebP knows no grey)
+
+
+def test_an_array_with_its_channels_first_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 40, 50), np.uint16))
+    with pytest.raises(DamagedPictureError, match=r"seems to be \(C, H, W\): save it as"):
+        read_picture(tmp_path / "x.npy", DomainConfig(depth="native"))
+
+
 def test_transparent_floats_span_0_to_1(tmp_path: Path) -> None:
     rgba = np.random.default_rng(0).random((6, 8, 4)).astype(np.float32)
     tifffile.imwrite(

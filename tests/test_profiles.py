@@ -102,6 +102,27 @@ def test_transparent_pictures_palettes_and_deep_ones_too(soft: Array, tmp_path: 
     assert np.abs(read_picture(tmp_path / "deep.tif", DomainConfig()) - right).max() <= 1.2
 
 
+def test_a_profile_that_is_srgb_by_name_alone_is_heeded(soft: Array, tmp_path: Path) -> None:
+    """There are some with sRGB's primaries and linear light."""
+    name, other = b"sRGB\0", b"test\0"
+    for icc, most in ((profile(SRGB).replace(other, name), 1.2), (profile(P3), 1.2)):
+        Image.fromarray(soft).save(tmp_path / "x.png", icc_profile=icc)
+        right = shown(soft, SRGB if icc != profile(P3) else P3)
+        assert np.abs(read_picture(tmp_path / "x.png", DomainConfig()) - right).max() <= most
+    linear = (
+        profile(SRGB)
+        .replace(other, name)
+        .replace(
+            b"curv\0\0\0\0" + struct.pack(">IHH", 1, 563, 0),
+            b"curv\0\0\0\0" + struct.pack(">IHH", 1, 256, 0),
+        )
+    )
+    Image.fromarray(np.full((8, 8, 3), 55, np.uint8)).save(tmp_path / "y.png", icc_profile=linear)
+    light = 55 / 255
+    expected = 255 * (1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(read_picture(tmp_path / "y.png", DomainConfig()) - expected).max() <= 1.2
+
+
 def inks_profile(painted: dict[tuple[int, ...], tuple[int, int, int]]) -> bytes:
     """A profile for CMYK: the 8-bit Lab colour of each corner, (0, 0, 0, 0) to (1, 1, 1, 1)."""
     corners = np.full((2, 2, 2, 2, 3), 128, np.uint8)

@@ -236,7 +236,7 @@ def test_what_is_damaged_keeps_no_folder_from_being_finished(
     noise(20, 20).save(tmp_path / "in" / "good.png")
     (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
     command = ["translate", trained, tmp_path / "in", "-o", tmp_path / "out", "--skip-existing"]
-    for said in ("1 pictures written to {} (1 skipped)",
+    for said in ("1 picture written to {} (1 skipped)",
                  "0 pictures written to {} (1 skipped, 1 were there)"):  # fmt: skip
         done = diptych(*command)
         assert done.returncode == 0, done.stderr
@@ -245,7 +245,7 @@ def test_what_is_damaged_keeps_no_folder_from_being_finished(
     (tmp_path / "in" / "good.png").unlink()
     done = diptych(*command)
     assert done.returncode == 1
-    assert "none of the 1 pictures could be translated" in done.stderr
+    assert "none of the 1 picture could be translated" in done.stderr
 
 
 def test_what_is_given_twice_is_translated_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +63,9 @@ def run_demo(run: RunFolder, minutes: float, seed: int, device: str, listener: L
     """Draw the towns, train, measure; the run folder holds everything, scores.json included."""
     config = demo_config(minutes, seed, device)
     run.check_free()
-    towns = run.path.with_name(f"{run.path.name}-towns")
+    towns = run.path.with_name("demo-towns")  # of all demos, which can be compared then
     if not towns.is_dir():
-        aside = towns.with_name(f".{towns.name}.partial")
+        aside = towns.with_name(f".{towns.name}-{os.getpid()}.partial")
         with explain_os_errors(f"write {towns}"):
             town.write_towns(aside, TRAINING_TOWNS, HELDOUT_TOWNS, SIZE)
             replace(aside, towns)

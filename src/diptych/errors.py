@@ -55,6 +55,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, what: str) -> str:
+    """``1 picture``, ``2 pictures``."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def first_line(error: Exception) -> str:
     """What an exception says, without what follows; if it says nothing, what it is called."""
     lines = str(error).strip().splitlines()

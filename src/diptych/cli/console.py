@@ -18,7 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from diptych.errors import printable
@@ -56,9 +56,10 @@ def progress_bar() -> Progress:
     """
     wide = console.width >= WIDE
     return Progress(
-        TextColumn("{task.description}", markup=False),
+        # (Else rich would take as much from these as from the text, where that is long.)
+        TextColumn("{task.description}", markup=False, table_column=Column(min_width=9)),
         *([BarColumn(bar_width=30)] if wide else []),
-        TaskProgressColumn(),
+        TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
         *([TimeElapsedColumn()] if wide else []),
         TextColumn("{task.fields[info]}", markup=False),
         console=console,
@@ -73,7 +74,8 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], note: str 
         table, width = _table([columns, *rows])
         page = console
         if width > console.width and console.is_terminal:
-            table, _ = _table(list(zip(*[columns, *rows], strict=True)))  # a column for each row
+            turned, wide = _table(list(zip(*[columns, *rows], strict=True)))  # a column a row
+            table = turned if wide < width else table
         elif width > console.width:  # a file or another program takes lines of any length
             page = Console(width=width, quiet=console.quiet)
         page.print(table)
@@ -102,6 +104,8 @@ def training_listener(run: RunFolder) -> Iterator[Listener]:
     try:
         yield Listener(view.decoding, view.ready, note, view.watch)
     finally:
+        if view.training is not None and view.status is None:  # (it was finished already)
+            progress.update(view.training, visible=False)
         if progress.live.is_started:  # (else it would write an empty line before an error)
             progress.stop()
     view.finish()

@@ -72,7 +72,7 @@ def translate(
 ) -> None:  # fmt: skip
     """Translate pictures and videos with a trained model."""
     from diptych.cli.console import note, say
-    from diptych.errors import DiptychError, UsageError, one_of
+    from diptych.errors import DiptychError, UsageError, counted, one_of
     from diptych.files import lies_in
     from diptych.model_file import SIDES
     from diptych.translation.afar import parse_see
@@ -137,13 +137,13 @@ def translate(
     else:
         bad_clips = [f"{job.source}: {unplayed}" for job in clips]
         note(f"skipped {len(clips)} videos: {unplayed}")
-    counts = [("pictures", pictures, bad_pictures), ("videos", clips, bad_clips)]
+    counts = [("picture", pictures, bad_pictures), ("video", clips, bad_clips)]
     skipped = [*bad_pictures, *bad_clips]
     if len(skipped) == len(planned):
-        what = " and ".join(f"{len(those)} {name}" for name, those, _ in counts if those)
+        what = " and ".join(counted(len(those), name) for name, those, _ in counts if those)
         raise DiptychError(f"none of the {what} could be translated; the first: {skipped[0]}")
     written = " and ".join(
-        f"{len(those) - len(bad)} {name}" for name, those, bad in counts if those
+        counted(len(those) - len(bad), name) for name, those, bad in counts if those
     )
     notes = [f"{n} {what}" for n, what in ((len(skipped), "skipped"), (there, "were there")) if n]
     say(f"{written} written to {out}" + (f" ({', '.join(notes)})" if notes else ""))

@@ -276,9 +276,13 @@ def _imbalance(domains: Sequence[Domain]) -> Iterable[Finding]:
 
 
 def _doubts(domains: Sequence[Domain]) -> Iterable[Finding]:
+    found: dict[tuple[Kind, str], list[Case]] = {}
     for domain in domains:
         for doubt in doubts(domain):
-            yield Finding(doubt.kind, doubt.advice, (Case((str(domain.folder),), doubt.about),))
+            case = Case((str(domain.folder),), doubt.about)
+            found.setdefault((doubt.kind, doubt.advice), []).append(case)
+    for (kind, advice), cases in found.items():
+        yield Finding(kind, advice, tuple(cases))
 
 
 def _part(scan: Scan) -> Part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diptych.errors import printable
+from diptych.errors import counted, printable
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness, PaletteScores
 from diptych.evaluation.scores import FEW, FEWEST, Direction, Evaluation, SetScores
@@ -32,7 +32,10 @@ def score_tables(evaluation: Evaluation) -> list[ScoreTable]:
 
 def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
     pictures, targets = direction.pictures, direction.targets
-    title = f"{_name(direction)}: {pictures} translations, {targets} real pictures"
+    title = (
+        f"{_name(direction)}: {counted(pictures, 'translation')}, "
+        f"{counted(targets, 'real picture')}"
+    )
     columns = ["", "translations", "real, split", "untouched"]
     unread = ""
     if evaluation.unread:

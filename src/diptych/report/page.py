@@ -141,7 +141,7 @@ def _charts(metrics: list[dict[str, float]], features: str) -> list[str]:
 
     return [
         *chart(
-            f"KID x 1000, held-out pictures, {features} features",
+            f"KID x 1000 ({features} features)",
             **{"to B": "kid/to_b", "to A": "kid/to_a"},
         ),
         *chart("cycle loss (L1)", A="cycle_a", B="cycle_b"),

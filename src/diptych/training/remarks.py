@@ -5,6 +5,7 @@ from __future__ import annotations
 from diptych.config import Config, LossConfig
 from diptych.data.domain import Domain
 from diptych.data.suits import doubts
+from diptych.errors import counted
 
 
 def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
@@ -42,7 +43,8 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
     if not config.training.history and config.training.more_judged > config.training.untouched:
         lines.append("training.judged adds no fakes: without training.history there are no older")
     if a.pixel_format.channels != b.pixel_format.channels:
-        counts = f"A has {a.pixel_format.channels} channels and B {b.pixel_format.channels}"
+        channels = counted(a.pixel_format.channels, "channel")
+        counts = f"A has {channels} and B {b.pixel_format.channels}"
         why = f"{counts}, so a picture of one cannot pass the other's"
         if config.holds_identity > 0:
             lines.append(f"the identity loss is off: {why} generator")

@@ -629,7 +629,7 @@ def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Comm
     assert last.to_b.distances is not None
     assert last.to_b.distances.translations.kid.value == pytest.approx(lines[-1]["kid/to_b"])
     assert diptych("report", run).returncode == 0
-    assert "KID x 1000, held-out pictures" in (run / "report.html").read_text()
+    assert "KID x 1000 (efficientnet-lite0 features)" in (run / "report.html").read_text()
     assert "A to B: 8 translations" in (run / "report.html").read_text()
     longer = diptych("train", "--run", run, "--resume", "--steps", "24")
     assert longer.returncode == 0, longer.stderr

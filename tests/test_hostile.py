@@ -21,8 +21,10 @@ from safetensors.torch import load_file, save_file
 
 from diptych.errors import DiptychError
 from diptych.files import file_sha256
+from diptych.interchange.official import rebuild
 from diptych.model_file import load_model
 from diptych.report.page import write_report
+from diptych.settings import build_config, read_config_file
 from diptych.training import checkpoint
 from diptych.training.run_folder import RunFolder
 
@@ -233,6 +235,79 @@ def test_numbers_that_are_none(name: str, value: str, trained: Path, tmp_path: P
             )
             lines.write('{"step": 13, "D_a": 1}\n')
     write_report(run)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("name", [".lock", "checkpoints", "samples", "tensorboard"])
+def test_links_in_a_run_lead_nowhere(
+    name: str, trained: Path, towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """Resuming removes and replaces files: only the run's own."""
+    run, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(trained, run)
+    other.mkdir()
+    mine = other / "step-00000099.png"
+    mine.write_text("mine")
+    place = run / name
+    if place.exists():
+        shutil.rmtree(place)
+    place.symlink_to(mine if name == ".lock" else other)
+    done = diptych("train", "--run", run, "--resume", "--steps", "14", "--data", towns)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert mine.read_text() == "mine"
+    assert list(other.iterdir()) == [mine]
+
+
+def test_sample_sheets_that_are_none_are_left_out(trained: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(trained, run.path)
+    sheets = write_report(run).read_text().count('class="sheet"')
+    (run.samples / "step-00000099.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n")
+    (run.samples / "step-abc.png").write_text("x")
+    (run.samples / "step-00000098.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    os.mkfifo(run.samples / "step-00000097.png")
+    assert write_report(run).read_text().count('class="sheet"') == sheets
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(
+    value: float, trained: Path, tmp_path: Path
+) -> None:
+    with safe_open(trained / "model.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(trained / "model.safetensors")
+    key = sorted(tensors)[0]
+    tensors[key].view(-1)[0] = value
+    save_file(tensors, tmp_path / "model.safetensors", metadata)
+    with pytest.raises(DiptychError, match="holds NaN, infinity or no numbers"):
+        load_model(tmp_path / "model.safetensors", CPU)
+
+
+def test_weights_larger_than_their_file_are_refused(tmp_path: Path) -> None:
+    torch.save({"model.1.weight": torch.zeros(1).expand(100_000, 50_000)}, tmp_path / "G.pth")
+    with pytest.raises(DiptychError, match="larger than what is stored of it"):
+        rebuild(tmp_path / "G.pth")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x: &x [1]\ntraining:\n  steps: *x\n", "aliases"),
+        ("training:\n  steps: 2\ndata:\n  size: 32\ntraining:\n  batch: 2\n", "comes twice"),
+        ("data:\n  size: 32\n  size: 64\n", "'size' comes twice"),
+    ],
+)
+def test_settings_that_are_not_what_they_seem(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(DiptychError, match=reason):
+        read_config_file(tmp_path / "c.yaml")
+
+
+def test_a_long_value_is_quoted_in_short() -> None:
+    with pytest.raises(DiptychError) as error:
+        build_config({"training": {"steps": "x" * 100_000}})
+    assert len(str(error.value)) < 200
 
 
 def test_names_cannot_write_into_the_report(towns: Path, tmp_path: Path, diptych: Command) -> None:

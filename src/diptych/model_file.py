@@ -130,7 +130,7 @@ def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
         if fields.pop("format") > FORMAT:
             raise DiptychError(f"{path} was written by a newer diptych: update yours")
         return TypeAdapter(ModelInfo).validate_python(fields)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DiptychError(f"{path} is damaged: {first_line(error)}") from error
 
 
@@ -143,6 +143,11 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
         info = _info(path, file.metadata() or {})
         # Copies, since these lie in the file: who writes to it would write into the networks.
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+    for key, value in tensors.items():
+        if value.is_complex() or not bool(value.float().isfinite().all()):
+            raise DiptychError(
+                f"{path} holds NaN, infinity or no numbers ({key}): its training had failed by then"
+            )
     try:
         networks: dict[str, nn.Module] = {}
         for name in ("G_ab", "G_ba", "D_a", "D_b"):
@@ -174,7 +179,10 @@ def _opened(path: Path) -> Iterator[Any]:
     except (SafetensorError, OSError) as error:
         if path.suffix in (".pth", ".pt"):
             raise DiptychError(f"{path} is no model of diptych: {IMPORT_ADVICE}") from error
-        raise DiptychError(f"{path} is not a model file, or is damaged: {error}") from error
+        raise DiptychError(
+            f"{path} is not a model file, or is damaged: give a run folder or its "
+            f"model.safetensors ({first_line(error)})"
+        ) from error
 
 
 def _make(name: str, info: ModelInfo) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -41,7 +42,7 @@ def read_preset(name: str) -> Tree:
     if name not in names:
         raise UsageError(f"there is no preset {name!r}: {nearest(name, names)}")
     text = (resources.files("diptych") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-    return {"preset": name, **yaml.safe_load(text)}
+    return {"preset": name, **read_yaml(text)}
 
 
 def read_config_file(path: Path) -> Tree:
@@ -54,7 +55,7 @@ def read_config_file(path: Path) -> Tree:
 def read_tree(path: Path) -> Tree:
     """What a YAML file of settings holds. Raises DiptychError if it cannot be read."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DiptychError(f"cannot read the config {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -67,6 +68,31 @@ def read_tree(path: Path) -> Tree:
     if not isinstance(tree, dict):
         raise DiptychError(f"the config {path} must be sections with keys, like the presets")
     return tree
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads no aliases, whose copies of copies fill a memory, and takes no key twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            keys = [key.value for key, _ in node.value]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice!r} comes twice: put its keys together", node.start_mark
+            )
+        return found
+
+
+def read_yaml(text: str) -> Any:
+    """What a text of settings holds. Raises YAMLError, ValueError or RecursionError."""
+    return yaml.load(text, Loader=_PlainLoader)
 
 
 def given(**values: Any) -> Tree:
@@ -100,7 +126,7 @@ def parse_assignment(text: str) -> Tree:
         raise UsageError(f"--set {text!r}: write it as section.key=value")
     try:
         # (A colour like #ff8800 is no comment.)
-        tree: Any = value if value.startswith("#") else yaml.safe_load(value)
+        tree: Any = value if value.startswith("#") else read_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--set {text!r}: the value is not valid YAML") from error
     for part in reversed(key.strip().split(".")):
@@ -119,7 +145,7 @@ def build_config(tree: Tree) -> Config:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    path, seen = [str(part) for part in first["loc"]], reprlib.repr(first["input"])
     where = ".".join(path)
     if first["type"] == "extra_forbidden":
         inside = [THEIRS[path[-1]]] if path[-1] in THEIRS else _settings_named(where)
@@ -130,13 +156,13 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "literal_error":
         field = _section_at(path[:-1]).model_fields[path[-1]]
         valid = _choices(field.annotation)
-        return f"{where} cannot be {first['input']!r}: {nearest(str(first['input']), valid)}"
+        return f"{where} cannot be {seen}: {nearest(str(first['input']), valid)}"
     if first["type"] == "tuple_type":
-        return f"{where} = {first['input']!r}: write it as a list, as in [0, 255]"
+        return f"{where} = {seen}: write it as a list, as in [0, 255]"
     what = first["msg"].removeprefix("Value error, ")
     if not where or first["type"] == "value_error":
         return f"{where}: {what}" if where else what
-    return f"{where} = {first['input']!r}: {what[0].lower()}{what[1:]}"
+    return f"{where} = {seen}: {what[0].lower()}{what[1:]}"
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -80,7 +80,7 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], note: str 
             page = Console(width=width, quiet=console.quiet)
         page.print(table)
     if note:
-        console.print(note, style="dim", markup=False, highlight=False)
+        console.print(printable(note), style="dim", markup=False, highlight=False)
 
 
 def _table(cells: Sequence[Sequence[str]]) -> tuple[Table, int]:

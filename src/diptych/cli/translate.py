@@ -72,6 +72,8 @@ def translate(
 ) -> None:  # fmt: skip
     """Translate pictures and videos with a trained model."""
     from diptych.cli.console import note, say
+    from diptych.data.decode import SUFFIXES
+    from diptych.data.folder import PHONES
     from diptych.errors import DiptychError, UsageError, counted, one_of
     from diptych.files import lies_in
     from diptych.model_file import SIDES
@@ -92,6 +94,8 @@ def translate(
     if "-" in (str(out), *map(str, inputs)):
         raise UsageError("translate reads and writes files, not pipes: name them")
     side = one_of("--to", to, SIDES) or "b"
+    if run.is_file() and run.suffix.lower() in SUFFIXES | PHONES:
+        raise UsageError(f"{run} is a picture: the run comes first, then pictures, then -o OUT")
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
     translator = load(run, device, parse_tile(tile), parse_precision(precision), parse_see(see))
@@ -101,6 +105,8 @@ def translate(
         raise UsageError("--overwrite and --skip-existing disagree: leave one of them out")
     existing: Existing = "replace" if overwrite else "skip" if skip_existing else "refuse"
     ending = format_of(f".{format_}") if format_ else default_format(target)
+    if out.resolve() == run.resolve() or lies_in(out, run / "samples"):
+        raise UsageError(f"{out} is where {run} keeps its own files: choose another output folder")
     for learned in _folders_of(run):
         if lies_in(out, learned):
             raise UsageError(

@@ -82,6 +82,8 @@ def read_weights(path: Path) -> Tensors:
         kind = next((kind for kind, is_such in kinds.items() if is_such), None)
         if kind is not None:
             raise DiptychError(f"{path} holds {kind} numbers ({name}): no such network is known")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise DiptychError(f"{path} is damaged: {name} is larger than what is stored of it")
         try:
             finite = bool(value.float().isfinite().all())  # (float8 cannot be asked)
         except (RuntimeError, NotImplementedError):

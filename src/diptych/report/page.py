@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import torch
 import yaml
 from PIL import Image
 
-from diptych.config import Config
+from diptych.config import Config, DomainConfig
+from diptych.data.decode import read_picture
 from diptych.data.domain import read_for_looking
+from diptych.data.opening import DamagedPictureError
 from diptych.data.partners import partners
-from diptych.data.pixels import PixelFormat, Pixels, preview
+from diptych.data.pixels import PixelFormat, Pixels, preview, to_pil
 from diptych.errors import UsageError
 from diptych.evaluation.scores import Evaluation
 from diptych.files import explain_os_errors, write_whole
@@ -165,18 +168,18 @@ def _thousandfold(scores: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def _sheets(run: RunFolder) -> list[tuple[int, str]]:
-    """Step and picture of the sample sheets, at most MOST_SHEETS of them."""
-    paths = sorted(run.samples.glob("step-*.png"))
+    """Step and picture of the sample sheets, at most MOST_SHEETS of them, without broken ones."""
+    paths = sorted(p for p in run.samples.glob("step-*.png") if p.stem[5:].isdecimal())
     if len(paths) > MOST_SHEETS:
         chosen = np.linspace(0, len(paths) - 1, MOST_SHEETS).round().astype(int)
         paths = [paths[i] for i in chosen]
     sheets = []
     for path in paths:
-        with Image.open(path) as sheet:
-            shown = sheet.convert("RGB")
+        with suppress(DamagedPictureError):
+            shown = to_pil(read_picture(path, DomainConfig()))
             shown.thumbnail((MOST_WEBP, MOST_WEBP))
             url = data_url(shown, "WEBP", quality=90)
-        sheets.append((int(path.stem.removeprefix("step-")), url))
+            sheets.append((int(path.stem.removeprefix("step-")), url))
     return sheets
 
 

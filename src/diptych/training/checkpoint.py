@@ -96,7 +96,9 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
         if manifest["format"] < 3:
             _from_format_2(parts)
         return int(manifest["step"]), manifest["numbers"], parts
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError
+    ) as error:  # fmt: skip
         raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
 
 

@@ -40,7 +40,8 @@ def only_one(folder: Path) -> Iterator[bool]:
 
 def _open_locked(path: Path) -> tuple[int, bool]:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+        # (A link would lead to a file of somebody's, whose content is replaced.)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0))
         try:
             _lock(handle)
         except OSError as error:

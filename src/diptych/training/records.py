@@ -63,6 +63,8 @@ class StoredTable(ScoreTable):
 
 def read_record(path: Path, kind: type[T]) -> T:
     """The content of a JSON file of this kind. Raises DiptychError if it is anything else."""
+    if path.exists() and not path.is_file():  # (a pipe would be waited for)
+        raise DiptychError(f"cannot read {path}: it is no file")
     try:
         return TypeAdapter(kind).validate_python(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:

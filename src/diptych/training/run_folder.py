@@ -19,9 +19,9 @@ from pydantic import TypeAdapter
 from diptych.config import Config
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError, UsageError, typed
-from diptych.files import explain_os_errors, write_whole
+from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
-from diptych.settings import build_config, read_tree, to_yaml
+from diptych.settings import build_config, read_tree, read_yaml, to_yaml
 from diptych.training import lock
 from diptych.training.distributed import started_together
 from diptych.training.lock import only_one
@@ -262,10 +262,16 @@ class RunFolder:
     def made_with(self) -> dict[str, str]:
         """The versions that the run was made with, as its config.yaml says."""
         try:
-            tree = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+            tree = read_yaml((self.path / "config.yaml").read_text(encoding="utf-8"))
             return TypeAdapter(dict[str, str]).validate_python(tree["made_with"])
         except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
             return {}
+
+    def check_places(self) -> None:
+        """Refuse to write and remove elsewhere, where links of somebody's lead to."""
+        for place in (self.checkpoints, self.samples, self.path / "tensorboard"):
+            if not lies_in(place, self.path):
+                raise DiptychError(f"{place} is a link out of the run: put the folder itself there")
 
     def make_folders(self) -> None:
         """What a training writes into, where it is missing."""

@@ -151,8 +151,10 @@ def _train(
         leader = distributed.rank() == 0
         if not leader:
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
-        elif resume and not held.enter_context(only_one(run.path)):
-            listener.warn(NO_LOCKS)
+        elif resume:
+            run.check_places()
+            if not held.enter_context(only_one(run.path)):
+                listener.warn(NO_LOCKS)
         a, b = open_domains(folders, config, listener.decoding if leader else None)
         check_shapes(config, a, b)
         other_scores = False

@@ -296,6 +296,7 @@ def test_weights_larger_than_their_file_are_refused(tmp_path: Path) -> None:
         ("x: &x [1]\ntraining:\n  steps: *x\n", "aliases"),
         ("training:\n  steps: 2\ndata:\n  size: 32\ntraining:\n  batch: 2\n", "comes twice"),
         ("data:\n  size: 32\n  size: 64\n", "'size' comes twice"),
+        ("data:\n  yes: 32\n  on: 64\n", "'on' comes twice"),  # (both are True)
     ],
 )
 def test_settings_that_are_not_what_they_seem(text: str, reason: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,12 @@ def run_demo(run: RunFolder, minutes: float, seed: int, device: str, listener: L
         aside = towns.with_name(f".{towns.name}-{os.getpid()}.partial")
         with explain_os_errors(f"write {towns}"):
             town.write_towns(aside, TRAINING_TOWNS, HELDOUT_TOWNS, SIZE)
-            replace(aside, towns)
+            try:
+                replace(aside, towns)
+            except OSError:
+                if not towns.is_dir():  # (else another demo was faster)
+                    raise
+                shutil.rmtree(aside, ignore_errors=True)
     start_run(data_folders(towns), run, config, listener)
     scores = measure(load(run.path, device))
     write_scores(run, scores)

@@ -83,7 +83,7 @@ class _PlainLoader(yaml.SafeLoader):
         found = super().construct_mapping(node, deep)
         if len(found) < len(node.value):
             keys = [key.value for key, _ in node.value]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            twice = next((key for key in keys if keys.count(key) > 1), keys[-1])
             raise yaml.constructor.ConstructorError(
                 None, None, f"{twice!r} comes twice: put its keys together", node.start_mark
             )

@@ -24,7 +24,7 @@ from diptych.errors import DiptychError, UsageError
 from diptych.interchange.model import import_model
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
-from diptych.translation.files import Job, plan_file
+from diptych.translation.files import Job, left_to_do, plan_file
 from diptych.translation.translator import Translator, load
 
 av = pytest.importorskip("av")
@@ -320,7 +320,7 @@ def test_folders_hold_pictures_and_videos(trained: Path, tmp_path: Path, diptych
     done = diptych("translate", trained, folder, "-o", out, "--size", "32")
     assert done.returncode == 0, done.stderr
     assert "broken.mov: invalid data" in done.stdout
-    assert "1 pictures and 2 videos written" in done.stdout
+    assert "1 picture and 2 videos written" in done.stdout
     assert "(1 skipped)" in done.stdout
     written = {str(path.relative_to(out)) for path in out.rglob("*.*")}
     assert written == {"one.mp4", "deep/two.mkv", "three.png"}
@@ -437,9 +437,8 @@ def test_what_cannot_be_done_is_said_in_one_line(
     ]
     for source, target, code, words in cases:
         with pytest.raises(DiptychError) as error:
-            translate_clip(
-                translator, *plan_file([tmp_path / source], tmp_path / target, RGB), to="b"
-            )
+            planned = plan_file([tmp_path / source], tmp_path / target, RGB)
+            translate_clip(translator, *left_to_do(planned, "refuse"), to="b")
         assert error.value.exit_code == code
         assert words in str(error.value)
     done = diptych("translate", trained, tmp_path / "text.mp4", "-o", tmp_path / "out.mp4")

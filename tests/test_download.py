@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_kept(server: Server, tmp_path: Path, diptych: Comm
         text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (99_999, 99_999)),
     )  # fmt: skip
     assert full.returncode == 1
-    assert "File too large (it is kept: make room, and try again)" in full.stderr
+    assert "File too large (it is kept: mend that, and try again)" in full.stderr
     assert [p.name for p in (tmp_path / "data").iterdir()] == [".mine.zip"]
     done = diptych(*get, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -57,7 +57,7 @@ def printable(text: str) -> str:
 
 def counted(number: int, what: str) -> str:
     """``1 picture``, ``2 pictures``."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def first_line(error: Exception) -> str:

@@ -435,10 +435,13 @@ def test_what_cannot_be_done_is_said_in_one_line(
         ("nowhere.mp4", "out.mp4", 1, "there is no file"),
         ("sound.mp4", "out.mp4", 1, "holds no video"),
     ]
+
+    def translate(source: Path, target: Path) -> None:
+        translate_clip(translator, *left_to_do(plan_file([source], target, RGB), "refuse"), to="b")
+
     for source, target, code, words in cases:
         with pytest.raises(DiptychError) as error:
-            planned = plan_file([tmp_path / source], tmp_path / target, RGB)
-            translate_clip(translator, *left_to_do(planned, "refuse"), to="b")
+            translate(tmp_path / source, tmp_path / target)
         assert error.value.exit_code == code
         assert words in str(error.value)
     done = diptych("translate", trained, tmp_path / "text.mp4", "-o", tmp_path / "out.mp4")

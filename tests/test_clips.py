@@ -10,6 +10,7 @@ import time
 import wave
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,6 +194,16 @@ def test_a_clock_that_leaps_ahead(translator: Translator, tmp_path: Path) -> Non
         assert times[-1] == pytest.approx(last / 25, abs=0.1)
 
 
+def packet_at(clock: float) -> Any:
+    """A second of a stream, decoded at ``clock``."""
+    packet = av.Packet(1)
+    packet.stream = av.open(io.BytesIO(), "w", "null").add_stream("rawvideo", rate=1)
+    packet.time_base = Fraction(1, 1000)
+    packet.dts = packet.pts = round(1000 * clock)
+    packet.duration = 1000
+    return packet
+
+
 def test_times_that_stumble_are_told_from_those_that_start_anew() -> None:
     """By packets of one stream: (when it is decoded, where it is moved, whether it goes on)."""
     times = Times(Fraction(5), leaps=True)
@@ -200,11 +211,7 @@ def test_times_that_stumble_are_told_from_those_that_start_anew() -> None:
         (5, 0, True), (6, 1, True), (5.75, 0.75, False), (5.875, 0.875, False), (7, 2, True),
         (0.25, 3, True), (1.25, 4, True), (100, 5, True),
     ]:  # fmt: skip
-        packet = av.Packet(1)
-        packet.stream = av.open(io.BytesIO(), "w", "null").add_stream("rawvideo", rate=1)
-        packet.time_base = Fraction(1, 1000)
-        packet.dts = packet.pts = round(1000 * clock)
-        packet.duration = 1000
+        packet = packet_at(clock)
         assert times.move(packet) == later
         assert packet.dts == packet.pts == round(1000 * moved)
 
@@ -215,11 +222,7 @@ def test_how_far_a_clock_may_stray() -> None:
     for clock, moved in [
         (0, 0), (1, 1), (2, 2), (1.25, 3), (2.25, 4), (13, 14.75), (24.5, 15.75)
     ]:  # fmt: skip
-        packet = av.Packet(1)
-        packet.stream = av.open(io.BytesIO(), "w", "null").add_stream("rawvideo", rate=1)
-        packet.time_base = Fraction(1, 1000)
-        packet.dts = packet.pts = round(1000 * clock)
-        packet.duration = 1000
+        packet = packet_at(clock)
         times.move(packet)
         assert packet.dts == round(1000 * moved), clock
 

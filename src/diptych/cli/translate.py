@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -105,7 +106,7 @@ def translate(
         raise UsageError("--overwrite and --skip-existing disagree: leave one of them out")
     existing: Existing = "replace" if overwrite else "skip" if skip_existing else "refuse"
     ending = format_of(f".{format_}") if format_ else default_format(target)
-    if (lies_in(out, run) and lies_in(run, out)) or lies_in(out, run / "samples"):
+    if os.path.realpath(out) == os.path.realpath(run) or lies_in(out, run / "samples"):
         raise UsageError(f"{out} is where {run} keeps its own files: choose another output folder")
     for learned in _folders_of(run):
         if lies_in(out, learned):

@@ -129,6 +129,11 @@ def cache_root() -> Path:
         ) from error
 
 
+def contents(cache: PictureCache) -> set[str]:
+    """What tells its pictures apart: the sha256 of their files."""
+    return {entry.content for entry in cache.entries}
+
+
 def open_cache(
     folder: Path,
     files: Sequence[Path],

@@ -11,7 +11,7 @@ from typing import cast
 
 from diptych.config import Config, DataConfig, DomainConfig
 from diptych.data.alpha import parse_background
-from diptych.data.cache import OnProgress, PictureCache, Skipped, open_cache
+from diptych.data.cache import OnProgress, PictureCache, Skipped, contents, open_cache
 from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import Resize, fit_for_looking
@@ -134,7 +134,7 @@ def check_request(folders: Folders, config: Config) -> None:
 
 def check_different(a: Domain, b: Domain) -> None:
     """Raise UsageError if A and B hold the same pictures."""
-    if {e.content for e in a.cache.entries} == {e.content for e in b.cache.entries}:
+    if contents(a.cache) == contents(b.cache):
         raise UsageError(f"A and B hold the same pictures: {a.folder} and {b.folder}")
 
 
@@ -200,7 +200,7 @@ def split(cache: PictureCache, share: float) -> tuple[tuple[int, ...], tuple[int
     The choice depends on the pictures alone, so it survives renaming and reordering; copies of a
     held-out picture are held out with it. At least one is held out and, of two or more, trained on.
     """
-    distinct = sorted({entry.content for entry in cache.entries})
+    distinct = sorted(contents(cache))
     count = max(1, min(MOST_HELD_OUT, round(share * len(distinct)), len(distinct) - 1))
     chosen = set(distinct[:count])
     held = tuple(i for i, entry in enumerate(cache.entries) if entry.content in chosen)

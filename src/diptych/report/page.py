@@ -169,7 +169,8 @@ def _thousandfold(scores: list[dict[str, float]]) -> list[dict[str, float]]:
 
 def _sheets(run: RunFolder) -> list[tuple[int, str]]:
     """Step and picture of the sample sheets, at most MOST_SHEETS of them, without broken ones."""
-    paths = sorted(p for p in run.samples.glob("step-*.png") if p.stem[5:].isdecimal())
+    steps = {path: path.stem.removeprefix("step-") for path in run.samples.glob("step-*.png")}
+    paths = sorted(path for path, step in steps.items() if step.isdecimal())
     if len(paths) > MOST_SHEETS:
         chosen = np.linspace(0, len(paths) - 1, MOST_SHEETS).round().astype(int)
         paths = [paths[i] for i in chosen]
@@ -179,7 +180,7 @@ def _sheets(run: RunFolder) -> list[tuple[int, str]]:
             shown = to_pil(read_picture(path, DomainConfig()))
             shown.thumbnail((MOST_WEBP, MOST_WEBP))
             url = data_url(shown, "WEBP", quality=90)
-            sheets.append((int(path.stem.removeprefix("step-")), url))
+            sheets.append((int(steps[path]), url))
     return sheets
 
 

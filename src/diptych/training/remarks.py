@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diptych.config import Config, LossConfig
+from diptych.data.cache import contents
 from diptych.data.domain import Domain
 from diptych.data.suits import doubts
 from diptych.errors import counted
@@ -26,7 +27,7 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             )
         for doubt in doubts(domain):
             lines.append(f"{domain.folder}: {doubt.about}; {doubt.advice}")
-    if both := len({e.content for e in a.cache.entries} & {e.content for e in b.cache.entries}):
+    if both := len(contents(a.cache) & contents(b.cache)):
         lines.append(f"{both} pictures are in both A and B (diptych data check names them)")
     data = config.data
     if data.zoom > 1 and not data.zooms:

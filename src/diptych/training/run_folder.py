@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from pydantic import TypeAdapter
 
 from diptych.config import Config
@@ -21,7 +20,7 @@ from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError, UsageError, typed
 from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
-from diptych.settings import build_config, read_tree, read_yaml, to_yaml
+from diptych.settings import build_config, read_tree, to_yaml
 from diptych.training import lock
 from diptych.training.distributed import started_together
 from diptych.training.lock import only_one
@@ -262,9 +261,9 @@ class RunFolder:
     def made_with(self) -> dict[str, str]:
         """The versions that the run was made with, as its config.yaml says."""
         try:
-            tree = read_yaml((self.path / "config.yaml").read_text(encoding="utf-8"))
+            tree = read_tree(self.path / "config.yaml")
             return TypeAdapter(dict[str, str]).validate_python(tree["made_with"])
-        except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
+        except (DiptychError, ValueError, KeyError):
             return {}
 
     def check_places(self) -> None:

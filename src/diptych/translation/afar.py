@@ -101,10 +101,10 @@ def arrays_from_afar(
     shown = np.stack([resize(picture, columns, rows) for picture in pictures])
     small = source.to_tensor(shown).to(device)
     change = translate(small) - small
+    if progress is not None:
+        progress(0.0)
     fakes = []
     for i, picture in enumerate(pictures):
-        if progress is not None:
-            progress(i / len(pictures))
         fake = np.empty((height, width, target.channels), target.dtype)
         own = slice(i, i + 1)
         for top, bottom in bands(height, width):

@@ -207,7 +207,8 @@ class ClipFile:
         except self.error as error:
             raise self._cannot(error) from error
         context = self.video.codec_context
-        self.last: Any = None  # the frame that is not written yet
+        self.last: av.VideoFrame | None = None  # not written yet
+        self.until = 0  # when it is shown no more
         self.ahead: int | None = None  # how much earlier than it is shown the first is decoded
         context.time_base = self.time_base = like.time_base
         context.flags |= self.av.codec.context.Flags.frame_duration
@@ -241,6 +242,7 @@ class ClipFile:
         )
         frame.pts, frame.time_base = like.pts, self.time_base
         frame.duration = like.duration
+        self.until = like.pts + like.duration
         self._write_last()
         self.last = frame
 
@@ -259,7 +261,8 @@ class ClipFile:
             left = self.video.encode(None)
             if self.name.suffix.lower() in MP4:
                 self._reach_the_end(left)
-            self._mux(lambda packets: packets, left)
+            for packet in left:
+                self.container.mux(packet)
             self.container.close()
         except self.error as error:
             raise self._cannot(error) from error
@@ -270,11 +273,9 @@ class ClipFile:
 
     def _reach_the_end(self, left: list[Any]) -> None:
         """MP4 is as long as until what is decoded last, which may be before what is shown last."""
-        if not left or self.last is None:
-            return
-        ahead = self.ahead if self.ahead is not None else left[0].pts - left[0].dts
-        until = self.last.pts + self.last.duration - ahead
-        left[-1].duration = max(left[-1].duration or 0, until - left[-1].dts)
+        if left:
+            ahead = self.ahead if self.ahead is not None else left[0].pts - left[0].dts
+            left[-1].duration = max(left[-1].duration or 0, self.until - ahead - left[-1].dts)
 
     def _mux(self, encode: Any, what: Any) -> None:
         try:

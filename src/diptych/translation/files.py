@@ -285,9 +285,14 @@ def translate_files(
 def _too_dark(path: Path, picture: Pixels, source: PixelFormat) -> str | None:
     """What is to be said of a file of more than 8 bits of which nearly nothing is left in 8."""
     reached = int(picture.max()) if source.dtype == "uint8" else DIM
-    if reached >= DIM or read_picture(path, DomainConfig(depth="native")).dtype == "uint8":
+    if reached >= DIM:
         return None
-    return f"its values reach only {reached} of 255, as where 12 of 16 bits are used"
+    try:
+        is_deep = read_picture(path, DomainConfig(depth="native")).dtype != "uint8"
+    except DamagedPictureError:  # (as 8 bits it could be read)
+        return None
+    said = f"its values reach only {reached} of 255, as where 12 of 16 bits are used"
+    return said if is_deep else None
 
 
 @contextmanager

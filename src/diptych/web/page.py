@@ -94,13 +94,11 @@ def make_page(actions: Actions) -> gr.Blocks:
                     to = "b"  # (the direction of the model chosen before, until it is set anew)
                 given = one if _shows(chosen, to) else other
                 if given is None:
-                    return None, None, "", gr.DownloadButton(value=None, interactive=False)
+                    return None, None, "", _no_download()
                 shown = await actions.translate(given, name, to, size or None)
             except RefusedError as refusal:
                 # (Not an error of Gradio's, which would leave the last translation standing.)
-                line = _sentence(refusal)
-                gr.Warning(line)
-                return None, None, line, gr.DownloadButton(value=None, interactive=False)
+                return None, None, _warned(refusal), _no_download()
             return (
                 (str(shown.before), str(shown.after)),
                 None if shown.back is None else str(shown.back),
@@ -124,9 +122,7 @@ def make_page(actions: Actions) -> gr.Blocks:
                     lambda done: progress((done, total), unit="pictures"),
                 )  # fmt: skip
             except RefusedError as refusal:
-                line = _sentence(refusal)
-                gr.Warning(line)
-                return [], line, gr.DownloadButton(value=None, interactive=False)
+                return [], _warned(refusal), _no_download()
             found = packed is not None
             return (
                 [str(path) for path in previews],
@@ -221,3 +217,14 @@ def _wanted(model: ServedModel, to: Side) -> str:
 def _sentence(refusal: RefusedError) -> str:
     text = str(refusal)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def _warned(refusal: RefusedError) -> str:
+    """Show the sentence for a moment, and return it, to stay on the page."""
+    line = _sentence(refusal)
+    gr.Warning(line)
+    return line
+
+
+def _no_download() -> gr.DownloadButton:
+    return gr.DownloadButton(value=None, interactive=False)

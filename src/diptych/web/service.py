@@ -139,11 +139,7 @@ class Service:
         future = self.worker.submit(job)
         try:
             made = await asyncio.wait_for(asyncio.wrap_future(future), ends - time.monotonic())
-        except asyncio.CancelledError:  # (the client hung up)
-            job.given_up = True
-            raise
         except asyncio.TimeoutError:
-            job.given_up = True
             if future.cancelled():
                 raise self._no_turn() from None
             raise RefusedError(504, "translating took too long: try a smaller size") from None
@@ -153,6 +149,8 @@ class Service:
             raise RefusedError(
                 503, "the picture is too large for the memory of the server: try a smaller size"
             ) from error
+        finally:
+            job.given_up = True
         self.metrics.pictures.labels(model.name, job.to).inc()
         return made
 

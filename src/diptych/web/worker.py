@@ -38,7 +38,7 @@ class Job:
     back: bool
     picture: Pixels
     done: Future[Translation] = field(default_factory=Future)
-    given_up: bool = False  # nobody waits for it any more, although it has begun
+    given_up: bool = False  # nobody waits for it any more
 
     def goes_with(self, other: Job) -> bool:
         """Whether both can be in one batch."""

@@ -26,6 +26,16 @@ def test_help_names_every_command(diptych: Command) -> None:
         assert diptych(command, "--help").returncode == 0
 
 
+def test_the_shell_completes_commands_and_options(
+    diptych: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_DIPTYCH_COMPLETE", "complete_bash")
+    for words, completed in (("diptych tr", "train translate"), ("diptych ui --p", "--port")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        assert diptych().stdout.split() == completed.split()
+
+
 def test_the_time_that_is_left() -> None:
     """By the pace of this session where steps are counted: another machine made the rest."""
     from diptych.cli.console import describe

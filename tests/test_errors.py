@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +256,14 @@ def test_a_folder_that_may_not_be_entered(
     assert done.returncode == 1
     assert "ermission denied" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
+    code = "import os; os.rmdir(os.getcwd()); from diptych.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "translate", "m", "a", "-o", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "diptych: the current folder has been removed: cd to another\n"
 
 
 def test_debug_shows_the_traceback(here: Path, diptych: Command) -> None:

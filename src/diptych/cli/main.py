@@ -28,7 +28,6 @@ from diptych.training.interrupt import USUAL, StopNowError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Two folders of pictures in, a translator between them out.",
@@ -69,6 +68,15 @@ def _stop_now(number: int, frame: FrameType | None) -> None:
     raise StopNowError(number)
 
 
+def _has_folder() -> bool:
+    """Whether the process has a current folder: without one PyTorch's libraries end it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, more than 128 interrupted."""
     for stream in (sys.stdout, sys.stderr):  # (a pipe on Windows may hold few letters)
@@ -77,6 +85,9 @@ def main() -> None:
     for number, handler in USUAL.items():  # (a background job may be told to ignore Ctrl-C)
         if signal.getsignal(number) == handler:
             signal.signal(number, _stop_now)
+    if not _has_folder():
+        print("diptych: the current folder has been removed: cd to another", file=sys.stderr)
+        sys.exit(1)
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diptych.config import Config
 from diptych.cyclegan import CycleGAN
-from diptych.networks import make_discriminator, make_generator, resize
+from diptych.networks import make_discriminator, make_generator, resize, wide
 from diptych.settings import build_config, merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
@@ -30,12 +30,16 @@ def config_of(**sections: Any) -> Config:
     return build_config(merge(TINY, sections))
 
 
+@pytest.fixture
+def plain_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operations are those of the plain formulas: shortcuts are to show as speed."""
+    for layers in (resize, wide):
+        monkeypatch.setattr(layers, "quick_on", lambda x: False)
+
+
+@pytest.mark.usefixtures("plain_formulas")
 @pytest.mark.parametrize(("upsample", "halvings"), [("transpose", 2), ("resize", 2), ("resize", 1)])
-def test_operations_of_networks(
-    upsample: str, halvings: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those of the plain formulas: shortcuts are to show as speed."""
-    monkeypatch.setattr(resize, "quick_on", lambda x: False)
+def test_operations_of_networks(upsample: str, halvings: int) -> None:
     config = config_of(
         generator={"width": 8, "blocks": 2, "upsample": upsample, "halvings": halvings},
         discriminator={"width": 8, "layers": 3},
@@ -47,6 +51,7 @@ def test_operations_of_networks(
     assert forward(discriminator_layers(config.discriminator, 3, 64, 96)) == counted(lambda: D(x))
 
 
+@pytest.mark.usefixtures("plain_formulas")
 @pytest.mark.parametrize("identity", [5.0, 0.0])
 def test_operations_of_a_training_step(identity: float) -> None:
     config = config_of(

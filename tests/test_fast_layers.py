@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from diptych.networks import winograd
-from diptych.networks.columns import WideConv
 from diptych.networks.norms import GroupNorm, InstanceNorm, Normalise
+from diptych.networks.pairing import Pair
 from diptych.networks.resize import ResizeConv
+from diptych.networks.wide import WideConv
 from diptych.networks.winograd import Conv3x3, TransformKernels, Winograd
 
 
@@ -179,13 +180,32 @@ def test_wide_convolutions_in_columns(
         layer = WideConv(ins, outs, kernel).double()
         in_columns = layer._with_columns_in if ins == few else layer._with_columns_out
         x = torch.randn(n, ins, h, w, dtype=torch.float64, requires_grad=True)
-        wanted, found = layer(x), in_columns(x)
-        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
-        slope = torch.randn_like(wanted)
-        inputs = [x, layer.weight, layer.bias]
-        for one, other in zip(
-            torch.autograd.grad(found, inputs, slope),
-            torch.autograd.grad(wanted, inputs, slope),
-            strict=True,
-        ):
-            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+        assert_same_layer(in_columns(x), layer, x)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 2), st.integers(1, 9), st.integers(1, 9), st.integers(1, 2),
+    st.integers(7, 12), st.integers(7, 12), st.sampled_from([3, 5, 7]),
+)  # fmt: skip
+def test_wide_convolutions_in_squares(
+    n: int, ins: int, outs: int, groups: int, h: int, w: int, kernel: int
+) -> None:
+    """What the layer does on the CPU is the plain formula, whichever way it goes."""
+    torch.manual_seed(0)
+    layer = WideConv(ins, outs, kernel)
+    pair = Pair(layer, WideConv(ins, outs, kernel)).both if groups == 2 else layer
+    pair.double()
+    x = pictures(n, groups * ins, h, w, dtype=torch.float64)
+    even = (h - kernel) % 2 == 1 and (w - kernel) % 2 == 1
+    assert pair._makes_squares(x) == (even and outs < 8)
+    assert_same_layer(pair(x), pair, x)
+
+
+def assert_same_layer(found: Tensor, layer: nn.Conv2d, x: Tensor) -> None:
+    """``found`` is ``layer(x)``, and so are its gradients."""
+    wanted, inputs = nn.Conv2d.forward(layer, x), (x, *layer.parameters())
+    assert_close(found, wanted, 1e-12)
+    pairs = zip(gradients(found, *inputs), gradients(wanted, *inputs), strict=True)
+    for one, other in pairs:
+        assert_close(one, other, 1e-12)

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.config import Downsample, Norm, Upsample
-from diptych.networks.columns import WideConv
 from diptych.networks.norms import GroupNorm, InstanceNorm, PixelNorm
 from diptych.networks.resize import ResizeConv
 from diptych.networks.tracing import quick_on
+from diptych.networks.wide import WideConv
 from diptych.networks.winograd import Conv3x3
 
 NormLayer = Callable[[int], nn.Module]

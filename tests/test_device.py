@@ -1,0 +1,32 @@
+"""Which precision ``auto`` stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from diptych import device
+
+ZEN_4 = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2 avx512f avx512_bf16 gfni\n"
+ZEN_3 = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2\n"
+INTEL = "vendor_id\t: GenuineIntel\nflags\t\t: fpu avx2 avx512f avx512_bf16\n"
+
+
+@pytest.mark.parametrize(("cpuinfo", "quick"), [(ZEN_4, True), (ZEN_3, False), (INTEL, False)])
+def test_processors_that_multiply_bf16_twice_as_fast(
+    cpuinfo: str, quick: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert device._has_quick_bf16(tmp_path / "cpuinfo") == quick
+    assert not device._has_quick_bf16(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_auto_is_bf16_where_that_is_quick(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_has_quick_bf16", lambda: quick)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    cpu = torch.device("cpu")
+    assert device.choose_precision("auto", cpu) == (torch.bfloat16 if quick else torch.float32)
+    assert device.choose_precision("float32", cpu) == torch.float32

@@ -146,11 +146,13 @@ def test_tensorboard_has_the_scalars_and_pictures(trained: Path) -> None:
     assert [picture.step for picture in events.Images("samples")] == [6, 12]
 
 
-@pytest.mark.parametrize("average", ["ema_half_life=0", "ema_half_life=5"])
+@pytest.mark.parametrize(("half_life", "precision"), [(0, "float32"), (5, "bf16")])
 def test_a_killed_and_resumed_run_ends_with_the_same_bytes(
-    towns: Path, tmp_path: Path, diptych: Command, average: str
+    towns: Path, tmp_path: Path, diptych: Command, half_life: int, precision: str
 ) -> None:
-    options = ["train", "--data", str(towns), *TINY_OPTIONS, "--set", f"training.{average}"]
+    options = ["train", "--data", str(towns), *TINY_OPTIONS]
+    options += ["--set", f"training.ema_half_life={half_life}"]
+    options += ["--set", f"training.precision={precision}"]
     options += ["--steps", "60", "--set", "training.history=3"]
     options += ["--set", "generator.dropout=0.3"]
     whole = diptych(*options, "--run", tmp_path / "whole")

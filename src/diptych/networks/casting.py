@@ -40,6 +40,13 @@ def cast_convolutions(model: nn.Module) -> None:
                 weight.data = _cast(weight.data)
 
 
+def lay_out_as_cast(model: nn.Module) -> None:
+    """Lay the weights of ``model`` out as those in bf16 are, so that casting moves none of them."""
+    for weight in model.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
 def _is_cast(layer: nn.Module) -> bool:
     convolves = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
     return convolves and not parametrize.is_parametrized(layer)

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from diptych.config import Config
 from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
+from diptych.device import choose_precision
 from diptych.errors import DiptychError
 from diptych.model_file import load_model
+from diptych.networks.casting import lay_out_as_cast
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import GuardedAdam
 from diptych.training.history import History
@@ -39,6 +41,8 @@ class TrainingState:
         self.device = device
         self.model = make_model(config, channels_a, channels_b).to(device)
         distributed.share_start(self.model)
+        if device.type == "cpu" and choose_precision(training.precision, device) == torch.bfloat16:
+            lay_out_as_cast(self.model)
         self.average = copy.deepcopy(self.model.generators) if training.ema_half_life else None
         betas = (adam.beta1, adam.beta2)
         judges = set(self.model.discriminators.parameters())
@@ -162,7 +166,7 @@ class TrainingState:
             torch.set_rng_state(own["random"])
             if "random-cuda" in own:
                 torch.cuda.set_rng_state(own["random-cuda"], self.device)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise DiptychError(
                 f"the checkpoint of step {step} in {folder} does not fit the settings: has "
                 "config.yaml been edited?"
@@ -182,8 +186,13 @@ def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The reverse. Moments lie as their weights do: a fused kernel pairs what lies at one place."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         number, name = key.split(".")
+        weight = weights[int(number)]
+        if value.shape == weight.shape:
+            value = torch.empty_like(weight, device=value.device).copy_(value)
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

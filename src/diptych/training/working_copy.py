@@ -48,7 +48,7 @@ class WorkingCopy(Generic[Model]):
             if weight.grad is None:
                 continue
             for master, part in zip(masters, weight.grad.chunk(len(masters)), strict=True):
-                gradient = part.to(master.dtype, memory_format=torch.contiguous_format)
+                gradient = torch.empty_like(master).copy_(part)
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
             weight.grad = None
 

@@ -187,6 +187,34 @@ def test_arrays_may_lie_in_any_order_and_be_read_only(recwarn: pytest.WarningsRe
     assert not recwarn.list
 
 
+def test_what_is_seen_stays_within_the_range() -> None:
+    """Bicubic scaling overshoots at edges."""
+    seen: list[float] = []
+    one, _ = translator(lambda x: (seen.extend((float(x.min()), float(x.max()))), x)[1])
+    x = torch.where(torch.arange(90) % 11 < 5, 1.0, -1.0).expand(1, 3, 60, 90)
+    one.to_b(x)
+    one.to_b(RGB.to_pixels(x)[0])
+    assert -1 <= min(seen) < max(seen) <= 1
+
+
+def test_what_comes_out_has_the_values_of_the_other_domain() -> None:
+    deep = PixelFormat(3, "uint16", 0, 1000)
+    pair = GeneratorPair(Recolour(lambda x: x + 0.25), None, info(b=deep))
+    picture = photograph(60, 80)
+    made = Translator(pair, CPU, tile="off").to_b(picture)
+    assert made.dtype == np.uint16
+    expected = ((picture / 127.5 - 1 + 0.25).clip(-1, 1) + 1) * 500
+    assert np.abs(made - expected).max() <= 0.51
+
+
+def test_the_share_that_is_done_grows_over_all_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(afar, "BAND", 80 * 20)
+    one, _ = translator(lambda x: x)
+    told: list[float] = []
+    one.arrays([photograph(60, 80)] * 2, "b", told.append)
+    assert told == pytest.approx([0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 5 / 6, 1])
+
+
 def test_who_sees_what() -> None:
     grey = PixelFormat(1, "uint8", 0, 255)
     picture_made_anew = GeneratorConfig(width=4, blocks=1)

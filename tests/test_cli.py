@@ -38,11 +38,15 @@ def test_the_shell_completes_commands_and_options(
 
 def test_the_time_that_is_left() -> None:
     """By the pace of this session where steps are counted: another machine made the rest."""
-    from diptych.cli.console import describe
+    from diptych.cli.console import describe, duration
     from diptych.training.trainer import Status
 
     assert "3 min left" in describe(Status(1010, 10_000, 0.101, 1000.0, 50.0, {}))
     assert "2 min left" in describe(Status(1010, None, 0.2, 30.0, 50.0, {}))
+    assert "6 min left" in describe(Status(1010, None, 0.1, 40.0, 50.0, {}))  # (of seven)
+    assert [duration(60 * n) for n in (0.75, 12, 89, 90, 320)] == [
+        "45 s", "12 min", "89 min", "1 h 30 min", "5 h 20 min"
+    ]  # fmt: skip
 
 
 def test_help_and_import_do_not_load_torch() -> None:
@@ -206,6 +210,100 @@ def test_the_demo_from_start_to_end(tmp_path: Path, diptych: Command) -> None:
     again = diptych("demo", "--minutes", "0.02", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "runs" / "demo-2" / "report.html").is_file()
+
+
+def test_options_of_the_other_commands_arrive(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.api import Target
+    from diptych.cli import data, demo, evaluate, export, import_, report, translate
+
+    class Arrived(Exception):  # noqa: N818
+        pass
+
+    def options_of(called: str, command: Any, *arguments: Any, **options: Any) -> list[Any]:
+        """What ``command`` hands to the function ``called``, which does not run."""
+        seen: list[Any] = []
+
+        def note(*given: Any, **named: Any) -> None:
+            seen.extend([*given, *named.values()])
+            raise Arrived
+
+        with monkeypatch.context() as instead:
+            instead.setattr(f"diptych.{called}", note)
+            with pytest.raises(Arrived):
+                command(*arguments, **options)
+        return seen
+
+    out = tmp_path / "out"
+    shown = options_of("demo.run_demo", demo.demo, out, 0.5, 7, "cpu")
+    assert shown[1:4] == [0.5, 7, "cpu"]
+    assert options_of("report.page.write_report", report.report, trained, out, 3)[1:] == [out, 3]
+    weights = [tmp_path / "latest_net_G_A.pth"]
+    given = options_of("interchange.model.import_model", import_.import_, weights, out, "batch", 48)
+    assert given == [weights, "batch", 48]
+    for to, ways in (("a", ("a",)), (None, ("b", "a"))):
+        given = options_of("interchange.deploy.deploy", export.export, trained, out, "onnx", to,
+                           True, False, True)  # fmt: skip
+        assert given[1:] == ["onnx", ways, out, True, False, True]
+    given = options_of(
+        "translation.translator.load", translate.translate, trained, [tmp_path], out,
+        tile="64", precision="bf16", see="32", device="cpu",
+    )  # fmt: skip
+    assert given == [trained, "cpu", 64, "bf16", 32]
+    given = options_of(
+        "api.evaluate", evaluate.evaluate, trained, "inception", out, True, "#fff,#000",
+        "#f00,#00f", "340", "3,4", 48, device="cpu",
+    )  # fmt: skip
+    a, b = Target("#f00,#00f", (3, 4)), Target("#fff,#000", (340,))
+    assert given == [trained, "inception", out, True, a, b, 48, "cpu", False]
+    folders, used, *_ = options_of(
+        "data.check.check", data.check, tmp_path / "a", tmp_path / "b", preset="repaint", size=48,
+        depth="native", channels=2, set_=["data.zoom=1"],
+    )  # fmt: skip
+    assert (folders.a, folders.b) == (tmp_path / "a", tmp_path / "b")
+    assert (used.preset, used.data.size) == ("repaint", 48)
+    for domain in (used.a, used.b):
+        assert (domain.depth, domain.channels) == ("native", 2)
+
+
+MOBILE = {"architecture": "mobile", "blocks": 1}
+NONE = {"data": {"preprocess": "none"}}
+
+
+@pytest.mark.parametrize(
+    ("refused", "words", "taken"),
+    [
+        ({"a": {"range": [0, 256]}}, "values 0 to 255", {"a": {"range": [0, 255]}}),
+        ({"b": {"range": [-1, 9]}}, "depth native", {"b": {"range": [-1, 9], "depth": "native"}}),
+        ({"training": {"untouched": 1}, **NONE}, "pictures of one size", NONE),
+        ({"training": {"judged": 2}, **NONE}, "pictures of one size",
+         {"training": {"judged": 2, "batch": 2}, **NONE}),
+        ({"training": {"compile": True}, **NONE}, "compile needs pictures of one size",
+         {"training": {"compile": False}, **NONE}),
+        ({"training": {"compile": True}, "loss": {"adversarial": "wgangp"}}, "compile cannot be",
+         {"training": {"compile": True}, "loss": {"adversarial": "hinge"}}),
+        ({"optimizer": {"schedule": "plateau"}, "loss": {"cycle": 0}}, "watches the cycle loss",
+         {"optimizer": {"schedule": "plateau"}, "loss": {"cycle": 0, "cycle_end": 1}}),
+        ({"generator": {**MOBILE, "dropout": 0.1}}, "not for the architecture mobile",
+         {"generator": {"architecture": "unet", "dropout": 0.1}}),
+        ({"generator": {**MOBILE, "widths": [4] * 5}}, "must be 6 for 1 blocks",
+         {"generator": {**MOBILE, "widths": [4] * 6}}),
+        ({"generator": {"widths": [4] * 14}}, "widths are for the architecture mobile",
+         {"generator": {"architecture": "mobile", "widths": [4] * 14}}),
+        ({"method": "cut", "generator": {"architecture": "unet"}}, "cut needs generator.arch",
+         {"method": "cut"}),
+        ({"generator": {"architecture": "unet"}, "data": {"size": 300}},
+         "multiple of 256: use 256 or 512, or fewer generator.levels",
+         {"generator": {"architecture": "unet"}, "data": {"size": 512}}),
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_each_other_are_refused(
+    refused: dict[str, Any], words: str, taken: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        build_config(refused)
+    build_config(taken)
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_damaged_pictures_are_named_or_refused(here: Path, diptych: Command) -> 
     shutil.copy(here / "damaged" / "0.png", here / "a" / "cut.png")
     skipping = diptych(*train("a", "b", "--run", "run"), cwd=here)
     assert skipping.returncode == 0, skipping.stderr
-    assert "left out 1 pictures of a: cut.png (" in skipping.stdout
+    assert "left out 1 picture of a: cut.png (" in skipping.stdout
     strict = diptych(*train("a", "b", "--run", "strict", "--strict"), cwd=here)
     assert strict.returncode == 1
     assert "cut.png" in strict.stderr

@@ -22,9 +22,11 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
-from diptych.translation import large, shelf
+from diptych.translation import large, memory, shelf
 from diptych.translation.files import Job, translate_files
-from diptych.translation.large import padded_picture
+from diptych.translation.large import how_to_cut, padded_picture
+from diptych.translation.rows import Rows
+from diptych.translation.shelf import Kept
 from diptych.translation.strips import Keep, plan, translate_by_strips
 from diptych.translation.translator import Translator, load
 
@@ -122,6 +124,15 @@ def test_odd_sizes_and_all_that_python_takes(
         assert np.abs(one.astype(int) - other).max() <= 1
 
 
+def test_strips_may_lie_wholly_in_what_a_network_pads() -> None:
+    config = GeneratorConfig(architecture="unet", width=4, levels=6)
+    info = ModelInfo(config, RGB, RGB, 64, "crop", "white", 0)
+    pair = GeneratorPair(generator(config), None, info)
+    whole, strips = (Translator(pair, torch.device("cpu"), tile) for tile in ("off", 16))
+    x = picture(70, 66)
+    torch.testing.assert_close(strips.to_b(x), whole.to_b(x), rtol=0, atol=1e-4)
+
+
 def test_deep_pictures_keep_their_values(tmp_path: Path) -> None:
     config = GeneratorConfig(width=4, blocks=1)
     G = make_generator(config, 2, 1).eval()
@@ -170,6 +181,90 @@ def test_a_picture_is_cut_only_when_it_must_be(trained: Path) -> None:
         wide.is_too_large(endless, "b")
     assert "needs 1280.0 GB of disk" in str(error.value)
     assert "TMPDIR" in str(error.value)
+
+
+def endless(side: int) -> Rows:
+    """A square picture that nobody reads: for planning."""
+    return padded_picture(lambda places: 1 / 0, 3, (side, side), (side, side), torch.device("cpu"))  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("halvings", [1, 2, 3])
+@pytest.mark.parametrize("norm", ["instance", "pixel"])
+def test_each_block_is_computed_once_and_takes_no_room_of_its_own(norm: str, halvings: int) -> None:
+    few, many = (
+        plan(
+            make_generator(
+                GeneratorConfig.model_validate(
+                    {"width": 8, "norm": norm, "halvings": halvings, "blocks": blocks}
+                ),
+                3, 3,
+            ),
+            endless(512),
+        )
+        for blocks in (2, 9)
+    )  # fmt: skip
+    channels, places = 8 * 2**halvings, (512 // 2**halvings) ** 2
+    convolutions = 7 * 2 * 9 * channels**2 * places
+    assert convolutions < many.work - few.work < 1.2 * convolutions
+    assert many.kept == few.kept
+
+
+def test_a_picture_is_cut_into_strips_that_the_memory_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beside what is kept of it, and what it takes itself; several may fit one by one only."""
+    G, cpu = make_generator(GeneratorConfig(width=8, blocks=1), 3, 3), torch.device("cpu")
+    needs = plan(G, endless(2048))
+    cuts: set[Keep] = set()
+    for share in (0.1, 0.35, 0.6):
+        for stored in (0.0, 0.3 * share * needs.whole):
+            memory = share * needs.whole
+            monkeypatch.setattr(large, "memory_at_hand", lambda _, memory=memory: memory)
+            cut = how_to_cut(G, endless(2048), "auto", cpu, 1, stored)
+            assert cut is not None
+            kept = needs.kept if cut.keep is shelf.in_memory else 0
+            assert cut.rows * needs.room + kept + stored <= large.TO_USE * memory
+            cuts.add(cut.keep)
+    assert cuts == {shelf.in_memory, shelf.in_file}
+    monkeypatch.setattr(large, "memory_at_hand", lambda _: 2 * needs.whole / large.TO_USE)
+    fits = [how_to_cut(G, endless(2048), "auto", cpu, count, 0) is None for count in (1, 2, 3)]
+    assert fits == [True, True, False]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have other files")
+@pytest.mark.parametrize(
+    ("most", "left"), [("max", 8e9), ("5000000000", 2.5e9), ("20000000000", 8e9)]
+)
+def test_a_container_may_hold_less_than_the_machine(
+    most: str, left: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it keeps of files is given up when memory is asked for."""
+    group = tmp_path / "sys" / "fs" / "cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9999999 kB\nMemAvailable: 7812500 kB\n")
+    (group / "memory.max").write_text(f"{most}\n")
+    (group / "memory.current").write_text("3000000000\n")
+    (group / "memory.stat").write_text("anon 2500000000\nfile 500000000\n")
+    monkeypatch.setattr(memory, "Path", lambda path: tmp_path / path[1:])
+    assert memory.memory_at_hand(torch.device("cpu")) == left
+
+
+def test_a_strip_is_the_same_part_of_the_picture_on_every_grid() -> None:
+    """Coarser features have fewer rows: as many as in the picture would take several times more."""
+    taken: list[tuple[int, int]] = []
+
+    def keep(channels: int, height: int, width: int) -> Kept:
+        place = shelf.in_memory(channels, height, width)
+
+        def write(top: int, rows: Tensor) -> None:
+            taken.append((height, rows.shape[2]))
+            place.write(top, rows)
+
+        return Kept(channels, height, width, place.read, write)
+
+    by_strips(generator(GeneratorConfig(width=4, blocks=1)), picture(64, 16), 4, 16, keep)
+    assert set(taken) == {(16, 4)}
 
 
 LIMITED = """

@@ -11,15 +11,10 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from diptych.config import Config, DiscriminatorConfig, GeneratorConfig
 from diptych.cyclegan import CycleGAN
-from diptych.networks import (
-    initialise,
-    make_discriminator,
-    make_generator,
-    make_resnet_generator,
-)
-from diptych.networks.blocks import BlurDown, count_parameters, group_norm, norm_layer
+from diptych.networks import initialise, make_discriminator, make_generator
+from diptych.networks.blocks import BlurDown, count_parameters, group_norm, norm_layer, upsample
 from diptych.networks.discriminator import shrunk, texture
-from diptych.networks.generator import UnetGenerator
+from diptych.networks.generator import ResnetGenerator, UnetGenerator
 from diptych.settings import build_config
 
 
@@ -260,10 +255,17 @@ def test_blurring_before_halving_takes_out_what_would_alias() -> None:
     assert float(stripes[..., ::2, ::2].abs().min()) == 1  # plain skipping sees a flat picture
 
 
+def test_doubling_without_aliases_keeps_places() -> None:
+    """Each new pixel takes three quarters of the one it lies in, as weights elsewhere expect."""
+    x = torch.tensor([0.0, 1.0, 5.0])
+    doubled = upsample("antialias", 1, 1)[0](x.expand(1, 1, 3, 3))  # type: ignore[index]
+    assert doubled[0, 0, 2].tolist() == [0, 0.25, 0.75, 2, 4, 5]
+
+
 def test_as_many_halvings_as_said() -> None:
     for halvings in (1, 2, 3):
         config = GeneratorConfig(width=4, blocks=2, halvings=halvings)
-        G = make_resnet_generator(config, 3, 3)
+        G = ResnetGenerator(config, 3, 3)
         x = torch.rand(1, 3, 24, 16)
         assert G.encode(x).shape == (1, 4 * 2**halvings, 24 // 2**halvings, 16 // 2**halvings)
         assert G(x).shape == x.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,17 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Command
+from conftest import TINY, Command
 from PIL import Image
 
+import diptych as package
 from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
 from diptych.evaluation.distances import Interval
+from diptych.evaluation.pairs import Likeness
 from diptych.evaluation.scores import Direction, Distances, Evaluation, SetScores
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart
-from diptych.report.page import _best_and_worst, _rows, picture_url
+from diptych.report.compare import _grid, comparison_tables
+from diptych.report.page import _best_and_worst, _charts, _rows, _sheets, picture_url, write_report
+from diptych.settings import merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import (
     Translated,
@@ -81,6 +86,8 @@ def test_the_page_tells_of_the_run(page: Path, trained: Path) -> None:
     text = page.read_text()
     for word in ("12</b>steps", "32 px", "cycle loss (L1)", "learning rate", "config.yaml"):
         assert word in text
+    seconds = RunFolder(trained).read_metrics()[-1]["seconds"]
+    assert f"<b>{12 / seconds:.2f}</b>steps per second" in text
     assert text.count('class="sheet"') == len(list((trained / "samples").iterdir())) == 2
     assert text.count("<figure") == 8  # four held-out pictures of each domain
     assert text.count("true A") == text.count("true B") == 8  # the towns are drawn both ways
@@ -128,6 +135,71 @@ def test_the_best_are_the_first_of_the_ranking_and_the_worst_its_last(
     ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def mixed(towns: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run between colour pictures and 16-bit heights."""
+    place = tmp_path_factory.mktemp("mixed")
+    (place / "heights").mkdir()
+    for i in range(4):
+        heights = np.random.default_rng(i).integers(0, 4096, (32, 32, 1), np.uint16)
+        np.save(place / "heights" / f"{i}.npy", heights)
+    settings = merge(TINY, {"b": {"depth": "native"}, "training": {"steps": 1}})
+    package.train(towns / "trainA", place / "heights", run=place / "run", settings=settings)
+    return RunFolder(place / "run")
+
+
+@pytest.mark.parametrize("to", ["b", "a"])
+def test_each_domain_is_read_and_shown_in_its_own_way(mixed: RunFolder, to: Side) -> None:
+    translator, data = package.load(mixed.path, "cpu"), mixed.data()
+    own, other = translator.formats(to)
+    (path,) = data["a" if to == "b" else "b"]["heldout"]
+    picture = translator.read(Path(path), to)
+    fake = translator.arrays([picture], to)[0]
+    views = [picture_url(picture, own), picture_url(fake, other)]
+    (row,) = _rows(translator.pair, mixed.config(), data, to, [path], 3, paired=False)
+    assert [row.picture, row.fake] == views
+    assert _grid([mixed], to, 3) == ([str(mixed.path)], [(Path(path).name, views)])
+
+
+def test_only_what_no_run_has_learned_from_is_compared(trained: Path, tmp_path: Path) -> None:
+    runs = [RunFolder(tmp_path / name) for name in ("all", "few", "all-too")]
+    held = RunFolder(trained).data()["a"]["heldout"]
+    for run in runs:
+        shutil.copytree(trained, run.path)
+    data = json.loads((runs[1].path / "data.json").read_text())
+    data["a"]["heldout"] = held[2:]
+    (runs[1].path / "data.json").write_text(json.dumps(data))
+    _, rows = _grid(runs, "b", 8)
+    assert [name for name, _ in rows] == [Path(path).name for path in held[2:]]
+
+
+def test_runs_are_compared_by_their_own_scores(trained: Path) -> None:
+    def direction(to: Side, n: int) -> Direction:
+        kid = Interval(n / 1000, (n + 1) / 1000, (n + 2) / 1000)
+        scores, none = (SetScores(at, n + 3, (n + 4) / 100, (n + 5) / 100, None)
+                        for at in (kid, Interval(9, 9, 9)))  # fmt: skip
+        likeness = Likeness((n + 6) / 100, 9, 9)
+        return Direction(to, 8, 8, Distances(scores, none, none, []), likeness, None, None, None)
+
+    run = RunFolder(trained)
+    found = [
+        Evaluation(12, 32, "inception", "FID", direction("b", n), direction("a", n + 10))
+        for n in (10, 30)
+    ]
+    tables = comparison_tables([run, run], found)
+    facts = [str(trained), "12", "0.0", "32"]
+    nothing = ["(untouched)", "", "", "32", "9000.0", "9000.0 to 9000.0"]
+    expected = [
+        [*([*facts, f"{n}.0", f"{n + 1}.0 to {n + 2}.0", f"{n + 3}.0", f"0.{n + 4}", f"0.{n + 5}",
+            f"0.{n + 6}00"] for n in (first, second)),
+         [*nothing, f"{first + 3}.0", f"0.{first + 4}", f"0.{first + 5}", ""]]
+        for first, second in ((10, 30), (20, 40))
+    ]  # fmt: skip
+    assert [(table.title, table.rows) for table in tables] == [
+        ("A to B", expected[0]), ("B to A", expected[1])
+    ]  # fmt: skip
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 def test_the_slider_works_in_a_browser(page: Path, tmp_path: Path) -> None:
     probe = tmp_path / "probe.html"
@@ -151,6 +223,63 @@ def test_the_slider_works_in_a_browser(page: Path, tmp_path: Path) -> None:
 def test_one_point_is_seen() -> None:
     assert "<circle" in line_chart("KID", [5], {"to B": [3.0]})
     assert "<circle" not in line_chart("KID", [5, 6], {"to B": [3.0, 4.0]})
+
+
+def drawn(chart: str) -> dict[str, list[tuple[float, float]]]:
+    """The points of each line of a chart, by its name."""
+    lines = re.findall(r'<polyline points="([^"]*)".*?class="name">([^<]*)<', chart)
+    return {
+        name: [(float(x), float(y)) for x, y in (point.split(",") for point in points.split())]
+        for points, name in lines
+    }
+
+
+def test_a_chart_shows_the_values() -> None:
+    chart = line_chart("loss", [0, 100, 400], {"A": [0.0, 2.0, 1.0]})
+    (start, middle, end) = drawn(chart)["A"]
+    assert (middle[0] - start[0]) * 3 == pytest.approx(end[0] - middle[0], abs=0.5)
+    assert start[1] - end[1] == pytest.approx(end[1] - middle[1], abs=0.2)  # upwards is less
+    assert middle[1] < end[1] < start[1]
+    ticks = re.findall(r'y="([\d.]+)" text-anchor="end">([^<]+)<', chart)
+    height = {float(tick): float(y) - 4 for y, tick in ticks}
+    assert height[0] == pytest.approx(start[1], abs=0.2)
+    assert height[2] == pytest.approx(middle[1], abs=0.2)
+    many = line_chart("loss", range(1003), {"A": [*[0.0] * 1002, 6.0]})
+    points = drawn(many)["A"]
+    assert len(points) == 144
+    assert 'text-anchor="end">3<' in many  # (the last mean is of two, not of seven)
+
+
+def test_each_line_of_a_chart_has_its_own_name() -> None:
+    first = dict.fromkeys(("cycle_a", "contrast_a", "G_ab/adversarial", "D_a"), 1.0)
+    first |= dict.fromkeys(("identity_a", "plain_a", "kid/to_b", "rate"), 1.0)
+    second = dict.fromkeys(("cycle_b", "contrast_b", "G_ba/adversarial", "D_b"), 2.0)
+    second |= dict.fromkeys(("identity_b", "plain_b", "kid/to_a"), 2.0)
+    charts = _charts([{"step": step, **first, **second} for step in (1.0, 2.0)], "inception")
+    assert len(charts) == 8
+    for chart in charts[:-1]:
+        (one, lower), (other, upper) = drawn(chart).items()
+        assert (one, other) in {("A", "B"), ("G_ab", "G_ba"), ("D_a", "D_b"), ("to B", "to A")}
+        assert lower[0][1] > upper[0][1]
+
+
+def test_scores_through_time_are_in_thousandths(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    lines = [{"step": step, "kid/to_b": 0.02 * step, "kid/to_a": 0.04} for step in (1, 2)]
+    run.evaluations.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    chart = write_report(run).read_text().partition("KID x 1000")[2].partition("</svg>")[0]
+    assert 'text-anchor="end">40<' in chart
+
+
+def test_of_many_sheets_the_first_and_the_last_are_shown(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.samples.mkdir()
+    for step in range(0, 1000, 10):
+        Image.new("RGB", (20, 20)).save(run.samples / f"step-{step:08}.png")
+    steps = [step for step, _ in _sheets(run)]
+    assert (len(steps), steps[0], steps[-1]) == (24, 0, 990)
+    assert set(np.diff(steps)) <= {40, 50}
 
 
 def test_a_sheet_shows_picture_translation_and_way_back() -> None:

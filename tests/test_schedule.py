@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from diptych.config import LossConfig, OptimizerConfig
+from diptych.config import Config, LossConfig, OptimizerConfig
 from diptych.training.average import keep_share, update_average
 from diptych.training.history import History
-from diptych.training.schedule import Plateau, at_step, rate_share, weights_at
+from diptych.training.schedule import Plateau, rate_share, weights_at
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_cosine_over_the_whole_run_is_a_cosine() -> None:
 
 def test_weights_move_from_start_to_end() -> None:
     loss = LossConfig(cycle=10, cycle_end=2, identity=5, noise=0.25, noise_end=0)
-    at = [weights_at(progress, loss) for progress in (0, 0.25, 1)]
+    at = [weights_at(progress, 0, Config(loss=loss)) for progress in (0, 0.25, 1)]
     assert [one.cycle for one in at] == [10, 8, 2]
     assert [one.identity for one in at] == [5, 5, 5]
     assert [one.noise for one in at] == [0.25, 0.1875, 0]
@@ -45,8 +45,8 @@ def test_weights_move_from_start_to_end() -> None:
 
 def test_weights_move_seldom() -> None:
     """A GPU records its passes anew at each move."""
-    loss = LossConfig(noise=0.25, noise_end=0.05)
-    seen = [weights_at(step / 1000, loss).noise for step in range(1001)]
+    config = Config(loss=LossConfig(noise=0.25, noise_end=0.05))
+    seen = [weights_at(step / 1000, 0, config).noise for step in range(1001)]
     assert len(set(seen)) == 21
     assert seen == sorted(seen, reverse=True)
     exact = [0.25 - 0.2 * step / 1000 for step in range(1001)]
@@ -119,8 +119,8 @@ def test_average_halves_the_distance_in_one_half_life() -> None:
 
 
 def test_what_most_steps_leave_out_one_makes_up_for() -> None:
-    loss = LossConfig(cycle=2, identity=1, cycle_every=4)
-    steps = [at_step(step, loss) for step in range(8)]
+    config = Config(loss=LossConfig(cycle=2, identity=1, cycle_every=4))
+    steps = [weights_at(0, step, config) for step in range(8)]
     assert [one.cycle for one in steps] == [8, 0, 0, 0, 8, 0, 0, 0]
     assert [one.identity for one in steps] == [4, 0, 0, 0, 4, 0, 0, 0]
-    assert at_step(5, LossConfig(cycle=2)).cycle == 2
+    assert weights_at(0, 5, Config(loss=LossConfig(cycle=2))).cycle == 2

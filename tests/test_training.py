@@ -28,12 +28,12 @@ import diptych as package
 from diptych.config import LossConfig
 from diptych.data.domain import Folders, data_folders, open_domains
 from diptych.errors import DiptychError, UsageError
+from diptych.interrupt import InterruptedRunError, StopNowError, StopRequest
 from diptych.model_file import load_model, save_model
 from diptych.settings import build_config, merge
 from diptych.surroundings import Shared, usual_torch
 from diptych.training import checkpoint
 from diptych.training.disk import bytes_needed
-from diptych.training.interrupt import InterruptedRunError, StopNowError, StopRequest
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import Listener, resume_run, start_run
 from diptych.training.trainer import Status, Trainer
@@ -126,13 +126,19 @@ def test_an_installed_package_names_no_revision_of_the_repository_around_it(tmp_
         subprocess.run(["git", "-C", tmp_path, *command], check=True)
     packages = tmp_path / ".venv" / "lib" / "python3" / "site-packages"
     shutil.copytree(Path(package.__file__).parent, packages / "diptych")
-    ask = "from diptych.training.run_folder import made_with; print(*made_with())"
+    ask = (
+        "from diptych.training.run_folder import made_with; "
+        "from diptych.config import Config; print(*made_with(Config()))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", ask],
         cwd=packages, env={**os.environ, "PYTHONPATH": str(packages)},
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    assert done.stdout.split() == ["diptych", "torch", "python", "machine", "threads"]
+    assert done.stdout.split() == [
+        *["diptych", "torch", "python", "machine"],
+        *["processor", "device", "precision", "threads"],
+    ]
 
 
 def test_tensorboard_has_the_scalars_and_pictures(trained: Path) -> None:
@@ -497,7 +503,7 @@ def test_pictures_may_move_and_test_folders_grow(towns: Path, tmp_path: Path) ->
     heldout = run.data()["a"]["heldout"]
     shutil.copy(towns / "trainA" / "town-0000.png", tmp_path / "towns" / "testA" / "a-new.png")
     made: list[Trainer] = []
-    listener = Listener(ready=lambda _, trainer: made.append(trainer))
+    listener = Listener(ready=lambda trainer: made.append(trainer))
     resume_run(run, {"training": {"steps": 14}}, listener)
     assert [str(path) for path in made[-1].a.heldout] == heldout  # scores stay comparable
     (tmp_path / "towns" / "testA" / "a-new.png").unlink()
@@ -903,7 +909,7 @@ def test_arguments_that_are_none(
 def test_arguments_of_scoring_that_are_none(trained: Path) -> None:
     for wrong, words in (
         ({"a": "testA"}, "give a diptych.Target"), ({"size": "32"}, "size '32'"),
-        ({"size": 20_000}, "size 20000"), ({"features": 5}, "--features '5'"),
+        ({"size": 20_000}, "size 20000"), ({"features": 5}, "^features '5'"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             package.evaluate(trained, **wrong)  # type: ignore[arg-type]
@@ -961,7 +967,7 @@ def test_other_threads_are_remarked_on(trained: Path, tmp_path: Path) -> None:
     for threads, count in ((now, 0), ("threads: '77'", 1)):
         file.write_text(file.read_text().replace(now, threads))
         resume_run(run, {"training": {"steps": 13 + count}}, Listener(warning=said.append))
-        assert len([line for line in said if "went with 77 threads" in line]) == count
+        assert len([line for line in said if "went with threads 77" in line]) == count
 
 
 def test_a_model_to_start_from_is_found_from_another_folder(

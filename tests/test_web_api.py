@@ -6,9 +6,11 @@ import io
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -19,7 +21,7 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="the extra [web] is not installed")
 
-from web import Server, as_png, one_way_model, served_file
+from web import Server, as_png, one_way_model, served_file, wait_until
 
 import diptych as package
 from diptych.web.metrics import Metrics
@@ -245,6 +247,72 @@ def test_a_large_photograph_is_given_up_when_nobody_waits(trained: Path) -> None
     usual = Job(far, "b", False, photograph[:100, :100])
     assert worker.submit(usual).result(timeout=60).fake.shape == (100, 100, 3)
     worker.close()
+
+
+def test_one_who_gives_up_takes_nobody_with_them(trained: Path) -> None:
+    """Nor do pictures of which the network sees little make a batch of any size."""
+    far = package.load(trained, "cpu", see=32)
+    batches: list[int] = []
+    worker = Worker(batch=8, watch=lambda count, seconds: batches.append(count))
+    picture = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    large = np.zeros((200, 200, 3), np.uint8)
+    jobs = [Job(far, "b", False, one) for one in (picture, picture, picture, large, large)]
+    jobs[0].given_up = True
+    with worker.changed:
+        futures = [worker.submit(job) for job in jobs]
+    made = [future.result(timeout=60) for future in futures]
+    assert worker.close()
+    assert batches == [3, 1, 1]
+    np.testing.assert_array_equal(made[1].fake, made[2].fake)
+
+
+def test_a_batch_without_room_goes_one_by_one(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = package.load(trained, "cpu")
+    arrays, asked = tiny.arrays, []
+
+    def with_little_memory(pictures: Any, *how: Any) -> Any:
+        asked.append(len(pictures))
+        if len(pictures) > 1 or pictures[0].max() == 255:
+            raise RuntimeError("not enough memory")
+        return arrays(pictures, *how)
+
+    monkeypatch.setattr(tiny, "arrays", with_little_memory)
+    worker = Worker(batch=3, watch=lambda *_: None)
+    pictures = [np.full((32, 32, 3), value, np.uint8) for value in (0, 255, 90)]
+    with worker.changed:
+        futures = [worker.submit(Job(tiny, "b", False, picture)) for picture in pictures]
+    fakes = [futures[i].result(timeout=60).fake for i in (0, 2)]
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        futures[1].result(timeout=60)
+    assert worker.close()
+    assert asked == [3, 1, 1, 1]
+    for picture, fake in zip((pictures[0], pictures[2]), fakes, strict=True):
+        np.testing.assert_array_equal(fake, arrays([picture], "b")[0])
+
+
+def test_what_is_in_line_at_the_end_is_told_so(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = package.load(trained, "cpu")
+    begun, may_end = threading.Event(), threading.Event()
+    arrays = tiny.arrays
+
+    def slowly(*given: Any) -> Any:
+        begun.set()
+        may_end.wait(60)
+        return arrays(*given)
+
+    monkeypatch.setattr(tiny, "arrays", slowly)
+    worker = Worker(batch=1, watch=lambda *_: None)
+    picture = np.zeros((32, 32, 3), np.uint8)
+    first, second = (worker.submit(Job(tiny, "b", False, picture)) for _ in range(2))
+    assert begun.wait(60)
+    threading.Thread(target=lambda: (wait_until(lambda: worker.closing), may_end.set())).start()
+    assert worker.close()
+    assert first.result(timeout=60).fake.shape == (32, 32, 3)
+    assert second.cancelled()
 
 
 def test_head_and_empty_options(served: Server, town: Path) -> None:

@@ -23,7 +23,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from web import Server, served_file, wait_until
+from web import Server, running, served_file, wait_until
 
 import diptych as package
 
@@ -184,7 +184,7 @@ def test_a_dropped_picture_is_translated_there_and_back(
     assert_alike(after, translator.to_b(town))
     back = browser.picture(browser.sources("#back img")[0])
     difference = np.asarray(back, float) - np.asarray(before, float)
-    assert f"cycle L1 {np.abs(difference).mean() * 2 / 255:.3f}" in line
+    assert f"back again it is {np.abs(difference).mean() / 255:.1%} off" in line
     with Image.open(browser.download(DOWNLOAD, "town-0020-to-b.png")) as result:
         assert_alike(result, translator.to_b(town))
     assert len(np.unique(browser.screenshot().reshape(-1, 3), axis=0)) > 2000
@@ -323,3 +323,20 @@ def test_nobody_else_is_asked(browser: Browser, served: Server) -> None:
         assert "127.0.0.1" in address or address in ("localhost", "::1"), address
     outside = {path for path in served.noted("write") if "/diptych-ui-" not in path}
     assert outside <= {"/dev/null"}
+
+
+def test_a_browser_gets_in_with_the_key(trained: Path, tmp_path: Path) -> None:
+    """It says where a form comes from; httpx does not."""
+    key = "a-key-of-some-length"
+    with running(tmp_path / "notes", [trained], "--key", key) as server:
+        window = Browser(server, tmp_path)
+        try:
+            window.driver.get(server.address)
+            window.one("input[name=key]").send_keys("wrong")
+            window.click("Go on")
+            wait_until(lambda: "not the key" in window.one("body").text)
+            window.one("input[name=key]").send_keys(key)
+            window.click("Go on")
+            wait_until(lambda: window.all("#examples img"))
+        finally:
+            window.driver.quit()

@@ -35,9 +35,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from web import Server, as_png, running, wait_until
 
+from diptych.cli.ui import ui
 from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
-from diptych.errors import UsageError
+from diptych.errors import DiptychError, UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
 from diptych.translation.translator import load
@@ -105,6 +106,29 @@ def test_keys_of_any_letters(tmp_path: Path) -> None:
     assert not knows("schl\x81ssel-ohne-schloss".encode("latin-1"))
 
 
+def test_guessing_at_the_page_takes_a_while(tmp_path: Path) -> None:
+    guard = Guard(FastAPI(), KEY, PageFolder(tmp_path))
+    for key, right in ((KEY[:-1], False), ("", False), (KEY, True)):
+        began = time.monotonic()
+        assert asyncio.run(guard.log_in(key)) is right
+        assert right or time.monotonic() - began > 0.4
+
+
+def test_what_the_page_sends_is_bounded(public: Server, bearer: dict[str, str]) -> None:
+    """A file must say how long it is before there is room for it, and a message is short."""
+    form = httpx.Request("POST", "http://x", files={"files": ("x.png", bytes(9))})
+    body = form.read()
+    headers = {**bearer, "content-type": form.headers["content-type"]}
+    address = f"{public.address}/gradio_api/upload"
+    pieces = httpx.post(address, content=iter([body]), headers=headers)
+    assert pieces.status_code == 411
+    assert httpx.post(address, content=body, headers=headers).status_code == 200
+    long = json.dumps({"data": ["x" * 10**6], "fn_index": 0, "session_hash": "x"})
+    join = f"{public.address}/gradio_api/queue/join"
+    told = httpx.post(join, content=long, headers={**bearer, "content-type": "application/json"})
+    assert (told.status_code, told.json()["detail"]) == (413, "the message is too long")
+
+
 def test_a_taken_port_is_named_or_passed_over() -> None:
     with listen("127.0.0.1", None) as one, listen("127.0.0.1", None) as other:
         port = one.getsockname()[1]
@@ -152,7 +176,7 @@ def test_every_answer_says_what_a_browser_may_do_with_it(
         answer = public.ask(path, headers=headers)
         assert answer.status_code == status
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
@@ -174,7 +198,7 @@ def test_other_sites_may_not_use_a_browser_for_it(served: Server, public: Server
     picture = as_png(Image.new("RGB", (32, 32)))
     for headers in [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://["},
                     {"host": "evil.example"}, {"host": "127.0.0.2.evil.example"},
-                    {"host": "["}]:  # fmt: skip
+                    {"host": "localhost.evil.example"}, {"host": "["}]:  # fmt: skip
         refused = translate(served, picture, headers)
         assert refused.status_code == 403, headers
     own = {"origin": served.address}
@@ -184,6 +208,8 @@ def test_other_sites_may_not_use_a_browser_for_it(served: Server, public: Server
     assert translate(served, picture, {"host": f"localhost:{served.port}"}).status_code == 200
     named = {"host": "diptych.example", "authorization": f"Bearer {KEY}"}
     assert translate(public, picture, named).status_code == 200  # (as a proxy would ask)
+    elsewhere = {"origin": "https://evil.example", "authorization": f"Bearer {KEY}"}
+    assert translate(public, picture, elsewhere).status_code == 403
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only 127.0.0.1 is there")
@@ -358,6 +384,20 @@ def test_limits_are_those_of_the_documentation() -> None:
     assert {name.replace("-", "_"): float(value) for name, value in told} == vars(Limits())
 
 
+def test_every_limit_arrives(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Limits] = []
+
+    def note(models: object, limits: Limits, metrics: object) -> None:
+        seen.append(limits)
+        raise DiptychError("seen")
+
+    monkeypatch.setattr("diptych.web.service.Service", note)
+    values = dict(zip(vars(Limits()), range(1, 9), strict=True))
+    with pytest.raises(DiptychError, match="seen"):
+        ui([trained], device="cpu", **values)  # type: ignore[arg-type]
+    assert vars(seen[0]) == values
+
+
 def test_the_time_to_wait_follows_the_pictures() -> None:
     service = Service({}, Limits(), Metrics())
     try:
@@ -420,6 +460,10 @@ def test_the_oldest_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(RefusedError, match="too many pictures") as refused:
         folder.make_room(600)
     assert refused.value.status == 429
+    upload = {"type": "http", "method": "POST", "path": "/gradio_api/upload",
+              "headers": [(b"host", b"localhost"), (b"content-length", b"600")]}  # fmt: skip
+    with pytest.raises(RefusedError, match="too many pictures"):
+        Guard(FastAPI(), None, folder)._check(upload)
     assert kept.exists()
     assert ages["new"].exists()  # a browser may be fetching it
 

@@ -13,8 +13,8 @@ from diptych.config import DomainConfig, FeatureName
 from diptych.data.partners import partners
 from diptych.data.pixels import PixelFormat, Pixels, resize_labels
 from diptych.device import choose_device
-from diptych.errors import DiptychError, UsageError
-from diptych.evaluation.features import make_feature_net, parse_feature_name
+from diptych.errors import DiptychError, UsageError, one_of
+from diptych.evaluation.features import FEATURE_NAMES, make_feature_net
 from diptych.evaluation.pairs import parse_palette
 from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair, read_heldout
 from diptych.evaluation.table import score_tables
@@ -206,7 +206,7 @@ def evaluate(
     if "a" in pair.ways:
         to_a = _wanted(a, held_b, held_a, labels(a, held_a, config.a), paired, ordered)
     file = as_path(inception_file) if inception_file is not None else None
-    name = parse_feature_name(features)
+    name = one_of("features", features, FEATURE_NAMES)
     with usual_torch(where), freed_memory_kept(where):
         net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
         found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
@@ -266,7 +266,9 @@ def _wanted(
             raise UsageError(
                 f"{path} and its partner differ in size: they cannot be compared; use --unpaired"
             )
-    return Wanted(truths, palette, partners_in(labels), target.classes)
+    of_sources = (places or [])[: len(source.paths)]
+    known = [i if i < len(real.pictures) else -1 for i in of_sources] if truths else None
+    return Wanted(truths, palette, partners_in(labels), target.classes, known)
 
 
 def _partners(

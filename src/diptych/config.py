@@ -23,6 +23,7 @@ Precision = Literal["auto", "float32", "bf16", "fp16"]
 Depth = Literal["8bit", "native"]
 FeatureName = Literal["inception", "efficientnet-lite0"]
 
+SMALLEST = 16  # pixels a side: below, reflection padding inside the networks has no room
 LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
 
 Count = Annotated[int, Field(ge=1)]
@@ -338,7 +339,7 @@ class Config(Section):
         return self
 
     @property
-    def holds_identity(self) -> float:
+    def identity_weight(self) -> float:
         """The weight of the term that leaves pictures of B alone, in the method in use."""
         return self.loss.identity if self.method == "cyclegan" else self.contrast.target
 
@@ -346,8 +347,8 @@ class Config(Section):
         """The smallest training picture, in pixels a side, that both networks can take."""
         D = self.discriminator
         if D.architecture == "pixel":
-            return 16
-        return max(16, self.shrink * (3 * D.step if D.padding else D.patch))
+            return SMALLEST
+        return max(SMALLEST, self.shrink * (3 * D.step if D.padding else D.patch))
 
     @property
     def shrink(self) -> int:

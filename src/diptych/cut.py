@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
-from diptych.cyclegan import Fakes, Terms, slope_bound, twice
-from diptych.losses import OBJECTIVES, noisy, plain_l1
-from diptych.networks import initialise, make_discriminator, make_resnet_generator
+from diptych.cyclegan import Fakes, Terms, twice
+from diptych.losses import OBJECTIVES, noisy, plain_l1, slope_bound
+from diptych.networks import ResnetGenerator, initialise, make_discriminator
 from diptych.networks.blocks import full_precision
 
 Places = list[Tensor]  # for each layer, the numbers of the patches that are compared
@@ -32,7 +32,7 @@ class CUT(nn.Module):
 
     def __init__(self, config: Config, channels_a: int, channels_b: int) -> None:
         super().__init__()
-        self.G_ab = make_resnet_generator(config.generator, channels_a, channels_b)
+        self.G_ab = ResnetGenerator(config.generator, channels_a, channels_b)
         self.D_b = make_discriminator(config.discriminator, channels_b, config.shrink)
         self.contrast = config.contrast
         widths = self.G_ab.feature_channels()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
-from diptych.losses import OBJECTIVES, gradient_penalty, l1, noisy, plain_l1, slope_penalty
+from diptych.losses import OBJECTIVES, l1, noisy, plain_l1, slope_bound
 from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
@@ -132,21 +132,6 @@ def feature_l1(D: Discriminator, rec: Tensor, x: Tensor) -> Tensor:
     with torch.no_grad():
         seen = D.features(x)
     return l1(D.features(rec), seen)
-
-
-def slope_bound(D: Discriminator, real: Tensor, fake: Tensor, weights: LossConfig) -> Tensor:
-    """The penalties on the slope of one discriminator that ``weights`` ask for.
-
-    In float32, but for weights that are bf16 themselves (on a CPU): the second derivative of a norm
-    leaves the range of fp16.
-    """
-    bound = torch.zeros((), device=real.device)
-    with torch.autocast(real.device.type, enabled=False):
-        if weights.adversarial == "wgangp":
-            bound = bound + gradient_penalty(D, real.float(), fake.float())
-        if weights.r1 > 0:
-            bound = bound + weights.r1 * slope_penalty(D, real.float())
-    return bound
 
 
 def twice(

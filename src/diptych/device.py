@@ -13,7 +13,7 @@ from diptych.errors import DiptychError, UsageError, first_line
 KINDS = ("cpu", "cuda", "mps", "xpu")
 
 
-def choose_device(name: str | torch.device = "auto") -> torch.device:
+def choose_device(name: str | torch.device) -> torch.device:
     """``auto``: a GPU if there is one (CUDA or ROCm, then MPS), else the CPU.
 
     Raises UsageError for a device that does not exist here, DiptychError for a GPU that is there

@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the whole old one or the whole new one."""
+"""Files: written so that a reader finds the whole old one or the new one; names, errors."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def sweep_old(folder: Path, pattern: str) -> None:
     """Remove what processes that were killed, a day ago or before, have left in ``folder``."""
     for left in folder.glob(pattern):
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime < 24 * 60 * 60:
+            # (Who writes into a file of a folder leaves the folder's own time as it is.)
+            times = (path.stat().st_mtime for path in left.glob("*"))
+            if time.time() - max(times, default=left.stat().st_mtime) < 24 * 60 * 60:
                 continue
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diptych.config import LossConfig
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -94,6 +96,21 @@ def slope_penalty(D: nn.Module, real: Tensor) -> Tensor:
     x = real.detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
     return slope.square().flatten(1).sum(dim=1).mean() / 2
+
+
+def slope_bound(D: nn.Module, real: Tensor, fake: Tensor, weights: LossConfig) -> Tensor:
+    """The penalties on the slope of one discriminator that ``weights`` ask for.
+
+    In float32, but for weights that are bf16 themselves (on a CPU): the second derivative of a norm
+    leaves the range of fp16.
+    """
+    bound = torch.zeros((), device=real.device)
+    with torch.autocast(real.device.type, enabled=False):
+        if weights.adversarial == "wgangp":
+            bound = bound + gradient_penalty(D, real.float(), fake.float())
+        if weights.r1 > 0:
+            bound = bound + weights.r1 * slope_penalty(D, real.float())
+    return bound
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:

@@ -21,15 +21,15 @@ def compare(
     from diptych.api import evaluate, stored_evaluation
     from diptych.cli.console import say, show_table
     from diptych.cli.evaluate import keep
-    from diptych.errors import UsageError
-    from diptych.evaluation.features import parse_feature_name
+    from diptych.errors import UsageError, one_of
+    from diptych.evaluation.features import FEATURE_NAMES
     from diptych.report.compare import comparison_tables, write_comparison
     from diptych.report.page import check_page_name
     from diptych.training.run_folder import RunFolder
 
     if len(runs) < 2:
         raise UsageError("give two or more runs to compare")
-    name = parse_feature_name(features)
+    name = one_of("--features", features, FEATURE_NAMES)
     check_page_name(out)  # before scoring, which takes minutes
     evaluations = []
     for run in runs:

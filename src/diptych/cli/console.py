@@ -24,7 +24,6 @@ from rich.text import Text
 from diptych.errors import printable
 
 if TYPE_CHECKING:
-    from diptych.config import Config
     from diptych.training.run_folder import RunFolder
     from diptych.training.start import Listener
     from diptych.training.trainer import Status, Trainer
@@ -127,20 +126,19 @@ class _TrainingView:
             self.reading[name] = self.progress.add_task(f"reading {name}", total=total, info="")
         self.progress.update(self.reading[name], completed=done, info=f"{total} pictures")
 
-    def ready(self, config: Config, trainer: Trainer) -> None:
+    def ready(self, trainer: Trainer) -> None:
         from diptych.training.disk import bytes_needed
 
+        config, state = trainer.config, trainer.state
         (self.length,) = config.training.length
-        state = trainer.state
         self.length_made = f"after {state.step} steps in {duration(state.seconds)}"
-        a, b = trainer.a, trainer.b
         megabytes = bytes_needed(trainer) / 1e6
         precision = str(trainer.stepper.precision).removeprefix("torch.")
         say(
             f"{self.run.path}: preset {config.preset}, {config.data.size} px, "
             f"{trainer.device.type} in {precision}, about {megabytes:,.0f} MB of disk"
         )
-        for name, domain in (("A", a), ("B", b)):
+        for name, domain in (("A", trainer.a), ("B", trainer.b)):
             say(
                 f"  {name}: {len(domain.train)} pictures of {domain.folder}, "
                 f"{len(domain.heldout)} held out ({domain.pixel_format.describe()})"

@@ -47,14 +47,14 @@ def evaluate(
 
     import diptych.api
     from diptych.cli.console import say, show_table
-    from diptych.errors import printable, typed
-    from diptych.evaluation.features import parse_feature_name
+    from diptych.errors import one_of, printable, typed
+    from diptych.evaluation.features import FEATURE_NAMES
     from diptych.evaluation.table import score_tables
     from diptych.training.run_folder import RunFolder
 
     found = diptych.api.evaluate(
         run,
-        features=parse_feature_name(features),
+        features=one_of("--features", features, FEATURE_NAMES),
         inception_file=inception_file,
         paired=paired,
         a=diptych.api.Target(palette_a, _classes("--classifier-a", classifier_a)),

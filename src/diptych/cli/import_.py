@@ -29,9 +29,9 @@ def import_(
     """Make a model of weights from the CycleGAN, CUT and GAN Compression repositories."""
 
     from diptych.cli.console import say
-    from diptych.errors import UsageError, typed
+    from diptych.errors import UsageError, one_of, typed
     from diptych.files import explain_os_errors
-    from diptych.interchange.model import import_model, latest, parse_norm
+    from diptych.interchange.model import NORMS, import_model, latest
     from diptych.model_file import save_model
     from diptych.networks.blocks import count_parameters
 
@@ -40,7 +40,7 @@ def import_(
         raise UsageError(f"the model would be written over {out}: choose another -o")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists: choose another -o, or --overwrite")
-    pair = import_model(files, parse_norm(norm), size)
+    pair = import_model(files, one_of("--norm", norm, NORMS), size)
     with explain_os_errors(f"write {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)
         save_model(out, pair)

@@ -24,7 +24,7 @@ from diptych.cli import (
     ui,
 )
 from diptych.errors import DiptychError, out_of_memory, printable
-from diptych.training.interrupt import USUAL, StopNowError
+from diptych.interrupt import USUAL, StopNowError
 
 app = typer.Typer(
     no_args_is_help=True,

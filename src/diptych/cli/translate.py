@@ -66,8 +66,8 @@ def translate(
     precision: Annotated[
         str,
         typer.Option(
-            help="float32; bf16, with matrix units (AMX) several times as fast, and a few of 255 "
-            "levels off; auto: bf16 where there are such units."
+            help="float32; bf16, with matrix units (AMX) several times as fast, and on the "
+            "average less than a level of 255 off; auto: bf16 where there are such units."
         ),
     ] = "float32",
 ) -> None:  # fmt: skip
@@ -190,7 +190,7 @@ def _translate_pictures(
     from diptych.data.opening import is_animated
     from diptych.data.tiff import has_more_pages
     from diptych.errors import printable
-    from diptych.training.interrupt import InterruptedRunError, StopNowError
+    from diptych.interrupt import InterruptedRunError, StopNowError
     from diptych.translation.clip_files import UNPLAYED
     from diptych.translation.files import Outcome, translate_files
 
@@ -254,7 +254,7 @@ def _translate_clips(
     """What was wrong with those that were skipped."""
     from diptych.cli.console import note
     from diptych.errors import DiptychError
-    from diptych.training.interrupt import InterruptedRunError
+    from diptych.interrupt import InterruptedRunError
 
     problems = []
     for job in jobs:
@@ -278,7 +278,7 @@ def _translate_clip(
 ) -> None:
     from diptych.cli.console import duration, note, progress_bar
     from diptych.errors import printable
-    from diptych.training.interrupt import InterruptedRunError, stop_on_signals
+    from diptych.interrupt import InterruptedRunError, stop_on_signals
     from diptych.translation.clips import translate_clip
 
     with progress_bar() as progress, stop_on_signals() as request:

@@ -13,7 +13,6 @@ import json
 import math
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -39,6 +38,7 @@ from diptych.files import (
     file_sha256,
     flush_to_disk,
     replace,
+    sweep_old,
     sync_folder,
     write_whole,
 )
@@ -156,7 +156,7 @@ def open_cache(
                 return cache
             cache = None  # (Windows removes no file that is mapped)
         root.mkdir(parents=True, exist_ok=True)
-        _sweep(root)
+        sweep_old(root, "*.partial")
         aside = place.with_name(f"{place.name}.{uuid4().hex}.partial")
         try:
             _build(aside, folder, files, domain, data, multiple, on_progress)
@@ -193,14 +193,6 @@ def _read_if_whole(place: Path) -> PictureCache | None:
         return None
 
 
-def _sweep(root: Path) -> None:
-    """Remove caches that were being made a day ago: their processes have been killed."""
-    for left in root.glob("*.partial"):
-        with suppress(OSError):
-            if time.time() - (left / PIXELS).stat().st_mtime > 24 * 60 * 60:
-                shutil.rmtree(left, ignore_errors=True)
-
-
 def _some_read_now(
     cache: PictureCache, folder: Path, domain: DomainConfig, data: DataConfig
 ) -> bool:
@@ -228,7 +220,7 @@ def place_of(
         "data": data.model_dump(include={"size", "preprocess", "background"}),
         "load_size": load_size(data),
         "zoom": data.zoom if data.zooms else 1.0,
-        "multiple": multiple,
+        "multiple": multiple if data.preprocess == "none" else None,  # (else sizes are given)
     }
     place = hashlib.sha256(json.dumps(reading, sort_keys=True).encode())
     place.update(os.fsencode(os.path.realpath(folder)))

@@ -49,9 +49,7 @@ def read_picture(path: Path, domain: DomainConfig, background: str = "white") ->
         return _decode(file, domain, background)
 
 
-def decode_picture(
-    data: bytes, domain: DomainConfig, background: str = "white", most_pixels: int = MOST_PIXELS
-) -> Pixels:
+def decode_picture(data: bytes, domain: DomainConfig, background: str, most_pixels: int) -> Pixels:
     """Decode what a file holds, as ``read_picture`` does, without a file.
 
     Raises TooLargeError, before anything is decoded, for more than ``most_pixels``.

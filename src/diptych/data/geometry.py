@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from diptych.config import DataConfig
+from diptych.config import SMALLEST, DataConfig
 from diptych.data.pixels import Pixels, resize
 
 LONGEST = 16  # times its width: a strip that is enlarged may always be that long
@@ -77,7 +77,7 @@ def _scale(data: DataConfig, width: int, height: int, zoom: float | None = None)
 
 
 def _to_multiple(length: int, multiple: int) -> int:
-    return max(16, multiple, round(length / multiple) * multiple)
+    return max(SMALLEST, multiple, round(length / multiple) * multiple)
 
 
 def fit_for_training(data: DataConfig, multiple: int) -> Fit:

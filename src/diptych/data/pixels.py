@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.data.opening import DamagedPictureError
+from diptych.errors import counted
 
 Pixels = NDArray[Any]  # (H, W, C): uint8, uint16 or float32
 DType = Literal["uint8", "uint16", "float32"]
@@ -88,7 +89,7 @@ class PixelFormat:
 
     def describe(self) -> str:
         """A few words for people: ``3 channels, uint8, 0 to 255``."""
-        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        channels = counted(self.channels, "channel")
         return f"{channels}, {self.dtype}, {self.low:g} to {self.high:g}"
 
 

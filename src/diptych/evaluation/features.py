@@ -20,7 +20,7 @@ from torch import Tensor
 from diptych.config import FeatureName
 from diptych.data.cache import cache_root
 from diptych.data.download import fetch
-from diptych.errors import DiptychError, UsageError, one_of
+from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, file_sha256
 
 FEATURE_NAMES: tuple[FeatureName, ...] = get_args(FeatureName)
@@ -73,11 +73,6 @@ class FeatureNet:
             if verdicts is not None:
                 classes.append(verdicts.argmax(dim=1).cpu().numpy())
         return Described(np.concatenate(rows), np.concatenate(classes) if classes else None)
-
-
-def parse_feature_name(text: str | None) -> FeatureName | None:
-    """The name as typed by a person. Raises UsageError for any other."""
-    return one_of("--features", text, FEATURE_NAMES)
 
 
 def make_feature_net(

@@ -52,9 +52,11 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     """Structural similarity of each picture, ``(N,)`` (Wang et al., 2004, eq. 13).
 
     With the window of that paper, a Gaussian of 11 pixels and sigma 1.5, wherever it fits in;
-    pictures smaller than that are compared with one window of their own size.
+    pictures smaller than that are compared with one window of their own size. Its luminance is
+    that of values from 0 up, so black is 0 here too.
     """
     c1, c2 = (0.01 * SPAN) ** 2, (0.03 * SPAN) ** 2
+    x, y = x.double() + SPAN / 2, y.double() + SPAN / 2
     mean_x, mean_y = _blur(x), _blur(y)
     var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from diptych.config import Config, DomainConfig
 from diptych.data.domain import read_for_looking
 from diptych.data.geometry import Resize
+from diptych.data.partners import partners
 from diptych.data.pixels import PixelFormat, Pixels, preview, resize
 from diptych.errors import DiptychError
 from diptych.evaluation.distances import (
@@ -132,6 +133,7 @@ class Wanted:
     palette: NDArray[np.uint8] | None = None  # (K, 3) colours of the target's label maps
     labels: Sequence[Pixels | None] = ()  # as ``truths``, in colours of the palette alone
     classes: tuple[int, ...] = ()  # ImageNet classes that the translations should be in
+    partners: Sequence[int] | None = None  # of each source picture the target's place; -1: none
 
 
 def evaluate_pair(
@@ -154,7 +156,9 @@ def evaluate_pair(
             translated = _describe(Heldout(source.paths, fakes, target.pixel_format), net)
             untouched = known[other_side(to)]
             names = [str(path) for path in source.paths]
-            distances = score_sets(translated, untouched, known[to], names, wanted.classes)
+            distances = score_sets(
+                translated, untouched, known[to], names, wanted.classes, wanted.partners
+            )
         return Direction(
             to=to,
             pictures=len(source.pictures),
@@ -191,12 +195,15 @@ def score_sets(
     real: Described,
     names: Sequence[str],
     classes: Sequence[int],
+    places: Sequence[int] | None = None,
 ) -> Distances:
     """Compare descriptions of translations, their sources and real target pictures."""
 
-    def against(x: Described, y: Described) -> SetScores:
+    pairs = None if places is None else np.array(places)
+
+    def against(x: Described, y: Described, pairs: NDArray[np.int64] | None = None) -> SetScores:
         return SetScores(
-            kid(x.features, y.features),
+            kid(x.features, y.features, pairs=pairs),
             frechet_distance(x.features, y.features),
             *precision_recall(y.features, x.features),
             recognised(x),
@@ -208,13 +215,14 @@ def score_sets(
             return None
         return float(np.isin(x.classes, classes).mean())
 
-    shuffled = np.random.default_rng(0).permutation(len(real.features))
+    order = np.lexsort(real.features.T)  # (by the pictures, whatever their names)
+    shuffled = order[np.random.default_rng(0).permutation(len(order))]
     half, other_half = (real.only(part) for part in np.array_split(shuffled, 2))
     nearest = nearest_distance(translated.features, real.features)
     return Distances(
-        against(translated, real),
+        against(translated, real, pairs),
         replace(against(half, other_half), recognised=recognised(real)),
-        against(untouched, real),
+        against(untouched, real, pairs),
         [names[i] for i in np.argsort(nearest, kind="stable")],
     )
 
@@ -239,7 +247,9 @@ class Yardstick:
                 fakes = [stored.to_pixels(G(x))[0] for x in source.tensors(device)]
                 made = _describe(Heldout(source.paths, fakes, stored), self.net)
                 real = self.real_b if to == "b" else self.real_a
-                found[to] = kid(made.features, real.features)
+                places = partners(source.paths, target.paths)
+                pairs = None if places is None else np.array(places)
+                found[to] = kid(made.features, real.features, pairs=pairs)
         return found
 
 

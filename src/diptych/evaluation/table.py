@@ -64,9 +64,13 @@ def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
         rows.append(["recognised", *(_recognised(one) for one in sets)])
     note = (
         f"{evaluation.features} features, pictures {size}. "
-        "The split compares one half of the real pictures with the other: no translator can be "
-        f"expected to have a lower KID (the {evaluation.frechet_name} of halves is biased further "
-        "upwards). Untouched pictures are what doing nothing would score." + unread
+        f"Lower is better for KID and {evaluation.frechet_name}, higher for precision (how many "
+        "translations look like real pictures) and recall (how many real pictures look like "
+        "translations). The interval is of this model's KID had other pictures been held out; "
+        "another seed may differ by more. The split compares one half of the real pictures with "
+        "the other: no translator can be expected to have a lower KID (the "
+        f"{evaluation.frechet_name} of halves is biased further upwards). Untouched pictures are "
+        "what doing nothing would score." + unread
     )
     if min(pictures, targets) < FEW:
         note += (
@@ -90,7 +94,10 @@ def _pictures(direction: Direction) -> ScoreTable:
     if direction.lpips is not None:
         columns.append("LPIPS (AlexNet)")
         rows = [[*row, ""] for row in rows[:-1]] + [[*rows[-1], f"{direction.lpips:.3f}"]]
-    note = "L1 is mean|x - y| for values from -1 to 1; a translator leaves target pictures alone."
+    note = (
+        "L1 is mean|x - y| for values from -1 to 1: lower is better, and higher for PSNR and SSIM. "
+        "A translator leaves pictures that are of the target already alone."
+    )
     if direction.paired is not None:
         note += (
             " The true translation is the held-out picture of the same name (or, with --paired, "
@@ -107,7 +114,10 @@ def _palette(direction: Direction, scores: PaletteScores) -> ScoreTable:
         ["mean IoU over classes", f"{scores.class_iou:.3f}"],
         *([f"pixels of {colour} right", f"{x:.1%}"] for colour, x in scores.accuracy_of.items()),
     ]
-    note = "Each pixel is read as the nearest of the palette's colours."
+    note = (
+        "Each pixel is read as the nearest of the palette's colours. Means are over the classes "
+        "that occur in the truth."
+    )
     return ScoreTable(f"{_name(direction)}: label maps", ["", "score"], rows, note)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from diptych.config import Norm
 from diptych.data.pixels import PixelFormat
-from diptych.errors import DiptychError, UsageError, one_of
+from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, write_whole
 from diptych.interchange.official import (
     ForeignDiscriminator,
@@ -21,12 +21,7 @@ from diptych.interchange.official import (
 )
 from diptych.model_file import GeneratorPair, ModelInfo, Side
 
-NORMS: tuple[Norm, ...] = ("instance", "batch", "none")
-
-
-def parse_norm(text: str | None) -> Norm | None:
-    """The norm as typed by a person. Raises UsageError for any other."""
-    return one_of("--norm", text, NORMS)
+NORMS: tuple[Norm, ...] = ("instance", "batch", "none")  # of the field's networks
 
 
 def latest(folder: Path) -> list[Path]:

@@ -2,6 +2,6 @@
 
 from diptych.networks.discriminator import Discriminator as Discriminator
 from diptych.networks.discriminator import make_discriminator as make_discriminator
+from diptych.networks.generator import ResnetGenerator as ResnetGenerator
 from diptych.networks.generator import make_generator as make_generator
-from diptych.networks.generator import make_resnet_generator as make_resnet_generator
 from diptych.networks.initialisation import initialise as initialise

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diptych.config import Downsample, GeneratorConfig, Output, Upsample
+from diptych.config import GeneratorConfig, Upsample
 from diptych.networks.blocks import (
-    NormLayer,
     ResidualBlock,
     as_computed,
     decoder,
@@ -30,28 +29,18 @@ class ResnetGenerator(nn.Module):
     16; output ``(N, channels_out, H, W)`` in [-1, 1].
     """
 
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        width: int,
-        halvings: int,
-        blocks: int,
-        norm: NormLayer,
-        down: Downsample,
-        up: Upsample,
-        output: Output,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, config: GeneratorConfig, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.output = output
-        self.halvings = halvings
-        widths = [width * 2**halving for halving in range(halvings + 1)]
-        self.encode = encoder(channels_in, widths, down, norm)
+        norm = norm_layer(config.norm)
+        same = channels_in == channels_out  # otherwise nothing of the source can be kept
+        self.output = config.output if same else "picture"
+        self.halvings = config.halvings
+        widths = [config.width * 2**halving for halving in range(config.halvings + 1)]
+        self.encode = encoder(channels_in, widths, config.downsample, norm)
         self.transform = nn.Sequential(
-            *(ResidualBlock(widths[-1], norm, dropout) for _ in range(blocks))
+            *(ResidualBlock(widths[-1], norm, config.dropout) for _ in range(config.blocks))
         )
-        self.decode = decoder(widths[::-1], channels_out, up, norm)
+        self.decode = decoder(widths[::-1], channels_out, config.upsample, norm)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What CUT compares pictures by (Park et al., 2020, appendix C.1), each ``(N, C, H', W')``.
@@ -99,18 +88,10 @@ class UnetGenerator(nn.Module):
     ``(N, channels_out, H, W)`` in [-1, 1].
     """
 
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        width: int,
-        levels: int,
-        norm: NormLayer,
-        up: Upsample,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, config: GeneratorConfig, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        widths = [width * min(2**level, 8) for level in range(levels)]
+        norm, up, levels = norm_layer(config.norm), config.upsample, config.levels
+        widths = [config.width * min(2**level, 8) for level in range(levels)]
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
         for level in range(levels):
@@ -128,8 +109,8 @@ class UnetGenerator(nn.Module):
                 rise += [_unet_up(up, arriving, channels_out), nn.Tanh()]
             else:
                 rise += [_unet_up(up, arriving, above), norm(above)]
-                if dropout and above == 8 * width and not innermost:
-                    rise.append(nn.Dropout(dropout))
+                if config.dropout and above == 8 * config.width and not innermost:
+                    rise.append(nn.Dropout(config.dropout))
             self.down.append(nn.Sequential(*down))
             self.up.append(nn.Sequential(*rise))
 
@@ -156,35 +137,5 @@ def _unet_up(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
 
 def make_generator(config: GeneratorConfig, channels_in: int, channels_out: int) -> nn.Module:
     """Build the generator that ``config`` describes, with PyTorch's default weights."""
-    if config.architecture == "resnet":
-        return make_resnet_generator(config, channels_in, channels_out)
-    if config.architecture == "mobile":
-        return MobileGenerator(config, channels_in, channels_out)
-    return UnetGenerator(
-        channels_in,
-        channels_out,
-        config.width,
-        config.levels,
-        norm_layer(config.norm),
-        config.upsample,
-        config.dropout,
-    )
-
-
-def make_resnet_generator(
-    config: GeneratorConfig, channels_in: int, channels_out: int
-) -> ResnetGenerator:
-    """Build the ResNet generator that ``config`` describes, with PyTorch's default weights."""
-    same = channels_in == channels_out  # otherwise nothing of the source can be kept
-    return ResnetGenerator(
-        channels_in,
-        channels_out,
-        config.width,
-        config.halvings,
-        config.blocks,
-        norm_layer(config.norm),
-        config.downsample,
-        config.upsample,
-        config.output if same else "picture",
-        config.dropout,
-    )
+    kinds = {"resnet": ResnetGenerator, "unet": UnetGenerator, "mobile": MobileGenerator}
+    return kinds[config.architecture](config, channels_in, channels_out)

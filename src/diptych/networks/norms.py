@@ -47,7 +47,8 @@ class GroupNorm(nn.GroupNorm):
 class PixelNorm(nn.LayerNorm):
     """Per pixel, mean 0 and variance 1 over the channels; then a scale and shift per channel.
 
-    ``nn.LayerNorm`` (Ba et al., 2016) of each pixel: ``(N, C, H, W)`` in and out.
+    ``nn.LayerNorm`` (Ba et al., 2016) of each pixel: ``(N, C, H, W)`` in and out. (Not the
+    "pixelwise normalization" of Karras et al., 2018, which subtracts no mean and learns nothing.)
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from html import escape
 
 WIDTH, HEIGHT = 460, 210
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 28, 26
-COLOURS = ("#2f6fb3", "#d1495b", "#3c8d5a", "#8a5fbf")
-MOST_POINTS = 400  # per line; longer series are averaged in groups
+COLOURS = 4  # of lines, in style.html.j2
+MOST_POINTS = 150  # per line; longer series are averaged in groups
 
 
 def line_chart(title: str, x: Sequence[float], lines: Mapping[str, Sequence[float]]) -> str:
@@ -42,14 +42,16 @@ def line_chart(title: str, x: Sequence[float], lines: Mapping[str, Sequence[floa
             f'<text x="{px(tick)}" y="{HEIGHT - 8}" text-anchor="middle">{_short(tick)}</text>'
         )
     for number, (name, line) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        colour = f"var(--line-{number % COLOURS})"
         points = " ".join(f"{px(a)},{py(b)}" for a, b in zip(x, line, strict=True))
-        parts.append(f'<polyline points="{points}" stroke="{colour}"/>')
+        parts.append(f'<polyline points="{points}" style="stroke: {colour}"/>')
         if len(line) == 1:
-            parts.append(f'<circle cx="{px(x[0])}" cy="{py(line[0])}" r="3" fill="{colour}"/>')
+            parts.append(
+                f'<circle cx="{px(x[0])}" cy="{py(line[0])}" r="3" style="fill: {colour}"/>'
+            )
         parts.append(
-            f'<text x="{WIDTH - RIGHT - 78 * (len(lines) - number - 1)}" y="16" '
-            f'text-anchor="end" fill="{colour}" class="name">{escape(name)}</text>'
+            f'<text x="{WIDTH - RIGHT - 46 * (len(lines) - number - 1)}" y="16" '
+            f'text-anchor="end" style="fill: {colour}" class="name">{escape(name)}</text>'
         )
     return "".join(parts) + "</svg>"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from diptych.config import Config
 from diptych.data.domain import read_for_looking
 from diptych.errors import UsageError
-from diptych.evaluation.scores import Direction, Evaluation
+from diptych.evaluation.scores import Direction, Evaluation, SetScores
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, other_side
@@ -37,7 +37,8 @@ def comparison_tables(
     columns += [evaluations[0].frechet_name, "precision", "recall", "cycle L1"]
     note = (
         f"{evaluations[0].features} features. Lower is better, but for precision and recall. "
-        "Scores of pictures of different sizes cannot be compared."
+        "Scores of pictures of different sizes cannot be compared. The interval is of a model's "
+        "KID had other pictures been held out; another seed may differ by more."
     )
     if len({_scored(*each) for each in zip(runs, evaluations, strict=True)}) > 1:
         note += " These runs were scored on different held-out pictures: compare with care."
@@ -55,18 +56,44 @@ def comparison_tables(
             if direction is None:  # CUT
                 continue
             seconds = max((line.get("seconds", 0) for line in run.read_metrics()), default=0.0)
-            facts = [str(run.path), f"{evaluation.step:,}", f"{seconds / 60:.0f}"]
+            facts = [
+                str(run.path),
+                f"{evaluation.step:,}",
+                f"{seconds / 60:.{0 if seconds >= 600 else 1}f}",
+            ]
             facts.append(str(evaluation.size or "own"))
             rows.append(facts + _scores(direction))
+        rows += (untouched := _untouched(runs, evaluations, to))
         if rows:
-            tables.append(ScoreTable(name, columns, rows, note))
+            nothing = " Untouched pictures are what doing nothing would score." if untouched else ""
+            tables.append(ScoreTable(name, columns, rows, note + nothing))
     return tables
 
 
-def _scored(run: RunFolder, evaluation: Evaluation) -> tuple[frozenset[str], frozenset[str]]:
-    """The held-out pictures of A and of B that the scores are of."""
-    data, unread = run.data(), set(evaluation.unread)
-    return frozenset(data["a"]["heldout"]) - unread, frozenset(data["b"]["heldout"]) - unread
+def _untouched(
+    runs: Sequence[RunFolder], evaluations: Sequence[Evaluation], to: Side
+) -> list[list[str]]:
+    """A row of what doing nothing would score, where that is the same for all runs."""
+    found = [d for one in evaluations for d in one.directions if d.to == to and d.distances]
+    alike = {
+        (*_scored(run, evaluation), _seen(run.config()), evaluation.size)
+        for run, evaluation in zip(runs, evaluations, strict=True)
+    }
+    if not found or len(alike) > 1:
+        return []
+    assert found[0].distances is not None
+    scores = _set_scores(found[0].distances.untouched)
+    return [["(untouched)", "", "", str(evaluations[0].size or "own"), *scores, ""]]
+
+
+def _scored(run: RunFolder, evaluation: Evaluation) -> tuple[object, ...]:
+    """What the scores are of: the contents of the held-out pictures, wherever they lie."""
+    data = run.data()
+    held = [
+        record.get("heldout_fingerprint", tuple(record["heldout"]))
+        for record in (data["a"], data["b"])
+    ]
+    return *held, frozenset(Path(path).name for path in evaluation.unread)
 
 
 def _seen(config: Config) -> tuple[object, ...]:
@@ -79,14 +106,16 @@ def _scores(direction: Direction) -> list[str]:
     cycle = f"{direction.cycle.l1:.4f}" if direction.cycle is not None else ""
     if direction.distances is None:
         return ["too few", "", "", "", "", cycle]
-    found = direction.distances.translations
+    return [*_set_scores(direction.distances.translations), cycle]
+
+
+def _set_scores(found: SetScores) -> list[str]:
     return [
         f"{1000 * found.kid.value:.1f}",
         f"{1000 * found.kid.low:.1f} to {1000 * found.kid.high:.1f}",
         f"{found.frechet:.1f}",
         f"{found.precision:.2f}",
         f"{found.recall:.2f}",
-        cycle,
     ]
 
 

@@ -121,9 +121,9 @@ def check_page_name(path: Path) -> Path:
     return path
 
 
-def template(name: str) -> jinja2.Template:
-    """A page of this folder, in which all text is escaped."""
-    loader = jinja2.PackageLoader("diptych", "report")
+def template(name: str, folder: str = "report") -> jinja2.Template:
+    """A page of this folder or another of diptych's, in which all text is escaped."""
+    loader = jinja2.PackageLoader("diptych", folder)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -144,7 +144,7 @@ def _charts(metrics: list[dict[str, float]], features: str) -> list[str]:
 
     return [
         *chart(
-            f"KID x 1000 ({features} features)",
+            f"KID x 1000 ({features})",
             **{"to B": "kid/to_b", "to A": "kid/to_a"},
         ),
         *chart("cycle loss (L1)", A="cycle_a", B="cycle_b"),
@@ -179,8 +179,7 @@ def _sheets(run: RunFolder) -> list[tuple[int, str]]:
         with suppress(DamagedPictureError):
             shown = to_pil(read_picture(path, DomainConfig()))
             shown.thumbnail((MOST_WEBP, MOST_WEBP))
-            url = data_url(shown, "WEBP", quality=90)
-            sheets.append((int(steps[path]), url))
+            sheets.append((int(steps[path]), data_url(shown, "WEBP")))
     return sheets
 
 
@@ -245,8 +244,8 @@ def picture_url(picture: Pixels, pixel_format: PixelFormat) -> str:
     return data_url(preview(picture, pixel_format), "PNG" if small else "WEBP")
 
 
-def data_url(image: Image.Image, kind: str = "PNG", quality: int = 90) -> str:
+def data_url(image: Image.Image, kind: str) -> str:
     """The picture itself as an address, so that a page needs no other file."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, quality=quality)
+    image.save(buffer, kind, quality=90)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

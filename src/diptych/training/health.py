@@ -104,14 +104,13 @@ class Health:
 
 
 def unit(picture: Pixels, pixel_format: PixelFormat) -> NDArray[np.float64]:
-    """A stored ``(H, W, C)`` picture in [-1, 1]."""
-    span = pixel_format.high - pixel_format.low
-    return (picture.astype(np.float64) - pixel_format.low) * (2 / span) - 1
+    """A stored ``(H, W, C)`` picture as ``(C, H, W)`` in [-1, 1]."""
+    return pixel_format.to_tensor(picture[None].copy())[0].double().numpy()
 
 
 def brightness(picture: Pixels, pixel_format: PixelFormat) -> NDArray[np.float64]:
     """The mean over channels of a stored ``(H, W, C)`` picture, ``(H, W)`` in [-1, 1]."""
-    mean: NDArray[np.float64] = unit(picture, pixel_format).mean(axis=2)
+    mean: NDArray[np.float64] = unit(picture, pixel_format).mean(axis=0)
     return mean
 
 

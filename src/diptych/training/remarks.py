@@ -18,7 +18,9 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             if skipped:
                 names = ", ".join(f"{one.name} ({one.reason})" for one in skipped[:5])
                 more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-                lines.append(f"left out {len(skipped)} pictures of {folder}: {names}{more}")
+                lines.append(
+                    f"left out {counted(len(skipped), 'picture')} of {folder}: {names}{more}"
+                )
         learned = {domain.cache.entries[i].content for i in domain.train}
         if both := len(learned & set(domain.heldout_contents)):
             lines.append(
@@ -47,7 +49,7 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
         channels = counted(a.pixel_format.channels, "channel")
         counts = f"A has {channels} and B {b.pixel_format.channels}"
         why = f"{counts}, so a picture of one cannot pass the other's"
-        if config.holds_identity > 0:
+        if config.identity_weight > 0:
             lines.append(f"the identity loss is off: {why} generator")
         if config.training.untouched:
             lines.append(f"training.untouched is off: {why} discriminator")

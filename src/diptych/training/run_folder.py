@@ -15,15 +15,16 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
+from diptych import lock
 from diptych.config import Config
 from diptych.data.domain import Domain, Folders
+from diptych.device import choose_device, choose_precision
 from diptych.errors import DiptychError, UsageError, typed
 from diptych.files import explain_os_errors, lies_in, write_whole
+from diptych.lock import only_one
 from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
 from diptych.settings import build_config, read_tree, to_yaml
-from diptych.training import lock
 from diptych.training.distributed import started_together
-from diptych.training.lock import only_one
 from diptych.training.records import (
     DataRecord,
     Number,
@@ -135,7 +136,7 @@ class RunFolder:
 
         Raises DiptychError if it cannot be written, or another process is in it.
         """
-        settings = to_yaml(config, made_with())
+        settings = to_yaml(config, made_with(config))
         with explain_os_errors(f"write the run folder {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
         with only_one(self.path) as locked:
@@ -151,7 +152,10 @@ class RunFolder:
     def config(self) -> Config:
         """The settings of the run. Raises DiptychError if there is no run here."""
         if self.path.is_file():
-            raise DiptychError(f"{self.path} is a file: give the run folder that it came from")
+            raise DiptychError(
+                f"{self.path} is a file: give the run folder that it came from, whose "
+                f"{self.model.name} counts"
+            )
         self._check_exists()
         file = self.path / "config.yaml"
         tree = read_tree(file)
@@ -231,6 +235,13 @@ class RunFolder:
         aside = self.best_model.with_stem(f"model-best-until-{read_info(self.best_model).step}")
         self.best_model.rename(aside)
         return f"{said}; the best model by the pictures before is {aside.name}"
+
+    def note(self, line: str) -> None:
+        """Add a line to ``warnings.jsonl``, at the step of the model as it is."""
+        step = read_info(self.model).step if self.model.exists() else 0
+        text = json.dumps({"step": step, "text": line})
+        with open(self.warnings, "a", encoding="utf-8") as file:
+            file.write(text + "\n")
 
     def data(self) -> DataRecord:
         """What ``write_data`` wrote. Raises DiptychError if it is damaged."""
@@ -312,13 +323,18 @@ class RunFolder:
         return found if found.step == step else None
 
 
-def made_with() -> dict[str, str]:
+def made_with(config: Config) -> dict[str, str]:
     """Versions that a result may depend on."""
+    device = choose_device(config.training.device)
+    precision = str(choose_precision(config.training.precision, device)).removeprefix("torch.")
     found = {
         "diptych": own_version(),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "device": device.type,
+        "precision": precision,
         "threads": str(torch.get_num_threads()),  # which sum up in another order
     }
     checkout = Path(__file__).parents[3]

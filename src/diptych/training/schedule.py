@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from diptych.config import LossConfig, OptimizerConfig
+from diptych.config import Config, LossConfig, OptimizerConfig
 
 
 def rate_share(progress: float, optimizer: OptimizerConfig) -> float:
@@ -25,30 +25,28 @@ def rate_share(progress: float, optimizer: OptimizerConfig) -> float:
 MOVES = 20  # by which weights get to their ends; at each a GPU has to record its passes anew
 
 
-def weights_at(progress: float, loss: LossConfig) -> LossConfig:
-    """The losses at ``progress``, 0 to 1: what has an end moves there in ``MOVES`` equal ones."""
-    progress = round(progress * MOVES) / MOVES
+def weights_at(progress: float, step: int, config: Config) -> LossConfig:
+    """The losses of a step, at ``progress`` 0 to 1 of the run.
+
+    What has an end moves there in ``MOVES`` equal ones. Of ``cycle_every`` steps one makes up for
+    what the others leave out: the way back costs as much as the way there, and regularisation at
+    every n-th step with n times the weight gives Adam nearly the same means (Karras et al., 2020,
+    StyleGAN2, "lazy regularization").
+    """
+    loss, moved = config.loss, round(progress * MOVES) / MOVES
+    share = loss.cycle_every if step % loss.cycle_every == 0 else 0
 
     def between(start: float, end: float | None) -> float:
-        return start if end is None else start + progress * (end - start)
+        return start if end is None else start + moved * (end - start)
 
     return loss.model_copy(
         update={
-            "cycle": between(loss.cycle, loss.cycle_end),
-            "identity": between(loss.identity, loss.identity_end),
-            "noise": between(loss.noise, loss.noise_end),
+            "cycle": share * between(loss.cycle, loss.cycle_end),
+            "identity": share * between(loss.identity, loss.identity_end),
+            # (Where D sees the means of n x n pixels, these have an n-th of their noise.)
+            "noise": config.shrink * between(loss.noise, loss.noise_end),
         }
     )
-
-
-def at_step(step: int, loss: LossConfig) -> LossConfig:
-    """The losses of one step: of ``cycle_every`` steps, one makes up for what the others leave out.
-
-    The way back costs as much as the way there. Regularisation at every n-th step with n times the
-    weight gives Adam nearly the same means (Karras et al., 2020, StyleGAN2, "lazy regularization").
-    """
-    share = loss.cycle_every if step % loss.cycle_every == 0 else 0
-    return loss.model_copy(update={"cycle": share * loss.cycle, "identity": share * loss.identity})
 
 
 @dataclass

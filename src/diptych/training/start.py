@@ -19,12 +19,12 @@ from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
 from diptych.files import as_path, explain_os_errors, lies_in, write_whole
+from diptych.lock import only_one
 from diptych.settings import Tree, build_config, merge, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in
 from diptych.training.disk import check_disk
-from diptych.training.lock import only_one
 from diptych.training.memory import freed_memory_kept
 from diptych.training.remarks import remarks
 from diptych.training.run_folder import RunFolder, made_with
@@ -36,7 +36,7 @@ class Listener:
     """Functions to call while a training is prepared and runs; all may stay None."""
 
     decoding: Callable[[str, int, int], None] | None = None  # domain, done, total
-    ready: Callable[[Config, Trainer], None] | None = None
+    ready: Callable[[Trainer], None] | None = None
     warning: Callable[[str], None] | None = None
     watch: Watch | None = None
 
@@ -175,8 +175,12 @@ def _train(
                     run.sweep()
                     checkpoint.sweep(run.checkpoints)
                     run.make_folders()  # (somebody may have made room)
+                if other_scores:
+                    run.evaluation.unlink(missing_ok=True)  # (it is of the pictures before)
                 if other_scores and yardstick is not None:
-                    listener.warn(run.set_best_aside())
+                    changed = run.set_best_aside()
+                    listener.warn(changed)
+                    run.note(changed)
                 if moved or other_scores or not resume:
                     run.write_data(folders, a, b)
             for line in remarks(config, a, b):
@@ -191,11 +195,11 @@ def _train(
             said += _take_back(trainer)
             if leader:  # the length may be new
                 with explain_os_errors(f"write the run folder {run.path}"):
-                    write_whole(run.path / "config.yaml", to_yaml(config, made_with()))
+                    write_whole(run.path / "config.yaml", to_yaml(config, made_with(config)))
         for line in said if leader else ():
             listener.warn(line)
         if leader and listener.ready is not None:
-            listener.ready(config, trainer)
+            listener.ready(trainer)
         return trainer.train(listener.watch, max_minutes)
 
 
@@ -226,12 +230,14 @@ def _take_back(trainer: Trainer) -> list[str]:
     Raises UsageError for a new length that the run has reached.
     """
     run, state, said = trainer.run, trainer.state, []
-    then, now = run.made_with().get("threads"), torch.get_num_threads()
-    if trainer.device.type == "cpu" and then not in (None, str(now)):
-        said.append(
-            f"the run went with {then} threads and goes on with {now}, which round otherwise: not "
-            "to the same bytes as a run that was never stopped"
-        )
+    noted, here = run.made_with(), made_with(trainer.config)
+    for name in ("threads", "processor", "precision", "device", "torch"):
+        then, now = noted.get(name), here[name]
+        if trainer.device.type == "cpu" and then not in (None, now):
+            said.append(
+                f"the run went with {name} {then} and goes on with {now}, which rounds otherwise: "
+                "not to the same bytes as a run that was never stopped"
+            )
     said += [f"{problem}; going on from step {state.step}" for problem in trainer.resume()]
     given, before = trainer.config.training.length, run.config().training.length
     if trainer.progress() >= 1 and given != before:

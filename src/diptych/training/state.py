@@ -64,7 +64,7 @@ class TrainingState:
         self.step = 0
         self.seconds = 0.0
 
-    def best_generators(self) -> nn.ModuleList:
+    def generators_to_use(self) -> nn.ModuleList:
         """The generators to use and share: the average where one is kept."""
         return self.model.generators if self.average is None else self.average
 

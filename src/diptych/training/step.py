@@ -16,8 +16,8 @@ from diptych.device import choose_precision
 from diptych.errors import DiptychError
 from diptych.training import distributed
 from diptych.training.compiled import compiled_twin, compilers_reason, compiles
+from diptych.training.cuda_graphs import Pass, Recorder, Results, uses_cuda_graphs
 from diptych.training.guard import any_not_finite
-from diptych.training.recording import Pass, Recorder, Results, records
 from diptych.training.state import TrainingState
 from diptych.training.working_copy import make_working_copy
 
@@ -31,13 +31,14 @@ class Stepper:
         state: TrainingState,
         a: Domain,
         b: Domain,
-        device: torch.device,
         warn: Callable[[str], None] | None = None,
         steps: int | None = None,  # of the whole run, if that is known
     ) -> None:
+        device = state.device
         self.config, self.state, self.device, self.warn = config, state, device, warn
         self.precision = choose_precision(config.training.precision, device)
-        self.model = self.judging = state.model  # or what computes its passes; D's
+        # What makes the passes: the networks, or a twin of them (compiled, in bf16, side by side).
+        self.model = self.judging = state.model  # (``judging``: for the pass of D)
         self.working_copy = None
         self.compiled = compiles(config, steps, device)
         if self.compiled:
@@ -50,7 +51,7 @@ class Stepper:
             self.model = self.working_copy.model if self.working_copy else state.model
         self.generator_pass: Pass = self._generator_pass
         self.discriminator_pass: Pass = self._discriminator_pass
-        if records(config, device):
+        if uses_cuda_graphs(config, device):
             parameters = list(state.model.parameters())
             self.generator_pass = Recorder(self._generator_pass, parameters)
             self.discriminator_pass = Recorder(self._discriminator_pass, parameters)

@@ -15,21 +15,21 @@ from diptych.data.domain import Domain
 from diptych.errors import DiptychError, typed
 from diptych.evaluation.scores import Yardstick
 from diptych.files import explain_os_errors
-from diptych.model_file import GeneratorPair, ModelInfo, read_info, save_model
-from diptych.training import checkpoint, distributed
-from diptych.training.average import keep_share, update_average
-from diptych.training.guard import LOWER_RATE, MOST_IN_A_ROW
-from diptych.training.health import Health
-from diptych.training.interrupt import (
+from diptych.interrupt import (
     InterruptedRunError,
     StopNowError,
     StopRequest,
     stop_on_signals,
 )
+from diptych.model_file import GeneratorPair, ModelInfo, read_info, save_model
+from diptych.training import checkpoint, distributed
+from diptych.training.average import keep_share, update_average
+from diptych.training.guard import LOWER_RATE, MOST_IN_A_ROW
+from diptych.training.health import Health
 from diptych.training.log import Log
 from diptych.training.looks import write_samples, write_scores
 from diptych.training.run_folder import RunFolder
-from diptych.training.schedule import at_step, rate_share, weights_at
+from diptych.training.schedule import rate_share, weights_at
 from diptych.training.state import TrainingState
 from diptych.training.step import Stepper
 
@@ -72,9 +72,10 @@ class Trainer:
         self.steps = training.steps
         if training.epochs is not None:
             self.steps = training.epochs * self.steps_per_epoch
-        self.stepper = Stepper(config, self.state, a, b, device, warn, self.steps)
+        self.stepper = Stepper(config, self.state, a, b, warn, self.steps)
         self.health = Health(config)
         self.losses: dict[str, float] = {}
+        self.last_rate = 0.0  # of the last step
         self.owes_save = False  # a checkpoint was due while steps were being left out
         self.saved: int | None = None  # the step of the last checkpoint
 
@@ -188,11 +189,9 @@ class Trainer:
     def step(self) -> None:
         """One update of the generators, one of the discriminators, and of the average."""
         state = self.state
-        weights = weights_at(self.progress(), self.config.loss)
-        if self.config.shrink > 1:  # (the mean of n x n pixels has an n-th of their noise)
-            noise = self.config.shrink * weights.noise
-            weights = weights.model_copy(update={"noise": noise})
-        self.stepper.step(self.rate(), at_step(state.step, weights))
+        weights = weights_at(self.progress(), state.step, self.config)
+        self.last_rate = self.rate()
+        self.stepper.step(self.last_rate, weights)
         if state.average is not None:
             keep = keep_share(self.config.training.ema_half_life, state.step)
             update_average(state.average, state.model.generators, keep)
@@ -277,7 +276,7 @@ class Trainer:
         return {
             "epoch": round(state.step / self.steps_per_epoch, 4),
             "seconds": round(state.seconds, 3),
-            "rate": self.rate(),
+            "rate": self.last_rate,
             **self.losses,
         }
 
@@ -315,7 +314,7 @@ class Trainer:
 
     def _pair(self) -> GeneratorPair:
         """The generators to use and share, and what the model file says about them."""
-        G_ab, *back = self.state.best_generators()
+        G_ab, *back = self.state.generators_to_use()
         data = self.config.data
         info = ModelInfo(
             generator=self.config.generator,

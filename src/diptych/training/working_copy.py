@@ -20,9 +20,9 @@ Model = TypeVar("Model", bound=nn.Module)
 class WorkingCopy(Generic[Model]):
     """A model's twin for the passes of a step; the optimizers change the model itself.
 
-    In bf16 this is the "master copy" of Micikevicius et al., 2018, section 3.1. ``masters`` are the
-    model's weights that each of the twin's holds: itself where both have the same, one, or two
-    that lie in it one behind the other.
+    In bf16 the model is the "master copy" of Micikevicius et al., 2018, section 3.1. ``masters``
+    names, for each weight of the twin, the weights of the model that it is a copy of: one, or two
+    that were joined (``Pair``). Where it is the model's own, there is nothing to copy.
     """
 
     def __init__(self, twin: Model, masters: Iterable[tuple[Tensor, ...]]) -> None:

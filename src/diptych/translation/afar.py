@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diptych.config import SMALLEST
 from diptych.data.pixels import PixelFormat, Pixels, resize
 from diptych.errors import UsageError
 from diptych.model_file import ModelInfo
-from diptych.translation.scaling import SMALLEST, scaled_shape, scaled_tensor
+from diptych.translation.scaling import scaled_shape, scaled_tensor
 
 See = int | Literal["auto", "own"]  # pixels of the shorter side that the network sees
 

@@ -8,11 +8,10 @@ from numbers import Integral
 
 from torch import Tensor, nn
 
-from diptych.config import Config
+from diptych.config import SMALLEST, Config
 from diptych.data.opening import MOST_PIXELS
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, Side
-from diptych.translation.scaling import SMALLEST
 from diptych.translation.translator import Translator
 
 VIEW = 256  # pixels a side that people look at, where that costs no detail

@@ -11,8 +11,6 @@ from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import Pixels, resize
 from diptych.errors import UsageError
 
-SMALLEST = 16  # pixels a side: below, reflection padding inside the networks has no room
-
 
 def scaled(picture: Pixels, size: int | None) -> Pixels:
     """The picture with its shorter side scaled to ``size`` pixels; unchanged for None.

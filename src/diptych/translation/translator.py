@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diptych.config import SMALLEST
 from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
@@ -42,7 +43,7 @@ from diptych.translation.large import (
 )
 from diptych.translation.reading import as_stored, read_bytes, read_file
 from diptych.translation.rows import Rows, reflection
-from diptych.translation.scaling import SMALLEST, allowed_shape, scaled, scaled_tensor
+from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 with matrix units
 
@@ -162,10 +163,10 @@ class Translator:
         picture = self._rows(lambda places: x[:1, :, places], to, height, width)
         cut = self._cut(picture, to, count, stored=2 * 4 * x.numel())
         if cut is None:
-            below, right = picture.height - height, picture.width - width
             padded = x.to(self.device)
-            if below or right:
-                padded = padded[..., _reflect(height, below), :][..., _reflect(width, right)]
+            if (picture.height, picture.width) != (height, width):
+                padded = padded[..., reflection(torch.arange(picture.height), height), :]
+                padded = padded[..., reflection(torch.arange(picture.width), width)]
             with self._autocast():
                 fake: Tensor = self.quick[to](padded)
             return fake[..., :height, :width].to(x.device)
@@ -307,11 +308,6 @@ def parse_precision(text: str, name: str = "--precision") -> TranslatingPrecisio
         case "float32" | "bf16" | "auto":
             return text
     raise UsageError(f"{name} {text!r}: give float32, bf16 or auto")
-
-
-def _reflect(length: int, extra: int) -> Tensor:
-    """Indices 0 .. length - 1, then ``extra`` more that walk back and forth (no edge repeated)."""
-    return reflection(torch.arange(length + extra), length)
 
 
 def load(

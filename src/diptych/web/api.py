@@ -105,7 +105,7 @@ PROBLEMS: Problems = {
         408: "The request came too slowly.",
         413: "The picture has too many bytes or pixels.",
         415: "The content type is no picture.",
-        422: "No picture, a damaged one, or one or options that the model cannot take.",
+        422: "There is no picture, it is damaged, or the model cannot take it or the options.",
         429: "Too many pictures in line: try again after Retry-After seconds.",
         503: "No time or memory for it.",
         504: "The network took too long.",

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diptych.config import SMALLEST
 from diptych.errors import DiptychError
 from diptych.model_file import Side
 from diptych.training.run_folder import RunFolder
-from diptych.translation.scaling import SMALLEST
 from diptych.translation.translator import Translator, load
 
 LONG = 16 / 9  # times their width: so long photographs are, and films

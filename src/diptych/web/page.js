@@ -12,5 +12,10 @@
       });
   };
   name();
+  // Gradio opens a list of choices again when the Tab key leaves it.
+  document.addEventListener("focusout", ({ target }) => {
+    if (target.matches("[role=combobox]"))
+      setTimeout(() => target.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true })));
+  });
   new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
 }

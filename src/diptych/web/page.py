@@ -67,13 +67,13 @@ def make_page(actions: Actions) -> gr.Blocks:
                 )  # fmt: skip
             with gr.Column(min_width=320):
                 slider = gr.ImageSlider(
-                    label="Before and after", show_label=False, elem_id="slider", interactive=False,
+                    label="Left: before. Right: after", elem_id="slider", interactive=False,
                     buttons=["fullscreen"], max_height=420, slider_position=50,
                 )  # fmt: skip
                 line = gr.Markdown("", elem_id="line")
                 download = gr.DownloadButton("Download the translation", interactive=False)
                 back = gr.Image(
-                    label="There and back", elem_id="back", interactive=False, height=260,
+                    label="Translated back again", elem_id="back", interactive=False, height=260,
                     visible=len(first.ways) == 2, buttons=["fullscreen"],
                 )  # fmt: skip
         with gr.Tab("Several pictures"):

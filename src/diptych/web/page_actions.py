@@ -13,6 +13,7 @@ from typing import Any
 
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import PixelFormat, Pixels, preview
+from diptych.errors import counted
 from diptych.model_file import Side, other_side
 from diptych.translation.writing import default_format
 from diptych.web.limits import RefusedError
@@ -59,7 +60,7 @@ class Actions:
         line = f"{width} × {height} pixels in {took:.2f} s"
         if made.rec is not None:
             error = await asyncio.to_thread(own.l1, made.rec, made.picture)
-            line += f", cycle L1 {error:.3f}"
+            line += f"; back again it is {error / 2:.1%} off"
         ending = default_format(other)
         result = await self.service.encode(made.fake, ending, other)
         self.folder.make_room(len(result))
@@ -117,7 +118,7 @@ class Actions:
             inside = free_name(f"{stem_of(file)}-to-{to}.{ending}", contents)
             contents[inside] = outcome[0]
             previews.append(outcome[1])
-        line = f"{len(previews)} pictures in {time.perf_counter() - started:.1f} s"
+        line = f"{counted(len(previews), 'picture')} in {time.perf_counter() - started:.1f} s"
         if problems:
             line += f"; {len(problems)} left out. " + ". ".join(problems[:5])
         if not contents:

@@ -21,7 +21,7 @@ Pass = Callable[[Tensor, Tensor, Fakes, LossConfig], Results]
 FIRST_ONES = 3  # passes that are made as usual: kernels are chosen, loaded and compiled in them
 
 
-def records(config: Config, device: torch.device) -> bool:
+def uses_cuda_graphs(config: Config, device: torch.device) -> bool:
     """Whether the steps of a training are recorded.
 
     Not those of CUT, which asks the CPU for random numbers; nor of several batches, whose results

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from diptych.settings import Tree, merge
-from diptych.training.recording import FIRST_ONES, Recording
+from diptych.training.cuda_graphs import FIRST_ONES, Recording
 from diptych.training.trainer import Trainer
 
 
@@ -77,7 +77,7 @@ def tape(graph: Tape, capture_error_mode: str) -> Iterator[None]:
 def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
     monkeypatch.setattr(torch.cuda, "graph", tape)
-    monkeypatch.setattr("diptych.training.step.records", lambda config, device: True)
+    monkeypatch.setattr("diptych.training.step.uses_cuda_graphs", lambda config, device: True)
     monkeypatch.setattr("diptych.training.step.make_working_copy", lambda *_: None)
 
 
@@ -126,7 +126,7 @@ def test_an_old_recording_is_given_up_before_the_next(
             super().__init__(*given)
             alive.add(self)
 
-    monkeypatch.setattr("diptych.training.recording.Recording", Counted)
+    monkeypatch.setattr("diptych.training.cuda_graphs.Recording", Counted)
     trainer = training(merge(TINY, CASES["weights that move"]))
     for _ in range(12):
         trainer.step()

@@ -1,0 +1,1 @@
+"""A trained pair of generators, applied to pictures, folders and videos."""

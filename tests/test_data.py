@@ -80,8 +80,8 @@ def test_pictures_on_both_sides_of_a_line_are_said(tmp_path: Path) -> None:
     write_pictures(tmp_path / "trainB", 6, first=4)  # of which two are in A
     settings = config()
     said = remarks(settings, *open_domains(data_folders(tmp_path), settings))
-    assert any(line.startswith("1 held-out pictures of") for line in said)
-    assert any(line.startswith("2 pictures are in both A and B") for line in said)
+    assert any(line.startswith("trained on, although held out: 1 picture of") for line in said)
+    assert any(line.startswith("in both A and B: 2 pictures") for line in said)
 
 
 def test_what_is_left_out_and_what_is_without_effect_is_said(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def evaluate(
 
     import diptych.api
     from diptych.cli.console import say, show_table
-    from diptych.errors import one_of, printable, typed
+    from diptych.errors import counted, one_of, printable, typed
     from diptych.evaluation.features import FEATURE_NAMES
     from diptych.evaluation.table import score_tables
     from diptych.training.run_folder import RunFolder
@@ -66,8 +66,8 @@ def evaluate(
     kept = size is None and keep(run, found)
     if found.unread:
         _note(
-            f"{len(found.unread)} held-out pictures are missing or damaged, the first of them "
-            f"{printable(found.unread[0])}. If they have moved, say where to: "
+            f"missing or damaged: {counted(len(found.unread), 'held-out picture')}, the first of "
+            f"them {printable(found.unread[0])}. If they have moved, say where to: "
             f"{RunFolder(run).moved_command}"
         )
     if json_:

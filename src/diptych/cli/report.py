@@ -19,6 +19,7 @@ def report(
 ) -> None:
     """Write one self-contained page about a run."""
     from diptych.cli.console import note, say
+    from diptych.errors import counted
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
 
@@ -26,7 +27,7 @@ def report(
     page = write_report(folder, out, pictures)
     if lost := folder.missing():
         note(
-            f"{len(lost)} held-out pictures are missing, the first of them {lost[0]}. If they have "
-            f"moved, say where to: {folder.moved_command}"
+            f"missing: {counted(len(lost), 'held-out picture')}, the first of them {lost[0]}. If "
+            f"they have moved, say where to: {folder.moved_command}"
         )
     say(f"report in {page}")

@@ -143,7 +143,7 @@ def translate(
         bad_clips = _translate_clips(translator, clips, side, size, batch, smooth)
     else:
         bad_clips = [f"{job.source}: {unplayed}" for job in clips]
-        note(f"skipped {len(clips)} videos: {unplayed}")
+        note(f"skipped {counted(len(clips), 'video')}: {unplayed}")
     counts = [("picture", pictures, bad_pictures), ("video", clips, bad_clips)]
     skipped = [*bad_pictures, *bad_clips]
     if len(skipped) == len(planned):

@@ -17,7 +17,7 @@ from diptych.data.folder import find_pictures
 from diptych.data.geometry import Resize, fit_for_looking
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DType, PixelFormat, Pixels, resize
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, UsageError, counted
 from diptych.files import lies_in
 
 MOST_HELD_OUT = 200  # pictures of each domain
@@ -180,7 +180,7 @@ def _check_skipped(folder: Path, cache: PictureCache, data: DataConfig) -> None:
     if data.strict and cache.skipped:
         first = cache.skipped[0]
         raise DiptychError(
-            f"{len(cache.skipped)} pictures in {folder} cannot be used (--strict); "
+            f"cannot use {counted(len(cache.skipped), 'picture')} in {folder} (--strict); "
             f"the first: {first.name}: {first.reason}"
         )
 

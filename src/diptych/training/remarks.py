@@ -24,13 +24,13 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
         learned = {domain.cache.entries[i].content for i in domain.train}
         if both := len(learned & set(domain.heldout_contents)):
             lines.append(
-                f"{both} held-out pictures of {domain.folder} are trained on too: scores will "
-                "flatter (diptych data check names them)"
+                f"trained on, although held out: {counted(both, 'picture')} of {domain.folder}; "
+                "scores will flatter (diptych data check says which)"
             )
         for doubt in doubts(domain):
             lines.append(f"{domain.folder}: {doubt.about}; {doubt.advice}")
     if both := len(contents(a.cache) & contents(b.cache)):
-        lines.append(f"{both} pictures are in both A and B (diptych data check names them)")
+        lines.append(f"in both A and B: {counted(both, 'picture')} (diptych data check says which)")
     data = config.data
     if data.zoom > 1 and not data.zooms:
         lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")

@@ -43,10 +43,9 @@ def kid(
     xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
     np.fill_diagonal(xx, 0)
     np.fill_diagonal(yy, 0)
-    apart = np.ones_like(xy)
-    if pairs is not None:
-        of_x = np.flatnonzero(pairs >= 0)
-        apart[of_x, pairs[of_x]] = 0
+    paired_x = np.flatnonzero(pairs >= 0) if pairs is not None else np.array([], np.int64)
+    paired_y = pairs[paired_x] if pairs is not None else paired_x
+    xy[paired_x, paired_y] = 0
     rng = np.random.default_rng(0)
     m, n = len(x), len(y)
     weights_x = rng.multinomial(m, np.full(m, 1 / m), size=resamples).astype(np.float64)
@@ -54,24 +53,25 @@ def kid(
     # A resample that drew nothing but copies of one picture has no pair to look at.
     usable = (weights_x.max(axis=1) < m) & (weights_y.max(axis=1) < n)
     weights_x, weights_y = weights_x[usable], weights_y[usable]
-    values = _mmd(xx, yy, xy, apart, weights_x, weights_y)
+
+    def mmd(wx: Floats, wy: Floats) -> Floats:
+        """The squared MMD for each row of weights."""
+        within_x = ((wx @ xx) * wx).sum(axis=1) / _pairs(wx)
+        within_y = ((wy @ yy) * wy).sum(axis=1) / _pairs(wy)
+        left_out = (wx[:, paired_x] * wy[:, paired_y]).sum(axis=1)
+        between = ((wx @ xy) * wy).sum(axis=1) / (wx.sum(axis=1) * wy.sum(axis=1) - left_out)
+        result: Floats = within_x + within_y - 2 * between
+        return result
+
+    values = mmd(weights_x, weights_y)
     low, high = np.quantile(values, [0.025, 0.975]) if resamples else (np.nan, np.nan)
-    (value,) = _mmd(xx, yy, xy, apart, np.ones((1, m)), np.ones((1, n)))
+    (value,) = mmd(np.ones((1, m)), np.ones((1, n)))
     return Interval(float(value), float(low), float(high))
 
 
 def _kernel(x: Floats, y: Floats) -> Floats:
     """(x.y / D + 1)^3, the kernel of KID."""
     result: Floats = (x @ y.T / x.shape[1] + 1) ** 3
-    return result
-
-
-def _mmd(xx: Floats, yy: Floats, xy: Floats, apart: Floats, wx: Floats, wy: Floats) -> Floats:
-    """The squared MMD for each row of weights; the diagonals of ``xx`` and ``yy`` are zero."""
-    within_x = ((wx @ xx) * wx).sum(axis=1) / _pairs(wx)
-    within_y = ((wy @ yy) * wy).sum(axis=1) / _pairs(wy)
-    between = ((wx @ (xy * apart)) * wy).sum(axis=1) / ((wx @ apart) * wy).sum(axis=1)
-    result: Floats = within_x + within_y - 2 * between
     return result
 
 

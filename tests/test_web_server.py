@@ -517,6 +517,14 @@ def test_the_end_does_not_wait_for_a_picture_that_nobody_wants(
         assert server.process.stderr.read() == ""
 
 
+def test_a_closed_terminal_ends_it_without_a_traceback(trained: Path, tmp_path: Path) -> None:
+    with running(tmp_path / "notes", [trained]) as server:
+        server.process.send_signal(signal.SIGHUP)
+        said, complaints = server.process.communicate(timeout=30)
+        assert server.process.returncode == 0
+        assert (said.splitlines()[-1], complaints) == ("stopped", "")
+
+
 def test_sigterm_answers_what_is_under_way(public: Server, bearer: dict[str, str]) -> None:
     """(The last test of this server.)"""
     files = {"files": ("mine.png", as_png(Image.new("RGB", (32, 32))))}

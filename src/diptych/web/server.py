@@ -70,7 +70,7 @@ def addresses_of(listening: socket.socket) -> str:
 def serve(
     app: ASGIApp, listening: socket.socket, limits: Limits, ready: Callable[[], None]
 ) -> None:
-    """Answer until SIGTERM or Ctrl-C, then finish what is under way and return.
+    """Answer until SIGTERM, Ctrl-C or a closed terminal, finish what is under way, and return.
 
     ``ready`` is called when requests are answered. A second Ctrl-C ends it at once.
     """
@@ -83,6 +83,8 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server = Server(config, ready)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.handle_exit)  # (uvicorn listens for the other two)
     server.run(sockets=[listening])
     if not server.started:
         raise DiptychError("the server did not start: --debug shows why")

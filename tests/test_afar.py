@@ -355,7 +355,7 @@ def test_the_report_shows_large_pictures(run: Run, diptych: Command) -> None:
     done = diptych("report", run.path)
     assert done.returncode == 0, done.stderr
     page = (run.path / "report.html").read_text()
-    assert "The networks were trained on 16 px; these pictures have 256." in page
+    assert "The networks were trained on 16 px; these pictures are shown at 256 px." in page
     addresses = re.findall(r'<img src="data:image/webp;base64,([^"]*)" alt="translated to B"', page)
     made = [Image.open(io.BytesIO(base64.b64decode(address))) for address in addresses]
     expected = [run.load("cpu").to_b(picture) for picture in shown(run, "a", 256)]

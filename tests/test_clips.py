@@ -510,7 +510,7 @@ def test_without_pyav_one_line_says_what_to_install(trained: Path, tmp_path: Pat
     Image.fromarray(moving(1)[0]).save(tmp_path / "still.png")  # as phones lay them side by side
     done = translate(tmp_path / "in.mp4", tmp_path / "still.png")
     assert done.returncode == 0, done.stderr
-    assert "skipped 1 videos: videos need PyAV" in done.stdout
+    assert "skipped 1 video: videos need PyAV" in done.stdout
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["still.png"]
 
 

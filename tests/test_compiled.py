@@ -45,7 +45,7 @@ def test_compiled_networks_train_as_the_plain_ones(
         seen.append(x.shape)
         return torch.compiler.is_compiling()
 
-    monkeypatch.setattr("diptych.networks.columns.compiled_for_gpu", compiled_for_gpu)
+    monkeypatch.setattr("diptych.networks.wide.compiled_for_gpu", compiled_for_gpu)
     small = merge(TINY, {"generator": {"blocks": 0}, "loss": {"cycle_every": 2}})
     plain, compiled = (
         training(merge(small, {"training": {"compile": on}})) for on in (False, True)

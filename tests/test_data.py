@@ -98,7 +98,7 @@ def test_what_is_left_out_and_what_is_without_effect_is_said(tmp_path: Path) -> 
     usual = said()
     assert [line.split("broken")[0] for line in usual] == [
         f"left out 7 pictures of {tmp_path / 'trainA'}: ",
-        f"left out 1 pictures of {tmp_path / 'testA'}: ",
+        f"left out 1 picture of {tmp_path / 'testA'}: ",
     ]
     assert usual[0].count("broken-") == 5
     assert usual[0].endswith(" and 2 more")
@@ -253,7 +253,7 @@ def test_test_pictures_are_looked_at_before_the_training(tmp_path: Path, kind: s
         assert [path.name for path in a.heldout] == ["20.png", "21.png"]
         assert [one.name for one in a.test_skipped] == ["broken.png"]
         assert not b.test_skipped
-        with pytest.raises(DiptychError, match=r"testA cannot be used \(--strict\); .*broken"):
+        with pytest.raises(DiptychError, match=r"cannot use 1 picture in .*testA \(--strict\); .*broken"):
             open_domains(folders, config(strict=True))
         return
     for path in (tmp_path / "testA").iterdir():

@@ -253,7 +253,8 @@ def test_test_pictures_are_looked_at_before_the_training(tmp_path: Path, kind: s
         assert [path.name for path in a.heldout] == ["20.png", "21.png"]
         assert [one.name for one in a.test_skipped] == ["broken.png"]
         assert not b.test_skipped
-        with pytest.raises(DiptychError, match=r"cannot use 1 picture in .*testA \(--strict\); .*broken"):
+        refused = r"cannot use 1 picture in .*testA \(--strict\); .*broken"
+        with pytest.raises(DiptychError, match=refused):
             open_domains(folders, config(strict=True))
         return
     for path in (tmp_path / "testA").iterdir():

@@ -67,7 +67,7 @@ def translate(
         str,
         typer.Option(
             help="float32; bf16, with matrix units (AMX) several times as fast, and on the "
-            "average less than a level of 255 off; auto: bf16 where there are such units."
+            "average less than a level of 255 off; auto: bf16 where trainings use it."
         ),
     ] = "float32",
 ) -> None:  # fmt: skip

@@ -45,7 +45,7 @@ from diptych.translation.reading import as_stored, read_bytes, read_file
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
 
-TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 with matrix units
+TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 where it is quicker
 
 
 class Translator:

@@ -243,10 +243,9 @@ def _wanted(
 ) -> Wanted:
     # (Who belongs to whom is asked of all names: one that is missing leaves its partner alone.)
     both = [*source.paths, *source.unread], [*real.paths, *real.unread]
-    places = _partners(*both, paired, ordered)
+    of_sources = (_partners(*both, paired, ordered) or [])[: len(source.paths)]
 
     def partners_in(pictures: Sequence[Pixels]) -> list[Pixels | None]:
-        of_sources = (places or [])[: len(source.paths)]
         return [pictures[i] if i < len(pictures) else None for i in of_sources]
 
     found = partners_in(real.pictures)
@@ -266,7 +265,6 @@ def _wanted(
             raise UsageError(
                 f"{path} and its partner differ in size: they cannot be compared; use --unpaired"
             )
-    of_sources = (places or [])[: len(source.paths)]
     known = [i if i < len(real.pictures) else -1 for i in of_sources] if truths else None
     return Wanted(truths, palette, partners_in(labels), target.classes, known)
 

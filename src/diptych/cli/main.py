@@ -68,13 +68,12 @@ def _stop_now(number: int, frame: FrameType | None) -> None:
     raise StopNowError(number)
 
 
-def _has_folder() -> bool:
-    """Whether the process has a current folder: without one PyTorch's libraries end it."""
+def _check_folder() -> None:
+    """Raise DiptychError without a current folder: PyTorch's libraries would end the process."""
     try:
         os.getcwd()
-    except FileNotFoundError:
-        return False
-    return True
+    except FileNotFoundError as error:
+        raise DiptychError("the current folder has been removed: cd to another") from error
 
 
 def main() -> None:
@@ -85,12 +84,10 @@ def main() -> None:
     for number, handler in USUAL.items():  # (a background job may be told to ignore Ctrl-C)
         if signal.getsignal(number) == handler:
             signal.signal(number, _stop_now)
-    if not _has_folder():
-        print("diptych: the current folder has been removed: cd to another", file=sys.stderr)
-        sys.exit(1)
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
+        _check_folder()
         app(arguments)
     except DiptychError as error:
         if debug:

@@ -5,6 +5,7 @@ Features are ``(N, D)`` arrays, one row per picture; everything is computed in f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class Interval:
 
 
 def kid(
-    x: Floats, y: Floats, resamples: int = RESAMPLES, pairs: NDArray[np.int64] | None = None
+    x: Floats, y: Floats, resamples: int = RESAMPLES, pairs: Sequence[int] | None = None
 ) -> Interval:
     """Kernel Inception Distance: the unbiased squared MMD (Bińkowski et al., 2018, section 4).
 
@@ -43,8 +44,9 @@ def kid(
     xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
     np.fill_diagonal(xx, 0)
     np.fill_diagonal(yy, 0)
-    paired_x = np.flatnonzero(pairs >= 0) if pairs is not None else np.array([], np.int64)
-    paired_y = pairs[paired_x] if pairs is not None else paired_x
+    partners = np.array(pairs or (), np.int64)
+    paired_x = np.flatnonzero(partners >= 0)
+    paired_y = partners[paired_x]
     xy[paired_x, paired_y] = 0
     rng = np.random.default_rng(0)
     m, n = len(x), len(y)

@@ -195,13 +195,11 @@ def score_sets(
     real: Described,
     names: Sequence[str],
     classes: Sequence[int],
-    places: Sequence[int] | None = None,
+    pairs: Sequence[int] | None = None,
 ) -> Distances:
     """Compare descriptions of translations, their sources and real target pictures."""
 
-    pairs = None if places is None else np.array(places)
-
-    def against(x: Described, y: Described, pairs: NDArray[np.int64] | None = None) -> SetScores:
+    def against(x: Described, y: Described, pairs: Sequence[int] | None = None) -> SetScores:
         return SetScores(
             kid(x.features, y.features, pairs=pairs),
             frechet_distance(x.features, y.features),
@@ -247,8 +245,7 @@ class Yardstick:
                 fakes = [stored.to_pixels(G(x))[0] for x in source.tensors(device)]
                 made = _describe(Heldout(source.paths, fakes, stored), self.net)
                 real = self.real_b if to == "b" else self.real_a
-                places = partners(source.paths, target.paths)
-                pairs = None if places is None else np.array(places)
+                pairs = partners(source.paths, target.paths)
                 found[to] = kid(made.features, real.features, pairs=pairs)
         return found
 

@@ -40,9 +40,12 @@ def comparison_tables(
         "Scores of pictures of different sizes cannot be compared. The interval is of a model's "
         "KID had other pictures been held out; another seed may differ by more."
     )
-    if len({_scored(*each) for each in zip(runs, evaluations, strict=True)}) > 1:
+    scored = {_scored(*each) for each in zip(runs, evaluations, strict=True)}
+    seen = {_seen(run.config()) for run in runs}
+    alike = len(scored) == len(seen) == len({one.size for one in evaluations}) == 1
+    if len(scored) > 1:
         note += " These runs were scored on different held-out pictures: compare with care."
-    if len({_seen(run.config()) for run in runs}) > 1:
+    if len(seen) > 1:
         note += (
             " These runs cut or read pictures in different ways (data.preprocess, data.load_size, "
             "channels, depth ...), so they were scored on different parts or values of them: "
@@ -63,27 +66,21 @@ def comparison_tables(
             ]
             facts.append(str(evaluation.size or "own"))
             rows.append(facts + _scores(direction))
-        rows += (untouched := _untouched(runs, evaluations, to))
+        rows += (untouched := _untouched(evaluations, to) if alike else [])
         if rows:
             nothing = " Untouched pictures are what doing nothing would score." if untouched else ""
             tables.append(ScoreTable(name, columns, rows, note + nothing))
     return tables
 
 
-def _untouched(
-    runs: Sequence[RunFolder], evaluations: Sequence[Evaluation], to: Side
-) -> list[list[str]]:
-    """A row of what doing nothing would score, where that is the same for all runs."""
-    found = [d for one in evaluations for d in one.directions if d.to == to and d.distances]
-    alike = {
-        (*_scored(run, evaluation), _seen(run.config()), evaluation.size)
-        for run, evaluation in zip(runs, evaluations, strict=True)
-    }
-    if not found or len(alike) > 1:
-        return []
-    assert found[0].distances is not None
-    scores = _set_scores(found[0].distances.untouched)
-    return [["(untouched)", "", "", str(evaluations[0].size or "own"), *scores, ""]]
+def _untouched(evaluations: Sequence[Evaluation], to: Side) -> list[list[str]]:
+    """A row of what doing nothing would score; none if no evaluation says it."""
+    for evaluation in evaluations:
+        for direction in evaluation.directions:
+            if direction.to == to and direction.distances is not None:
+                scores = _set_scores(direction.distances.untouched)
+                return [["(untouched)", "", "", str(evaluation.size or "own"), *scores, ""]]
+    return []
 
 
 def _scored(run: RunFolder, evaluation: Evaluation) -> tuple[object, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from diptych.files import flush_to_disk, write_whole
 from diptych.training.checkpoint import step_name
+from diptych.training.records import append_line
 from diptych.training.run_folder import RunFolder
 from diptych.training.summary import SummaryWriter
 
@@ -53,12 +53,12 @@ class Log:
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """One line in metrics.jsonl; the same numbers for TensorBoard."""
-        self._write_line(self.run.metrics, step, metrics)
+        append_line(self.run.metrics, step, metrics)
         self._show(step, metrics)
 
     def write_scores(self, step: int, scores: dict[str, float]) -> None:
         """One line in evaluations.jsonl; the same numbers for TensorBoard."""
-        self._write_line(self.run.evaluations, step, scores)
+        append_line(self.run.evaluations, step, scores)
         self._show(step, scores)
         self.scored.add(step)
 
@@ -68,7 +68,7 @@ class Log:
 
     def write_warning(self, step: int, text: str) -> None:
         """One line in warnings.jsonl, which the report shows."""
-        self._write_line(self.run.warnings, step, {"text": text})
+        append_line(self.run.warnings, step, {"text": text})
 
     def write_samples(self, step: int, sheet: Image.Image) -> None:
         """``samples/step-*.png``; the same picture for TensorBoard."""
@@ -95,10 +95,6 @@ class Log:
 
     def _sheet(self, step: int) -> Path:
         return self.run.samples / f"{step_name(step)}.png"
-
-    def _write_line(self, path: Path, step: int, values: dict[str, Any]) -> None:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
 
     def _show(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():

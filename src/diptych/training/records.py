@@ -71,6 +71,12 @@ def read_record(path: Path, kind: type[T]) -> T:
         raise DiptychError(f"cannot read {path}: {first_line(error)}") from error
 
 
+def append_line(path: Path, step: int, values: dict[str, Any]) -> None:
+    """One line more in a JSON-lines file."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, **values}) + "\n")
+
+
 def read_lines(path: Path, values: type[T]) -> list[dict[str, T]]:
     """The lines of a JSON-lines file, each with a ``step`` and other values; none if it is missing.
 

@@ -30,6 +30,7 @@ from diptych.training.records import (
     Number,
     StoredEvaluation,
     StoredTable,
+    append_line,
     read_lines,
     read_record,
 )
@@ -239,9 +240,7 @@ class RunFolder:
     def note(self, line: str) -> None:
         """Add a line to ``warnings.jsonl``, at the step of the model as it is."""
         step = read_info(self.model).step if self.model.exists() else 0
-        text = json.dumps({"step": step, "text": line})
-        with open(self.warnings, "a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        append_line(self.warnings, step, {"text": line})
 
     def data(self) -> DataRecord:
         """What ``write_data`` wrote. Raises DiptychError if it is damaged."""
@@ -323,19 +322,28 @@ class RunFolder:
         return found if found.step == step else None
 
 
-def made_with(config: Config) -> dict[str, str]:
-    """Versions that a result may depend on."""
+def rounding(config: Config) -> dict[str, str]:
+    """What the last digits of a result depend on."""
     device = choose_device(config.training.device)
-    precision = str(choose_precision(config.training.precision, device)).removeprefix("torch.")
-    found = {
-        "diptych": own_version(),
+    precision = choose_precision(config.training.precision, device)
+    return {
         "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
         "processor": torch.backends.cpu.get_cpu_capability(),
         "device": device.type,
-        "precision": precision,
+        "precision": str(precision).removeprefix("torch."),
         "threads": str(torch.get_num_threads()),  # which sum up in another order
+    }
+
+
+def made_with(config: Config) -> dict[str, str]:
+    """Versions that a result may depend on."""
+    rest = rounding(config)
+    found = {
+        "diptych": own_version(),
+        "torch": rest.pop("torch"),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        **rest,
     }
     checkout = Path(__file__).parents[3]
     if not (checkout / ".git").exists():  # an installed package, which may lie in any repository

@@ -27,7 +27,7 @@ from diptych.training.choice import model_in
 from diptych.training.disk import check_disk
 from diptych.training.memory import freed_memory_kept
 from diptych.training.remarks import remarks
-from diptych.training.run_folder import RunFolder, made_with
+from diptych.training.run_folder import RunFolder, made_with, rounding
 from diptych.training.trainer import Trainer, Watch
 
 
@@ -230,9 +230,9 @@ def _take_back(trainer: Trainer) -> list[str]:
     Raises UsageError for a new length that the run has reached.
     """
     run, state, said = trainer.run, trainer.state, []
-    noted, here = run.made_with(), made_with(trainer.config)
-    for name in ("threads", "processor", "precision", "device", "torch"):
-        then, now = noted.get(name), here[name]
+    noted = run.made_with()
+    for name, now in rounding(trainer.config).items():
+        then = noted.get(name)
         if trainer.device.type == "cpu" and then not in (None, now):
             said.append(
                 f"the run went with {name} {then} and goes on with {now}, which rounds otherwise: "

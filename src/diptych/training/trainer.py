@@ -75,7 +75,6 @@ class Trainer:
         self.stepper = Stepper(config, self.state, a, b, warn, self.steps)
         self.health = Health(config)
         self.losses: dict[str, float] = {}
-        self.last_rate = 0.0  # of the last step
         self.owes_save = False  # a checkpoint was due while steps were being left out
         self.saved: int | None = None  # the step of the last checkpoint
 
@@ -190,8 +189,7 @@ class Trainer:
         """One update of the generators, one of the discriminators, and of the average."""
         state = self.state
         weights = weights_at(self.progress(), state.step, self.config)
-        self.last_rate = self.rate()
-        self.stepper.step(self.last_rate, weights)
+        self.stepper.step(self.rate(), weights)
         if state.average is not None:
             keep = keep_share(self.config.training.ema_half_life, state.step)
             update_average(state.average, state.model.generators, keep)
@@ -276,7 +274,7 @@ class Trainer:
         return {
             "epoch": round(state.step / self.steps_per_epoch, 4),
             "seconds": round(state.seconds, 3),
-            "rate": self.last_rate,
+            "rate": state.optimizer_G.param_groups[0]["lr"],  # of the last step
             **self.losses,
         }
 

@@ -14,6 +14,7 @@ from diptych.config import Downsample, Norm, Upsample
 from diptych.networks.norms import GroupNorm, InstanceNorm, PixelNorm
 from diptych.networks.resize import ResizeConv
 from diptych.networks.tracing import quick_on
+from diptych.networks.transposed import TransposedConv
 from diptych.networks.wide import WideConv
 from diptych.networks.winograd import Conv3x3
 
@@ -125,9 +126,7 @@ def upsample(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
     interpolation in place of the nearest neighbour, as CUT does (Park et al., 2020).
     """
     if kind == "transpose":
-        return nn.ConvTranspose2d(
-            channels_in, channels_out, 3, stride=2, padding=1, output_padding=1
-        )
+        return TransposedConv(channels_in, channels_out, 3)
     if kind == "antialias":
         return nn.Sequential(
             nn.Upsample(scale_factor=2, mode="bilinear"),

@@ -15,6 +15,7 @@ from diptych.networks.blocks import (
     norm_layer,
 )
 from diptych.networks.mobile import MobileGenerator
+from diptych.networks.transposed import TransposedConv
 
 
 class ResnetGenerator(nn.Module):
@@ -128,7 +129,7 @@ class UnetGenerator(nn.Module):
 
 def _unet_up(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:
     if kind == "transpose":
-        return nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
+        return TransposedConv(channels_in, channels_out, 4)
     return nn.Sequential(
         nn.Upsample(scale_factor=2, mode="nearest"),
         nn.Conv2d(channels_in, channels_out, 3, padding=1),

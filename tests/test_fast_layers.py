@@ -15,6 +15,7 @@ from diptych.networks import winograd
 from diptych.networks.norms import GroupNorm, InstanceNorm, Normalise
 from diptych.networks.pairing import Pair
 from diptych.networks.resize import ResizeConv
+from diptych.networks.transposed import TransposedConv
 from diptych.networks.wide import WideConv
 from diptych.networks.winograd import Conv3x3, TransformKernels, Winograd
 
@@ -35,39 +36,68 @@ def assert_close(found: Tensor, expected: Tensor, relative: float = 1e-5) -> Non
 
 @settings(max_examples=15, deadline=None)
 @given(
-    st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4)
-)
-def test_winograd_is_the_convolution(n: int, c: int, o: int, h: int, w: int) -> None:
+    st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 2),
+    st.integers(1, 4), st.integers(1, 4),
+)  # fmt: skip
+def test_winograd_is_the_convolution(n: int, c: int, o: int, groups: int, h: int, w: int) -> None:
     """In float64, where nothing but the order of summation can differ."""
-    x = pictures(n, c, 4 * h + 2, 4 * w + 2, dtype=torch.float64)
-    weight = torch.randn(o, c, 3, 3, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(o, dtype=torch.float64, requires_grad=True)
     layer = Conv3x3(c, o)
-    fast = Winograd.apply(x, TransformKernels.apply(weight, layer), bias)
-    plain = F.conv2d(x, weight, bias)
-    assert_close(fast, plain, 1e-12)
-    of = (x, weight, bias)
-    for found, expected in zip(gradients(fast, *of), gradients(plain, *of), strict=True):
-        assert_close(found, expected, 1e-12)
+    if groups == 2:
+        layer = Pair(layer, Conv3x3(c, o)).both
+    layer.double()
+    x = pictures(n, groups * c, 4 * h + 2, 4 * w + 2, dtype=torch.float64)
+    fast = Winograd.apply(x, TransformKernels.apply(layer.weight, layer), layer.bias)
+    assert_same_layer(fast, layer, x)
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 22), (33, 9)])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    ("dtype", "rounding"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2)], ids=["float32", "bf16"]
+)
+@pytest.mark.parametrize(("height", "width"), [(34, 34), (31, 38), (65, 25)])
 def test_a_3x3_convolution_goes_the_fast_way(
-    height: int, width: int, monkeypatch: pytest.MonkeyPatch
+    height: int,
+    width: int,
+    dtype: torch.dtype,
+    rounding: float,
+    groups: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    layer = Conv3x3(64, 96)
-    x = pictures(2, 64, height, width)
+    monkeypatch.setattr(winograd, "has_quick_vectors", lambda: True)
+    layer = Conv3x3(128, 160)
+    if groups == 2:
+        layer = Pair(layer, Conv3x3(128, 160)).both
+    layer.to(dtype)
+    with torch.no_grad():
+        x = pictures(2, 128 * groups, height, width).to(dtype)
+    x.requires_grad_()
     fast = layer(x)
+    assert fast.dtype == dtype
     assert fast.is_contiguous(memory_format=torch.channels_last)
     of = (x, layer.weight, layer.bias)
     found = gradients(fast, *of)
-    monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1000)
-    plain = layer(x)
-    assert not torch.equal(fast, plain), "the fast way was not taken"
-    exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double())
-    assert_close(fast, exact, 5e-6)
+    monkeypatch.setattr(winograd, "FEWEST", {})
+    assert not torch.equal(fast, layer(x)), "the fast way was not taken"
+    exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double(), groups=groups)
+    assert_close(fast, exact, rounding)
     for ours, expected in zip(found, gradients(exact, *of), strict=True):
-        assert_close(ours, expected, 5e-6)
+        assert_close(ours, expected, rounding)
+
+
+def test_the_fast_way_is_not_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bf16 it is for vectors, not for matrix units; and tiles have to be worth it."""
+    layer, x = Conv3x3(128, 128).bfloat16(), pictures(1, 128, 34, 34).bfloat16()
+
+    def is_plain(x: Tensor) -> bool:
+        return torch.equal(layer(x), nn.Conv2d.forward(layer, x))
+
+    monkeypatch.setattr(winograd, "has_quick_vectors", lambda: False)
+    assert is_plain(x)
+    monkeypatch.setattr(winograd, "has_quick_vectors", lambda: True)
+    assert not is_plain(x)
+    assert is_plain(x[..., :30])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert is_plain(x)
 
 
 def test_kernels_follow_the_weights() -> None:
@@ -149,6 +179,23 @@ def test_norms_can_be_differentiated_twice(groups: int) -> None:
     normalise = lambda x: Normalise.apply(x, groups, 1e-5)  # noqa: E731
     assert torch.autograd.gradcheck(normalise, x)
     assert torch.autograd.gradgradcheck(normalise, x)
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolutions(groups: int, kernel: int) -> None:
+    """Also where a ReLU works in place on what they return."""
+    layer = TransposedConv(5, 3, kernel)
+    if groups == 2:
+        layer = Pair(layer, TransposedConv(5, 3, kernel)).both
+    layer.double()
+    x = pictures(2, 5 * groups, 6, 7, dtype=torch.float64)
+    fast, plain = F.relu_(layer(x)), nn.ConvTranspose2d.forward(layer, x).relu()
+    assert fast.shape == (2, 3 * groups, 12, 14)
+    assert torch.equal(fast, plain)
+    of = (x, *layer.parameters())
+    for found, expected in zip(gradients(fast, *of), gradients(plain, *of), strict=True):
+        assert_close(found, expected, 1e-12)
 
 
 @settings(max_examples=15, deadline=None)

@@ -20,8 +20,3 @@ def compiled_for_gpu(x: Tensor) -> bool:
 def quick_on(x: Tensor) -> bool:
     """Whether ``x`` is on the CPU, where features are kept channels last, and nobody traces."""
     return x.device.type == "cpu" and not being_traced()
-
-
-def quick_in_float32(x: Tensor) -> bool:
-    """Whether ``x`` is on the CPU, in float32, and computed with in float32."""
-    return quick_on(x) and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")

@@ -19,7 +19,6 @@ class TransposedConv(nn.ConvTranspose2d):
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
-        # (what an odd kernel and a padding of half of it leave of the last row is one pixel)
         super().__init__(
             channels_in,
             channels_out,
@@ -30,13 +29,14 @@ class TransposedConv(nn.ConvTranspose2d):
         )
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        bias = self.bias
-        if not quick_on(x) or bias is None or output_size is not None:
+        if not quick_on(x) or self.bias is None or output_size is not None:
             return super().forward(x, output_size)
-        y = F.conv_transpose2d(
-            x, self.weight, bias.detach(), 2, self.padding, self.output_padding, self.groups
-        )
-        return BiasGradient.apply(y, bias) if torch.is_grad_enabled() else y
+        (kernel, _), further, groups = self.kernel_size, self.output_padding, self.groups
+        bias = self.bias.detach()
+        y = F.conv_transpose2d(x, self.weight, bias, 2, (kernel - 1) // 2, further, groups)
+        if torch.is_grad_enabled():
+            y = BiasGradient.apply(y, self.bias)  # type: ignore[no-untyped-call]
+        return y
 
 
 class BiasGradient(torch.autograd.Function):

@@ -76,7 +76,7 @@ def test_a_3x3_convolution_goes_the_fast_way(
     assert fast.is_contiguous(memory_format=torch.channels_last)
     of = (x, layer.weight, layer.bias)
     found = gradients(fast, *of)
-    monkeypatch.setattr(winograd, "FEWEST", {})
+    monkeypatch.setattr(winograd, "FEWEST_TILES", 1000)
     assert not torch.equal(fast, layer(x)), "the fast way was not taken"
     exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double(), groups=groups)
     assert_close(fast, exact, rounding)
@@ -105,7 +105,7 @@ def test_kernels_follow_the_weights() -> None:
     through two backward passes (accumulated), steps of Adam, loading and copying."""
     layer, plain = Conv3x3(64, 64), nn.Conv2d(64, 64, 3)
     plain.load_state_dict(layer.state_dict())
-    x = pictures(2, 64, 18, 18)
+    x = pictures(4, 64, 18, 18)
     steps = [torch.optim.Adam(net.parameters(), lr=0.01, fused=True) for net in (layer, plain)]
     for _ in range(3):
         for net, step in zip((layer, plain), steps, strict=True):
@@ -130,7 +130,7 @@ def test_kernels_follow_the_weights() -> None:
     assert_close(layer(x), plain(x), 5e-6)
 
 
-@pytest.mark.parametrize(("height", "width"), [(18, 22), (71, 90), (200, 7)])
+@pytest.mark.parametrize(("height", "width"), [(38, 30), (71, 90), (200, 7)])
 def test_without_gradients_it_goes_strip_by_strip(height: int, width: int) -> None:
     layer = Pair(Conv3x3(64, 64), Conv3x3(64, 64)).both
     x = pictures(2, 128, height, width)

@@ -29,9 +29,9 @@ from torch.autograd.function import once_differentiable
 from diptych.device import has_quick_vectors
 from diptych.networks.tracing import quick_on
 
-# Of a group's channels and of a batch's tiles: below, moving tiles and transforming kernels takes
-# longer than the multiplications that they save.
-FEWEST = {torch.float32: (64, 16), torch.bfloat16: (128, 64)}
+# Below, moving tiles and transforming kernels takes longer than the multiplications that they save.
+FEWEST_CHANNELS = {torch.float32: 64, torch.bfloat16: 128}
+FEWEST_TILES = 64  # in a batch
 TILES_AT_ONCE = 64  # for each thread, when nothing is kept for a gradient: they stay in its cache
 
 # A convolution is a product of polynomials, known by its values at six points: these and infinity.
@@ -82,8 +82,7 @@ class Conv3x3(nn.Conv2d):
         below, right = -height % 4, -width % 4  # what the last tiles lack
         tiles = len(x) * (height + below) * (width + right) // 16
         channels = min(self.in_channels, self.out_channels) // self.groups
-        fewest_channels, fewest_tiles = FEWEST[x.dtype]
-        if channels < fewest_channels or tiles < fewest_tiles:
+        if channels < FEWEST_CHANNELS[x.dtype] or tiles < FEWEST_TILES:
             return super().forward(x)
         assert self.bias is not None
         if not (below or right):
@@ -114,7 +113,7 @@ def _saves_work(dtype: torch.dtype) -> bool:
     """Whether a convolution of this precision takes its time for multiplications."""
     if dtype == torch.bfloat16 and not has_quick_vectors():  # (matrix units, or none for bf16)
         return False
-    return dtype in FEWEST and not torch.is_autocast_enabled("cpu")
+    return dtype in FEWEST_CHANNELS and not torch.is_autocast_enabled("cpu")
 
 
 def _convolve(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from diptych.networks.discriminator import centred, texture
 from diptych.networks.pairing import Pair
 
 # Numbers in a batch of the widest features: above, layers keep a processor busy by themselves.
-MOST = {torch.float32: 2**18, torch.bfloat16: 2**19}
+MOST = {torch.float32: 2**18, torch.bfloat16: 2**20}
 
 PAIRED_NORMS = ("instance", "group", "none")  # (in pairs, pixel norm costs what the rest saves)
 

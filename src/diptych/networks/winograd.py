@@ -32,7 +32,8 @@ from diptych.networks.tracing import quick_on
 # Below, moving tiles and transforming kernels takes longer than the multiplications that they save.
 FEWEST_CHANNELS = {torch.float32: 64, torch.bfloat16: 128}
 FEWEST_TILES = 64  # in a batch
-TILES_AT_ONCE = 64  # for each thread, when nothing is kept for a gradient: they stay in its cache
+# For each thread, when nothing is kept for a gradient: so many stay in its cache.
+TILES_AT_ONCE = {torch.float32: 64, torch.bfloat16: 128}
 
 # A convolution is a product of polynomials, known by its values at six points: these and infinity.
 # Lavin & Gray take 0, 1, -1, 2 and -2 (section 4.3). These round half as much and are as fast.
@@ -124,7 +125,7 @@ def _convolve(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
     y = _new_result(rows, len(bias))
     painted = y.permute(0, 2, 3, 1)
     across = painted.shape[2] // 4
-    at_once = 4 * max(1, TILES_AT_ONCE * torch.get_num_threads() // across)
+    at_once = 4 * max(1, TILES_AT_ONCE[x.dtype] * torch.get_num_threads() // across)
     for i in range(len(rows)):
         for first in range(0, painted.shape[1], at_once):
             part = painted[i : i + 1, first : first + at_once]

@@ -628,6 +628,16 @@ def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Comm
     last = package.evaluate(run, features="efficientnet-lite0", device="cpu")
     assert last.to_b.distances is not None
     assert last.to_b.distances.translations.kid.value == pytest.approx(lines[-1]["kid/to_b"])
+    of_best = diptych(
+        "evaluate", run, "--model", run / "model-best.safetensors", "--json",
+        "--features", "efficientnet-lite0", "--device", "cpu",
+    )  # fmt: skip
+    assert of_best.returncode == 0, of_best.stderr
+    ways = [json.loads(of_best.stdout)[way]["distances"] for way in ("to_b", "to_a")]
+    kids = [way["translations"]["kid"]["value"] for way in ways]
+    assert sum(kids) / 2 == pytest.approx(best["kid/mean"])
+    kept = json.loads(RunFolder(run).evaluation.read_text())["evaluation"]
+    assert kept["step"] == 20, "the scores of another model were kept"
     assert diptych("report", run).returncode == 0
     assert "KID x 1000 (efficientnet-lite0)" in (run / "report.html").read_text()
     assert "A to B: 8 translations" in (run / "report.html").read_text()

@@ -147,6 +147,7 @@ def evaluate(
     size: int | None = None,
     device: str = "auto",
     keep: bool = True,
+    model: str | Path | None = None,
 ) -> Evaluation:
     """Score a run on its held-out pictures, both ways.
 
@@ -154,25 +155,27 @@ def evaluate(
     ``"efficientnet-lite0"``; None takes the first that is at hand. ``paired``: whether held-out
     pictures of A and B belong together, by name, or those of two test folders in their order if no
     name agrees; None finds out by the names. ``size``: pixels a side that they are translated and
-    scored at, as ``load(run)`` translates such; None: those of the training. With ``keep`` the run
-    folder keeps the result as ``evaluation.json``, unless it is of another size. Held-out pictures
-    that are missing or damaged are left out, and named in the result as ``unread``. Raises
-    DiptychError with one line.
+    scored at, as ``load(run)`` translates such; None: those of the training. ``model``: a model
+    file or another run, which translates the pictures in place of the run's own. With ``keep`` the
+    run folder keeps the result as ``evaluation.json``, unless it is of another size or model.
+    Held-out pictures that are missing or damaged are left out, and named in the result as
+    ``unread``. Raises DiptychError with one line.
     """
     folder, where = RunFolder(as_path(run).absolute()), choose_device(device)
     for domain, target in (("a", a), ("b", b)):
         if not isinstance(target, Target):
             raise UsageError(f"{domain} says what else to score: give a diptych.Target")
     config, data = folder.config(), folder.data()
-    pair = load_model(folder.saved_model(), where)
-    if size is not None:
-        if config.data.preprocess == "none":
-            raise UsageError(
-                f"the pictures of {run} keep their own sizes (data.preprocess none), and are "
-                "scored in those: go without a size"
-            )
-        pair = at_size(Translator(pair, where), size)
-        config = with_size(config, size)
+    pair = load_model(folder.saved_model(), where) if model is None else load(model, where).pair
+    if size is not None and config.data.preprocess == "none":
+        raise UsageError(
+            f"the pictures of {run} keep their own sizes (data.preprocess none), and are scored in "
+            "those: go without a size"
+        )
+    side = config.data.size if size is None else size
+    if size is not None or pair.info.size != side:
+        pair = at_size(Translator(pair, where), side)
+        config = with_size(config, side)
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
 
@@ -210,7 +213,7 @@ def evaluate(
     with usual_torch(where), freed_memory_kept(where):
         net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
         found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
-    if keep and size is None:
+    if keep and size is None and model is None:
         try:
             keep_evaluation(folder.path, found)
         except DiptychError as error:  # (they took minutes)

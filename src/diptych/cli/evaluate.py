@@ -38,6 +38,10 @@ def evaluate(
         Optional[int],
         typer.Option(help="Pixels a side to score at (not kept). Default: as trained."),
     ] = None,
+    model: Annotated[
+        Optional[Path],
+        typer.Option(help="Score this model in place of the run's own (not kept)."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
@@ -62,8 +66,9 @@ def evaluate(
         size=size,
         device=device,
         keep=False,
+        model=model,
     )
-    kept = size is None and keep(run, found)
+    kept = size is None and model is None and keep(run, found)
     if found.unread:
         _note(
             f"missing or damaged: {counted(len(found.unread), 'held-out picture')}, the first of "

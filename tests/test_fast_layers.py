@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from diptych.networks import winograd
+from diptych.networks import resize, winograd
 from diptych.networks.norms import GroupNorm, InstanceNorm, Normalise
 from diptych.networks.pairing import Pair
 from diptych.networks.resize import ResizeConv
@@ -200,13 +200,22 @@ def test_transposed_convolutions(groups: int, kernel: int) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(
-    st.integers(1, 2), st.integers(1, 4), st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)
-)
-def test_resize_and_convolution_in_one(n: int, c: int, o: int, h: int, w: int) -> None:
-    layer = ResizeConv(c, o).double()
-    x = pictures(n, c, h, w, dtype=torch.float64)
-    fast, plain = layer(x), nn.Sequential.forward(layer, x)
-    assert fast.shape == (n, o, 2 * h, 2 * w)
+    st.integers(1, 2), st.integers(1, 4), st.integers(1, 4), st.integers(1, 2),
+    st.integers(1, 6), st.integers(1, 6),
+)  # fmt: skip
+def test_resize_and_convolution_in_one(n: int, c: int, o: int, groups: int, h: int, w: int) -> None:
+    layer = ResizeConv(c, o)
+    if groups == 2:
+        layer = Pair(layer, ResizeConv(c, o)).both
+    layer.double()
+    x = pictures(n, groups * c, h, w, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resize, "FEWEST", 1)
+        fast = layer(x)
+    plain = layer(x)
+    assert type(fast.grad_fn).__name__ == "InterleaveBackward"
+    assert type(plain.grad_fn).__name__ != "InterleaveBackward"
+    assert fast.shape == (n, groups * o, 2 * h, 2 * w)
     assert_close(fast, plain, 1e-12)
     of = (x, *layer.parameters())
     for found, expected in zip(gradients(fast, *of), gradients(plain, *of), strict=True):

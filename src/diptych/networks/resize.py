@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from diptych.device import has_quick_vectors
 from diptych.networks.tracing import quick_on
 
-# Numbers in a picture's features: below, moving the results takes longer than what is saved.
-FEWEST = {torch.float32: 2**15, torch.bfloat16: 2**17}
+# Numbers in a picture's features, of a group: below, moving the results takes longer than what is
+# saved. Matrix units multiply in bf16 that much faster.
+FEWEST = 2**15
+FEWEST_FOR_MATRIX_UNITS = 2**17
 
 # Which of the three rows of a window (last index) are seen as each of two rows of the small picture
 # (second), by the first and by the second of the two places that a pixel became (first index).
@@ -42,57 +45,69 @@ class ResizeConv(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         convolution = self[2]
         assert isinstance(convolution, nn.Conv2d)
+        groups = convolution.groups
         # (sizes last: a look at them would make constants of them for a tracer)
-        plain = not quick_on(x) or convolution.groups > 1
-        if plain or x[0].numel() < FEWEST.get(x.dtype, 0):
+        if not quick_on(x) or x[0].numel() // groups < _fewest(x.dtype):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         assert convolution.bias is not None
         # Mirroring at the edge of the doubled picture repeats the edge of the small one.
         small = F.pad(x, (1, 1, 1, 1), "replicate")
-        seen = F.conv2d(small, _by_place(convolution.weight), convolution.bias.repeat(4))
-        y: Tensor = Interleave.apply(seen)  # type: ignore[no-untyped-call]
+        kernels = _by_place(convolution.weight, groups)
+        bias = convolution.bias.view(groups, 1, -1).expand(-1, 4, -1).flatten()
+        seen = F.conv2d(small, kernels, bias, groups=groups)
+        y: Tensor = Interleave.apply(seen, groups)  # type: ignore[no-untyped-call]
         return y
 
 
-def _by_place(weight: Tensor) -> Tensor:
-    """The four kernels that an ``(O, C, 3, 3)`` one becomes, place by place: (4 * O, C, 2, 2)."""
-    outputs, channels = weight.shape[:2]
+def _fewest(dtype: torch.dtype) -> int:
+    in_matrices = dtype == torch.bfloat16 and not has_quick_vectors()
+    return FEWEST_FOR_MATRIX_UNITS if in_matrices else FEWEST
+
+
+def _by_place(weight: Tensor, groups: int) -> Tensor:
+    """The four kernels that each of ``(O, C, 3, 3)`` becomes: ``(4 * O, C, 2, 2)``.
+
+    Those for one place after the other, in each group.
+    """
+    channels = weight.shape[1]
     squares = WINDOW.to(weight) @ weight.permute(2, 3, 0, 1).reshape(9, -1)
-    by_place = squares.view(2, 2, 2, 2, outputs, channels).permute(0, 2, 4, 1, 3, 5)
-    return by_place.reshape(4 * outputs, 2, 2, channels).permute(0, 3, 1, 2)
+    by_place = squares.view(2, 2, 2, 2, groups, -1, channels).permute(4, 0, 2, 5, 1, 3, 6)
+    return by_place.reshape(-1, 2, 2, channels).permute(0, 3, 1, 2)
 
 
 class Interleave(torch.autograd.Function):
     """Outputs for four places become neighbours.
 
-    ``(N, 4 * O, H + 1, W + 1)``, place by place, to ``(N, O, 2H, 2W)``.
+    ``(N, 4 * O, H + 1, W + 1)``, place by place in each group, to ``(N, O, 2H, 2W)``.
     Each place sees the small picture from its own side, so that it leaves out one row and column.
     """
 
     @staticmethod
-    def forward(ctx: Any, seen: Tensor) -> Tensor:
+    def forward(ctx: Any, seen: Tensor, groups: int) -> Tensor:
+        ctx.groups = groups
         n, channels, height, width = seen.shape
         shape = (n, channels // 4, 2 * height - 2, 2 * width - 2)
         y = torch.empty(shape, dtype=seen.dtype, memory_format=torch.channels_last)
-        for own, place in _places(seen, y):
+        for own, place in _places(seen, y, groups):
             place.copy_(own)
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
         n, channels, height, width = dy.shape
         shape = (n, 4 * channels, height // 2 + 1, width // 2 + 1)
         dseen = torch.empty(shape, dtype=dy.dtype, memory_format=torch.channels_last).zero_()
-        for own, place in _places(dseen, dy):
+        for own, place in _places(dseen, dy, ctx.groups):
             own.copy_(place)
-        return dseen
+        return dseen, None
 
 
-def _places(seen: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _places(seen: Tensor, y: Tensor, groups: int) -> list[tuple[Tensor, Tensor]]:
     """For each place, the view of its outputs in ``seen`` and that of their pixels in ``y``."""
     height, width = seen.shape[2] - 1, seen.shape[3] - 1
-    outputs = seen.chunk(4, dim=1)
+    outputs = torch.unflatten(seen, 1, (groups, 4, -1)).unbind(2)
+    y = torch.unflatten(y, 1, (groups, -1))
     return [
         (outputs[2 * i + j][..., i : i + height, j : j + width], y[..., i::2, j::2])
         for i in (0, 1)

@@ -12,10 +12,10 @@ from torch.autograd.function import once_differentiable
 from diptych.device import has_quick_vectors
 from diptych.networks.tracing import quick_on
 
-# Numbers in a picture's features, of a group: below, moving the results takes longer than what is
+# Numbers in a batch's features, of a group: below, moving the results takes longer than what is
 # saved. Matrix units multiply in bf16 that much faster.
-FEWEST = 2**15
-FEWEST_FOR_MATRIX_UNITS = 2**17
+FEWEST = 2**16
+FEWEST_FOR_MATRIX_UNITS = 2**18
 
 # Which of the three rows of a window (last index) are seen as each of two rows of the small picture
 # (second), by the first and by the second of the two places that a pixel became (first index).
@@ -47,7 +47,7 @@ class ResizeConv(nn.Sequential):
         assert isinstance(convolution, nn.Conv2d)
         groups = convolution.groups
         # (sizes last: a look at them would make constants of them for a tracer)
-        if not quick_on(x) or x[0].numel() // groups < _fewest(x.dtype):
+        if not quick_on(x) or x.numel() // groups < _fewest(x.dtype):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         assert convolution.bias is not None
         # Mirroring at the edge of the doubled picture repeats the edge of the small one.

@@ -19,13 +19,13 @@ def test_processors_that_multiply_bf16_twice_as_fast(
     cpuinfo: str, quick: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert device.has_quick_vectors(tmp_path / "cpuinfo") == quick
-    assert not device.has_quick_vectors(tmp_path / "nowhere")
+    assert device.has_quick_bf16_vectors(tmp_path / "cpuinfo") == quick
+    assert not device.has_quick_bf16_vectors(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_auto_is_bf16_where_that_is_quick(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "has_quick_vectors", lambda: quick)
+    monkeypatch.setattr(device, "has_quick_bf16_vectors", lambda: quick)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     cpu = torch.device("cpu")
     assert device.choose_precision("auto", cpu) == (torch.bfloat16 if quick else torch.float32)

@@ -518,6 +518,19 @@ def test_a_palette_is_of_colours_and_pictures_may_differ_in_size(
     refused = diptych("evaluate", tmp_path / "run-1", "--size", "64")
     assert refused.returncode == 2
     assert "keep their own sizes" in refused.stderr
+    unet = tmp_path / "unet"  # takes multiples of 16 alone
+    options = [*TINY_OPTIONS, "--steps", "1", "--run", unet, "--data", tmp_path / "towns"]
+    town.write_towns(tmp_path / "towns", train=4, test=4, size=32)
+    networks = ["--set", "generator.architecture=unet", "--set", "generator.levels=4"]
+    made = diptych("train", *options, *networks)
+    assert made.returncode == 0, made.stderr
+    of_other = diptych("evaluate", tmp_path / "run-1", "--model", unet, "--json")
+    assert of_other.returncode == 0, of_other.stderr
+    assert json.loads(of_other.stdout)["to_b"]["pictures"] == 4
+    of_no_kin = diptych("evaluate", tmp_path / "run-1", "--model", tmp_path / "run-2")
+    assert of_no_kin.returncode == 1
+    assert "can be read as 1 channel, float32" in of_no_kin.stderr
+    assert "moved" not in of_no_kin.stderr
     of_heights = diptych("evaluate", tmp_path / "run-2", "--palette", "white,black")
     assert of_heights.returncode == 2
     assert "8-bit pictures" in of_heights.stderr
@@ -636,6 +649,9 @@ def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Comm
     ways = [json.loads(of_best.stdout)[way]["distances"] for way in ("to_b", "to_a")]
     kids = [way["translations"]["kid"]["value"] for way in ways]
     assert sum(kids) / 2 == pytest.approx(best["kid/mean"])
+    package.evaluate(
+        run, model=run / "model-best.safetensors", features="efficientnet-lite0", device="cpu"
+    )
     kept = json.loads(RunFolder(run).evaluation.read_text())["evaluation"]
     assert kept["step"] == 20, "the scores of another model were kept"
     assert diptych("report", run).returncode == 0

@@ -63,7 +63,7 @@ def test_a_3x3_convolution_goes_the_fast_way(
     groups: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(winograd, "has_quick_vectors", lambda: True)
+    monkeypatch.setattr(winograd, "has_quick_bf16_vectors", lambda: True)
     layer = Conv3x3(128, 160)
     if groups == 2:
         layer = Pair(layer, Conv3x3(128, 160)).both
@@ -91,9 +91,9 @@ def test_the_fast_way_is_not_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def is_plain(x: Tensor) -> bool:
         return torch.equal(layer(x), nn.Conv2d.forward(layer, x))
 
-    monkeypatch.setattr(winograd, "has_quick_vectors", lambda: False)
+    monkeypatch.setattr(winograd, "has_quick_bf16_vectors", lambda: False)
     assert is_plain(x)
-    monkeypatch.setattr(winograd, "has_quick_vectors", lambda: True)
+    monkeypatch.setattr(winograd, "has_quick_bf16_vectors", lambda: True)
     assert not is_plain(x)
     assert is_plain(x[..., :30])
     with torch.autocast("cpu", torch.bfloat16):
@@ -131,12 +131,18 @@ def test_kernels_follow_the_weights() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(38, 30), (71, 90), (200, 7)])
-def test_without_gradients_it_goes_strip_by_strip(height: int, width: int) -> None:
-    layer = Pair(Conv3x3(64, 64), Conv3x3(64, 64)).both
-    x = pictures(2, 128, height, width)
-    exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double(), groups=2)
-    with torch.no_grad():
-        assert_close(layer(x), exact, 2e-6)
+def test_without_gradients_it_goes_strip_by_strip(
+    height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "has_quick_bf16_vectors", lambda: True)
+    for dtype, rounding in ((torch.float32, 2e-6), (torch.bfloat16, 2e-2)):
+        layer = Pair(Conv3x3(128, 128), Conv3x3(128, 128)).both.to(dtype)
+        with torch.no_grad():
+            x = pictures(2, 256, height, width).to(dtype)
+            exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double(), groups=2)
+            fast = layer(x)
+        assert not torch.equal(fast, nn.Conv2d.forward(layer, x))
+        assert_close(fast, exact, rounding)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -179,6 +185,21 @@ def test_norms_can_be_differentiated_twice(groups: int) -> None:
     normalise = lambda x: Normalise.apply(x, groups, 1e-5)  # noqa: E731
     assert torch.autograd.gradcheck(normalise, x)
     assert torch.autograd.gradgradcheck(normalise, x)
+
+
+def test_from_where_on_the_fast_ways_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for quick, fewest in ((True, resize.FEWEST), (False, resize.FEWEST_FOR_MATRIX_UNITS)):
+        monkeypatch.setattr(resize, "has_quick_bf16_vectors", lambda quick=quick: quick)
+        assert resize._fewest(torch.bfloat16) == fewest
+        assert resize._fewest(torch.float32) == resize.FEWEST
+    up = Pair(ResizeConv(16, 8), ResizeConv(16, 8)).both  # (what counts is a group's numbers)
+    assert type(up(pictures(1, 32, 63, 64)).grad_fn).__name__ != "InterleaveBackward"
+    assert type(up(pictures(1, 32, 64, 64)).grad_fn).__name__ == "InterleaveBackward"
+    monkeypatch.setattr(winograd, "has_quick_bf16_vectors", lambda: True)
+    narrow, x = Pair(Conv3x3(32, 32), Conv3x3(32, 32)).both, pictures(1, 64, 34, 34)
+    assert torch.equal(narrow(x), nn.Conv2d.forward(narrow, x))
+    few, x = Conv3x3(64, 128).bfloat16(), pictures(1, 64, 34, 34).bfloat16()
+    assert torch.equal(few(x), nn.Conv2d.forward(few, x))
 
 
 @pytest.mark.parametrize("kernel", [3, 4])

@@ -173,7 +173,7 @@ def evaluate(
             "those: go without a size"
         )
     side = config.data.size if size is None else size
-    if size is not None or pair.info.size != side:
+    if size is not None or model is not None:
         pair = at_size(Translator(pair, where), side)
         config = with_size(config, side)
     if a != Target():
@@ -185,10 +185,11 @@ def evaluate(
             raise DiptychError(f"{run} names no held-out pictures of {side.upper()} (data.json)")
         found = read_heldout(paths, reading, pixel_format, config)
         if not found.pictures:
+            moved = f" (if they have moved, say where to: {folder.moved_command})"
             raise DiptychError(
-                f"none of the {len(paths)} held-out pictures of {side.upper()} can be read; the "
-                f"first should be {paths[0]} (if they have moved, say where to: "
-                f"{folder.moved_command})"
+                f"none of the {len(paths)} held-out pictures of {side.upper()} can be read as "
+                f"{pixel_format.describe()}; the first should be {paths[0]}"
+                f"{'' if paths[0].exists() else moved}"
             )
         return found
 

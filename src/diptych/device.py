@@ -49,11 +49,11 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8 or torch.version.hip is not None
-    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or has_quick_vectors())
+    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or has_quick_bf16_vectors())
 
 
 @cache
-def has_quick_vectors(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def has_quick_bf16_vectors(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether AVX-512's instructions for bf16 do twice as much as those for float32.
 
     AMD's do, since Zen 4. Intel's do as much, which Winograd's convolutions in float32 make up for;

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diptych.device import has_quick_vectors
+from diptych.device import has_quick_bf16_vectors
 from diptych.networks.tracing import quick_on
 
 # Numbers in a batch's features, of a group: below, moving the results takes longer than what is
-# saved. Matrix units multiply in bf16 that much faster.
+# saved. In bf16 that is so for vectors; matrix units multiply faster (estimated, not measured).
 FEWEST = 2**16
 FEWEST_FOR_MATRIX_UNITS = 2**18
 
@@ -60,7 +60,7 @@ class ResizeConv(nn.Sequential):
 
 
 def _fewest(dtype: torch.dtype) -> int:
-    in_matrices = dtype == torch.bfloat16 and not has_quick_vectors()
+    in_matrices = dtype == torch.bfloat16 and not has_quick_bf16_vectors()
     return FEWEST_FOR_MATRIX_UNITS if in_matrices else FEWEST
 
 

@@ -31,10 +31,17 @@ class TransposedConv(nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if not quick_on(x) or self.bias is None or output_size is not None:
             return super().forward(x, output_size)
-        (kernel, _), further, groups = self.kernel_size, self.output_padding, self.groups
-        bias = self.bias.detach()
-        y = F.conv_transpose2d(x, self.weight, bias, 2, (kernel - 1) // 2, further, groups)
-        if torch.is_grad_enabled():
+        assert isinstance(self.padding, tuple)
+        y = F.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias.detach(),
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+        )
+        if self.bias.requires_grad and torch.is_grad_enabled():
             y = BiasGradient.apply(y, self.bias)  # type: ignore[no-untyped-call]
         return y
 

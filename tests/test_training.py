@@ -445,7 +445,7 @@ def test_epochs_and_minutes_end_a_run(towns: Path, tmp_path: Path) -> None:
     package.train(data=towns, run=tmp_path / "minutes", settings=by_minutes)
     last = RunFolder(tmp_path / "minutes").read_metrics()[-1]
     assert 1.8 <= last["seconds"] <= time.monotonic() - begin
-    assert last["rate"] < 1e-5  # the schedule came to its end with the minutes
+    assert last["rate"] < 5e-5  # the schedule came to its end with the minutes (it began with 2e-4)
 
 
 def test_a_run_that_diverges_stops_and_keeps_the_good_checkpoint(

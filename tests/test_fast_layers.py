@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +27,12 @@ def pictures(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return made.requires_grad_()
 
 
+def in_groups(groups: int, make: Callable[[], nn.Module]) -> Any:
+    """A layer of ``make``; for two groups that and another as one."""
+    layer = make()
+    return Pair(layer, make()).both if groups == 2 else layer
+
+
 def gradients(y: Tensor, *of: Tensor) -> tuple[Tensor, ...]:
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y.dtype)
     return torch.autograd.grad((y * weights).sum(), of)
@@ -41,10 +49,7 @@ def assert_close(found: Tensor, expected: Tensor, relative: float = 1e-5) -> Non
 )  # fmt: skip
 def test_winograd_is_the_convolution(n: int, c: int, o: int, groups: int, h: int, w: int) -> None:
     """In float64, where nothing but the order of summation can differ."""
-    layer = Conv3x3(c, o)
-    if groups == 2:
-        layer = Pair(layer, Conv3x3(c, o)).both
-    layer.double()
+    layer = in_groups(groups, lambda: Conv3x3(c, o)).double()
     x = pictures(n, groups * c, 4 * h + 2, 4 * w + 2, dtype=torch.float64)
     fast = Winograd.apply(x, TransformKernels.apply(layer.weight, layer), layer.bias)
     assert_same_layer(fast, layer, x)
@@ -64,10 +69,7 @@ def test_a_3x3_convolution_goes_the_fast_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(winograd, "has_quick_bf16_vectors", lambda: True)
-    layer = Conv3x3(128, 160)
-    if groups == 2:
-        layer = Pair(layer, Conv3x3(128, 160)).both
-    layer.to(dtype)
+    layer = in_groups(groups, lambda: Conv3x3(128, 160)).to(dtype)
     with torch.no_grad():
         x = pictures(2, 128 * groups, height, width).to(dtype)
     x.requires_grad_()
@@ -136,7 +138,7 @@ def test_without_gradients_it_goes_strip_by_strip(
 ) -> None:
     monkeypatch.setattr(winograd, "has_quick_bf16_vectors", lambda: True)
     for dtype, rounding in ((torch.float32, 2e-6), (torch.bfloat16, 2e-2)):
-        layer = Pair(Conv3x3(128, 128), Conv3x3(128, 128)).both.to(dtype)
+        layer = in_groups(2, lambda: Conv3x3(128, 128)).to(dtype)
         with torch.no_grad():
             x = pictures(2, 256, height, width).to(dtype)
             exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double(), groups=2)
@@ -192,11 +194,11 @@ def test_from_where_on_the_fast_ways_are_taken(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(resize, "has_quick_bf16_vectors", lambda quick=quick: quick)
         assert resize._fewest(torch.bfloat16) == fewest
         assert resize._fewest(torch.float32) == resize.FEWEST
-    up = Pair(ResizeConv(16, 8), ResizeConv(16, 8)).both  # (what counts is a group's numbers)
+    up = in_groups(2, lambda: ResizeConv(16, 8))  # (what counts is a group's numbers)
     assert type(up(pictures(1, 32, 63, 64)).grad_fn).__name__ != "InterleaveBackward"
     assert type(up(pictures(1, 32, 64, 64)).grad_fn).__name__ == "InterleaveBackward"
     monkeypatch.setattr(winograd, "has_quick_bf16_vectors", lambda: True)
-    narrow, x = Pair(Conv3x3(32, 32), Conv3x3(32, 32)).both, pictures(1, 64, 34, 34)
+    narrow, x = in_groups(2, lambda: Conv3x3(32, 32)), pictures(1, 64, 34, 34)
     assert torch.equal(narrow(x), nn.Conv2d.forward(narrow, x))
     few, x = Conv3x3(64, 128).bfloat16(), pictures(1, 64, 34, 34).bfloat16()
     assert torch.equal(few(x), nn.Conv2d.forward(few, x))
@@ -206,10 +208,7 @@ def test_from_where_on_the_fast_ways_are_taken(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_transposed_convolutions(groups: int, kernel: int) -> None:
     """Also where a ReLU works in place on what they return."""
-    layer = TransposedConv(5, 3, kernel)
-    if groups == 2:
-        layer = Pair(layer, TransposedConv(5, 3, kernel)).both
-    layer.double()
+    layer = in_groups(groups, lambda: TransposedConv(5, 3, kernel)).double()
     x = pictures(2, 5 * groups, 6, 7, dtype=torch.float64)
     fast, plain = F.relu_(layer(x)), nn.ConvTranspose2d.forward(layer, x).relu()
     assert fast.shape == (2, 3 * groups, 12, 14)
@@ -225,10 +224,7 @@ def test_transposed_convolutions(groups: int, kernel: int) -> None:
     st.integers(1, 6), st.integers(1, 6),
 )  # fmt: skip
 def test_resize_and_convolution_in_one(n: int, c: int, o: int, groups: int, h: int, w: int) -> None:
-    layer = ResizeConv(c, o)
-    if groups == 2:
-        layer = Pair(layer, ResizeConv(c, o)).both
-    layer.double()
+    layer = in_groups(groups, lambda: ResizeConv(c, o)).double()
     x = pictures(n, groups * c, h, w, dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resize, "FEWEST", 1)
@@ -270,13 +266,11 @@ def test_wide_convolutions_in_squares(
 ) -> None:
     """What the layer does on the CPU is the plain formula, whichever way it goes."""
     torch.manual_seed(0)
-    layer = WideConv(ins, outs, kernel)
-    pair = Pair(layer, WideConv(ins, outs, kernel)).both if groups == 2 else layer
-    pair.double()
+    layer = in_groups(groups, lambda: WideConv(ins, outs, kernel)).double()
     x = pictures(n, groups * ins, h, w, dtype=torch.float64)
     even = (h - kernel) % 2 == 1 and (w - kernel) % 2 == 1
-    assert pair._makes_squares(x) == (even and outs < 8)
-    assert_same_layer(pair(x), pair, x)
+    assert layer._makes_squares(x) == (even and outs < 8)
+    assert_same_layer(layer(x), layer, x)
 
 
 def assert_same_layer(found: Tensor, layer: nn.Conv2d, x: Tensor) -> None:

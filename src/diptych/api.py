@@ -19,7 +19,7 @@ from diptych.evaluation.pairs import parse_palette
 from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair, read_heldout
 from diptych.evaluation.table import score_tables
 from diptych.files import as_path, explain_os_errors, write_whole
-from diptych.model_file import Side, load_model, read_info
+from diptych.model_file import Side, read_info
 from diptych.settings import Tree
 from diptych.surroundings import usual_torch
 from diptych.training.choice import make_config
@@ -166,16 +166,16 @@ def evaluate(
         if not isinstance(target, Target):
             raise UsageError(f"{domain} says what else to score: give a diptych.Target")
     config, data = folder.config(), folder.data()
-    pair = load_model(folder.saved_model(), where) if model is None else load(model, where).pair
+    translator = load(folder.saved_model() if model is None else model, where)
     if size is not None and config.data.preprocess == "none":
         raise UsageError(
             f"the pictures of {run} keep their own sizes (data.preprocess none), and are scored in "
             "those: go without a size"
         )
-    side = config.data.size if size is None else size
+    pair = translator.pair
     if size is not None or model is not None:
-        pair = at_size(Translator(pair, where), side)
-        config = with_size(config, side)
+        pixels = config.data.size if size is None else size
+        pair, config = at_size(translator, pixels), with_size(config, pixels)
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
 

@@ -136,7 +136,7 @@ def _convolve(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
     return y
 
 
-def transform_kernels(weight: Tensor, groups: int = 1) -> Tensor:
+def transform_kernels(weight: Tensor, groups: int) -> Tensor:
     """``G g G^T`` of all kernels: ``(O, C, 3, 3)`` to ``(P, O / groups, C)``."""
     squares = weight.permute(2, 3, 0, 1).reshape(9, -1)
     return (KERNEL.to(squares.dtype) @ squares).view(36 * groups, -1, weight.shape[1])
@@ -190,7 +190,7 @@ class Winograd(torch.autograd.Function):
         return dx, dkernels, dbias
 
 
-def cut_tiles(rows: Tensor, groups: int = 1) -> Tensor:
+def cut_tiles(rows: Tensor, groups: int) -> Tensor:
     """``B^T d B`` of all tiles: ``(N, H + 2, W + 2, C)`` to ``(P, N * H/4 * W/4, C / groups)``."""
     squares = _tiles(rows, groups, slice(0, 6), slice(0, 6)).reshape(36, -1)
     return (TILE.to(rows.dtype) @ squares).view(36 * groups, -1, rows.shape[3] // groups)
@@ -231,7 +231,7 @@ def join_tiles(products: Tensor, y: Tensor) -> None:
     by_place.copy_(squares.view(by_place.shape))
 
 
-def join_tiles_transposed(dy: Tensor, groups: int = 1) -> Tensor:
+def join_tiles_transposed(dy: Tensor, groups: int) -> Tensor:
     """The gradient of ``join_tiles``."""
     squares = _by_place(dy, groups).reshape(16, -1)
     return (RESULT.T.to(dy.dtype) @ squares).view(36 * groups, -1, dy.shape[3] // groups)

@@ -31,8 +31,8 @@ from diptych.data.cache import open_cache
 from diptych.data.domain import Domain
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import RGB
+from diptych.memory import freed_memory_kept
 from diptych.settings import build_config
-from diptych.training.memory import freed_memory_kept
 
 CPU = torch.device("cpu")
 BATCH = 8  # pictures that one timing makes a batch of

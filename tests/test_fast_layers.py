@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from diptych.networks import resize, winograd
+from diptych.config import GeneratorConfig, Norm
+from diptych.networks import make_generator, resize, winograd
 from diptych.networks.norms import GroupNorm, InstanceNorm, Normalise
 from diptych.networks.pairing import Pair
 from diptych.networks.resize import ResizeConv
+from diptych.networks.translating import for_translating
 from diptych.networks.transposed import TransposedConv
 from diptych.networks.wide import WideConv
 from diptych.networks.winograd import Conv3x3, TransformKernels, Winograd
@@ -145,6 +147,37 @@ def test_without_gradients_it_goes_strip_by_strip(
             fast = layer(x)
         assert not torch.equal(fast, nn.Conv2d.forward(layer, x))
         assert_close(fast, exact, rounding)
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_what_only_translates_does_no_work_twice(
+    norm: Norm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels are transformed for the first picture; biases matter where the norm keeps them."""
+    monkeypatch.setattr(winograd, "has_quick_bf16_vectors", lambda: True)
+    G = make_generator(GeneratorConfig(width=32, blocks=2, norm=norm), 3, 3).eval()
+    for name, weight in G.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(weight)
+    transformed = []
+    transform = winograd.transform_kernels
+
+    def counted(weight: Tensor, groups: int) -> Tensor:
+        transformed.append(weight.shape)
+        return transform(weight, groups)
+
+    monkeypatch.setattr(winograd, "transform_kernels", counted)
+    quick = for_translating(G)
+    with torch.inference_mode():
+        first, other = torch.rand(2, 1, 3, 128, 128)
+        found = [quick(first), quick(other), quick(first)]
+        assert transformed == [(128, 128, 3, 3)] * 4
+        expected = G(first)
+    assert torch.equal(found[0], found[2])
+    assert_close(found[0], expected, 3e-2)
+    assert not any(layer.fixed for layer in G.modules() if isinstance(layer, Conv3x3))
+    if norm == "instance":  # (the first network is as it was)
+        assert_close(G(first), expected, 1e-5)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])

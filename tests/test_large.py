@@ -17,12 +17,13 @@ from measured import run_measured
 from PIL import Image
 from torch import Tensor, nn
 
+from diptych import memory
 from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
-from diptych.translation import large, memory, shelf
+from diptych.translation import large, shelf
 from diptych.translation.files import Job, translate_files
 from diptych.translation.large import how_to_cut, padded_picture
 from diptych.translation.rows import Rows

@@ -13,7 +13,7 @@ import pytest
 GIVEN_BACK = """
 import torch
 from contextlib import nullcontext
-from diptych.training.memory import freed_memory_kept
+from diptych.memory import freed_memory_kept
 block = {block}(torch.device("cpu"))
 block.__enter__()
 def resident():

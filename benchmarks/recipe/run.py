@@ -29,9 +29,9 @@ from tasks import TASKS, Task, folders, score
 
 from diptych.config import Config
 from diptych.data.domain import open_domains
+from diptych.memory import freed_memory_kept
 from diptych.settings import Tree, merge
 from diptych.training.choice import make_config
-from diptych.training.memory import freed_memory_kept
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import start_run
 from diptych.training.trainer import Trainer

@@ -19,11 +19,11 @@ from diptych.evaluation.pairs import parse_palette
 from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair, read_heldout
 from diptych.evaluation.table import score_tables
 from diptych.files import as_path, explain_os_errors, write_whole
+from diptych.memory import freed_memory_kept
 from diptych.model_file import Side, read_info
 from diptych.settings import Tree
 from diptych.surroundings import usual_torch
 from diptych.training.choice import make_config
-from diptych.training.memory import freed_memory_kept
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,

@@ -73,7 +73,9 @@ class Conv3x3(nn.Conv2d):
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 3)
-        self._kept: tuple[tuple[int, int], Tensor] | None = None
+        self.fixed = False  # whether the weights will stay as they are
+        self._kept: Tensor | None = None
+        self._kept_of: tuple[int, int] | None = None  # the version of the weights, and their place
 
     def forward(self, x: Tensor) -> Tensor:
         # (before a look at sizes, which would become constants for a tracer)
@@ -85,7 +87,6 @@ class Conv3x3(nn.Conv2d):
         channels = min(self.in_channels, self.out_channels) // self.groups
         if channels < FEWEST_CHANNELS[x.dtype] or tiles < FEWEST_TILES:
             return super().forward(x)
-        assert self.bias is not None
         if not (below or right):
             return _convolve(x, self._kernels(), self.bias)
         y = _convolve(F.pad(x, (0, right, 0, below)), self._kernels(), self.bias)
@@ -96,15 +97,20 @@ class Conv3x3(nn.Conv2d):
 
         A generator runs twice a step, so they are kept until their gradient was taken: only then
         does an optimizer change the weights. (PyTorch's fused ones do not count a new version.)
+        Where the weights are fixed they are kept for good.
         """
-        weight = self.weight
+        weight, kept = self.weight, self._kept
+        if self.fixed:
+            if kept is None:
+                kept = self._kept = transform_kernels(weight, self.groups)
+            return kept
         if not (torch.is_grad_enabled() and weight.requires_grad):
             return transform_kernels(weight, self.groups)
         state = (weight._version, weight.data_ptr())
-        if self._kept is None or self._kept[0] != state:
-            kernels = TransformKernels.apply(weight, self)  # type: ignore[no-untyped-call]
-            self._kept = (state, kernels)
-        return self._kept[1]
+        if kept is None or self._kept_of != state:
+            kept = self._kept = TransformKernels.apply(weight, self)  # type: ignore[no-untyped-call]
+            self._kept_of = state
+        return kept
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}  # (copies make their own)
@@ -117,12 +123,12 @@ def _saves_work(dtype: torch.dtype) -> bool:
     return dtype in FEWEST_CHANNELS and not torch.is_autocast_enabled("cpu")
 
 
-def _convolve(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
+def _convolve(x: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
     if torch.is_grad_enabled():
         y: Tensor = Winograd.apply(x, kernels, bias)  # type: ignore[no-untyped-call]
         return y
     rows = x.permute(0, 2, 3, 1).contiguous()
-    y = _new_result(rows, len(bias))
+    y = _new_result(rows, _outputs(kernels))
     painted = y.permute(0, 2, 3, 1)
     across = painted.shape[2] // 4
     at_once = 4 * max(1, TILES_AT_ONCE[x.dtype] * torch.get_num_threads() // across)
@@ -132,7 +138,8 @@ def _convolve(x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
             seen = rows[i : i + 1, first : first + part.shape[1] + 2]
             tiles = cut_tiles(seen, groups=len(kernels) // 36)
             join_tiles(torch.bmm(tiles, kernels.transpose(1, 2)), part)
-            part += bias
+            if bias is not None:
+                part += bias
     return y
 
 
@@ -140,6 +147,11 @@ def transform_kernels(weight: Tensor, groups: int) -> Tensor:
     """``G g G^T`` of all kernels: ``(O, C, 3, 3)`` to ``(P, O / groups, C)``."""
     squares = weight.permute(2, 3, 0, 1).reshape(9, -1)
     return (KERNEL.to(squares.dtype) @ squares).view(36 * groups, -1, weight.shape[1])
+
+
+def _outputs(kernels: Tensor) -> int:
+    """How many channels transformed kernels make."""
+    return len(kernels) // 36 * kernels.shape[1]
 
 
 class TransformKernels(torch.autograd.Function):
@@ -166,12 +178,12 @@ class Winograd(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernels: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
         tiles = cut_tiles(x.permute(0, 2, 3, 1).contiguous(), groups=len(kernels) // 36)
         ctx.save_for_backward(tiles, kernels)
-        y = _new_result(x.permute(0, 2, 3, 1), len(bias))
+        y = _new_result(x.permute(0, 2, 3, 1), _outputs(kernels))
         join_tiles(torch.bmm(tiles, kernels.transpose(1, 2)), y.permute(0, 2, 3, 1))
-        return y.add_(bias[:, None, None])
+        return y if bias is None else y.add_(bias[:, None, None])
 
     @staticmethod
     @once_differentiable

@@ -20,12 +20,12 @@ from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
 from diptych.files import as_path, explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
+from diptych.memory import freed_memory_kept
 from diptych.settings import Tree, build_config, merge, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in
 from diptych.training.disk import check_disk
-from diptych.training.memory import freed_memory_kept
 from diptych.training.remarks import remarks
 from diptych.training.run_folder import RunFolder, made_with, rounding
 from diptych.training.trainer import Trainer, Watch

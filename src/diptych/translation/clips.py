@@ -11,6 +11,7 @@ from diptych.data.opening import TooLargeError
 from diptych.data.pixels import Pixels, with_channels
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors
+from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.afar import See
 from diptych.translation.clip_files import Clip, ClipFile, Frame
@@ -73,7 +74,10 @@ def translate_clip(
     writer: ClipFile | None = None
     done, seconds, stopped = 0, 0.0, False
     reading = Clip(job.source, translator.info.background)
-    with closing(reading) as clip, written_aside(job.target) as aside:
+    with (
+        freed_memory_kept(translator.device), closing(reading) as clip,
+        written_aside(job.target) as aside,
+    ):  # fmt: skip
         for frames, sound in in_batches(clip.parts(), batch):
             pictures = [prepared(frame.picture, translator, to, size) for frame in frames]
             if not frames:

@@ -24,6 +24,7 @@ from diptych.data.pixels import DIM, PixelFormat, Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, UsageError
 from diptych.files import lies_in
+from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.clip_files import ENDINGS as CLIP_ENDINGS
 from diptych.translation.clip_files import UNPLAYED, check_clip_name, clip_ending, is_clip
@@ -250,7 +251,10 @@ def translate_files(
     threads = torch.get_num_threads()
     begun = 0
     in_threads = translator.device.type in ("cpu", "cuda")
-    with workers(os.cpu_count()) as pool, one_thread_each(threads) as cores:
+    with (
+        freed_memory_kept(translator.device), workers(os.cpu_count()) as pool,
+        one_thread_each(threads) as cores,
+    ):  # fmt: skip
         results = ahead(pool, read, jobs, 2 * batch)
         for shape, group in groupby(
             results, lambda r: r[1].shape if not isinstance(r[1], str) else None

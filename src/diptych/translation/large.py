@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import UsageError
+from diptych.memory import memory_at_hand
 from diptych.translation import shelf
-from diptych.translation.memory import memory_at_hand
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.strips import Keep, plan, translate_by_strips
 

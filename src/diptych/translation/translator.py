@@ -24,7 +24,7 @@ from diptych.model_file import (
     holds_foreign_weights,
     load_model,
 )
-from diptych.networks.casting import with_bf16_convolutions
+from diptych.networks.translating import for_translating
 from diptych.surroundings import usual_place
 from diptych.translation.afar import (
     See,
@@ -79,7 +79,7 @@ class Translator:
         self.precision = choose_precision(precision, device)
         self.quick = {to: pair.towards(to) for to in pair.ways}  # what takes whole pictures
         if device.type == "cpu" and self.precision == torch.bfloat16:
-            self.quick = {to: with_bf16_convolutions(G) for to, G in self.quick.items()}
+            self.quick = {to: for_translating(G) for to, G in self.quick.items()}
 
     @property
     def info(self) -> ModelInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ PICTURE_ENDINGS = SUFFIXES | {
 }  # fmt: skip
 MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
 PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
+PNG_SEARCH = zlib.Z_RLE  # for runs only: quicker, and smaller but for drawings of many patterns
 
 
 def default_format(target: PixelFormat) -> str:
@@ -113,7 +115,7 @@ def encode_picture(file: BinaryIO, name: str, picture: Pixels, pixel_format: Pix
         one = picture[..., 0] if picture.shape[2] == 1 else picture
         file.write(imagecodecs.png_encode(one, level=PNG_EFFORT))
     elif name == "png":
-        to_pil(picture).save(file, "PNG", compress_level=PNG_EFFORT)
+        to_pil(picture).save(file, "PNG", compress_level=PNG_EFFORT, compress_type=PNG_SEARCH)
     else:
         whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
         form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]

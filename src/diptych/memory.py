@@ -1,13 +1,23 @@
-"""How much memory there is to use."""
+"""How much memory there is to use, and keeping what was freed: to ask for it anew takes time."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
+
+from diptych.surroundings import Shared
+
+# mallopt's parameters (malloc.h of the GNU C library).
+TRIM_THRESHOLD = -1
+MMAP_THRESHOLD = -3
+
+LARGEST_BLOCK = 32 * 2**20  # bytes: the largest threshold that there may be
 
 
 def memory_at_hand(device: torch.device) -> float:
@@ -45,3 +55,26 @@ def _left_to_the_group() -> float:
         return most - used + float(caches["file"])
     except (OSError, ValueError, KeyError):
         return float("inf")
+
+
+def _keep(on: bool) -> None:
+    if platform.libc_ver()[0] != "glibc":
+        return
+    c = ctypes.CDLL(None)
+    c.mallopt(MMAP_THRESHOLD, LARGEST_BLOCK)  # smaller blocks come from the heap
+    # It never shrinks; afterwards as the library has it by itself, once a largest block was freed.
+    c.mallopt(TRIM_THRESHOLD, -1 if on else 2 * LARGEST_BLOCK)
+    if not on:
+        c.malloc_trim(0)
+
+
+_kept = Shared(lambda: False, _keep, True)
+
+
+def freed_memory_kept(device: torch.device) -> AbstractContextManager[None]:
+    """Within the block a process that computes on the CPU keeps what it frees (GNU's C library).
+
+    Without it the features of each step, or of each picture that is translated, are given back to
+    the system and come again page by page, for which threads wait for one another.
+    """
+    return _kept.within() if device.type == "cpu" else nullcontext()

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from diptych.config import LossConfig
 from diptych.cyclegan import CycleGAN
-from diptych.losses import gradient_penalty, plain_l1, slope_penalty
+from diptych.losses import gradient_penalty, plain_l1, r1_penalty
 from diptych.settings import build_config
 from diptych.training.state import make_model
 
@@ -123,7 +123,7 @@ def test_slopes_of_d_are_bounded_as_the_settings_say(method: str, adversarial: s
             game = D(fake).mean() - D(x).mean() + gradient_penalty(D, x, fake)
         else:
             game = (D(x) - 1).square().mean() + D(fake).square().mean()
-        expected = game + 3 * slope_penalty(D, x)
+        expected = game + 3 * r1_penalty(D, x)
         torch.testing.assert_close(terms[name], expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found, sum(terms.values()))
 

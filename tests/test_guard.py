@@ -86,7 +86,7 @@ def test_a_fake_that_is_no_number_does_not_come_again(towns: Path) -> None:
     one = trainer(towns, training={"history": 4, "judged": 2})
     black = torch.zeros(1, 3, 32, 32)
     bad = torch.full_like(black, float("nan"))
-    one.stepper._judged(0, black, black, {"a": bad, "b": bad})
+    one.stepper._for_D(0, black, black, {"a": bad, "b": bad})
     for history in one.state.histories.values():
         (kept,) = history.pictures
         assert kept.isfinite().all()

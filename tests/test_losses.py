@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 
-from diptych.losses import OBJECTIVES, gradient_penalty, l1, plain_l1, plainness, slope_penalty
+from diptych.losses import OBJECTIVES, gradient_penalty, l1, plain_l1, plainness, r1_penalty
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_gradient_penalty_of_a_linear_critic_is_known() -> None:
     torch.testing.assert_close(slope, 20 * (w.norm() - 1) * w / w.norm())
 
 
-def test_slope_penalty_of_a_linear_critic_is_known() -> None:
+def test_r1_penalty_of_a_linear_critic_is_known() -> None:
     """For D(x) = w.x it is |w|^2 / 2, and its slope in w is w."""
     w = torch.randn(3 * 4 * 4, dtype=torch.float64, requires_grad=True)
 
@@ -78,7 +78,7 @@ def test_slope_penalty_of_a_linear_critic_is_known() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.flatten(1) @ w
 
-    penalty = slope_penalty(Linear(), torch.randn(5, 3, 4, 4, dtype=torch.float64))
+    penalty = r1_penalty(Linear(), torch.randn(5, 3, 4, 4, dtype=torch.float64))
     torch.testing.assert_close(penalty, w.square().sum() / 2)
     (slope,) = torch.autograd.grad(penalty, w)
     torch.testing.assert_close(slope, w)

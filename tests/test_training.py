@@ -291,7 +291,7 @@ def test_d_may_judge_more_pictures_than_g_translates(towns: Path) -> None:
 
 def test_what_d_sees_more_of_are_other_pictures(towns: Path) -> None:
     stepper = trainer(towns, training={"judged": 3}).stepper
-    of = (stepper.batches_a, stepper.batches_b, stepper.judged_a, stepper.judged_b)
+    of = (stepper.batches_a, stepper.batches_b, stepper.more_a, stepper.more_b)
     assert len({batches.sampler.stream for batches in of}) == 4
 
 
@@ -627,7 +627,7 @@ def test_d_judges_untouched_pictures_among_the_fakes(towns: Path, method: str) -
     fakes = {
         name: torch.zeros(1, 3, 32, 32) for name in (("a", "b") if method == "cyclegan" else ("b",))
     }
-    a, b, past = one.stepper._judged(0, source_a, source_b, fakes)
+    a, b, past = one.stepper._for_D(0, source_a, source_b, fakes)
     assert a.shape == b.shape == (4, 3, 32, 32)
     assert past["b"].shape == a.shape
     assert torch.equal(past["b"][-1], a[-1])

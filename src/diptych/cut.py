@@ -97,15 +97,15 @@ class CUT(nn.Module):
         ``flip``: ``fake`` was made of the mirrored source, and is compared mirrored back. The
         source's side is the answer to be found and takes no gradient.
         """
-        seen = self.G_ab.features(fake)
+        of_fake = self.G_ab.features(fake)
         if flip:
-            seen = [layer.flip(3) for layer in seen]
+            of_fake = [layer.flip(3) for layer in of_fake]
         with torch.no_grad():
-            layers = self.G_ab.features(source)
-        places = [choose_places(layer, self.contrast.patches) for layer in layers]
-        queries = self._project(seen, places)
+            of_source = self.G_ab.features(source)
+        places = [choose_places(layer, self.contrast.patches) for layer in of_source]
+        queries = self._project(of_fake, places)
         with torch.no_grad():
-            keys = self._project(layers, places)
+            keys = self._project(of_source, places)
         losses = [
             nce(query, key, self.contrast.temperature)
             for query, key in zip(queries, keys, strict=True)

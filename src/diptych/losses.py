@@ -59,7 +59,7 @@ OBJECTIVES = {
     "lsgan": Objective(lsgan_generator, lsgan_discriminator),
     "bce": Objective(bce_generator, bce_discriminator),
     "hinge": Objective(hinge_generator, hinge_discriminator),
-    "wgangp": Objective(hinge_generator, wasserstein_discriminator),
+    "wgangp": Objective(hinge_generator, wasserstein_discriminator),  # (G's part is the same)
 }
 
 
@@ -91,8 +91,8 @@ def gradient_penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     return PENALTY_WEIGHT * (steepness - 1).square().mean()
 
 
-def slope_penalty(D: nn.Module, real: Tensor) -> Tensor:
-    """mean |dD/dx|^2 / 2 at real pictures ``(N, C, H, W)`` (R1; Mescheder et al., 2018, eq. 9)."""
+def r1_penalty(D: nn.Module, real: Tensor) -> Tensor:
+    """mean |dD/dx|^2 / 2 at real pictures ``(N, C, H, W)`` (Mescheder et al., 2018, eq. 9)."""
     x = real.detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
     return slope.square().flatten(1).sum(dim=1).mean() / 2
@@ -109,7 +109,7 @@ def slope_bound(D: nn.Module, real: Tensor, fake: Tensor, weights: LossConfig) -
         if weights.adversarial == "wgangp":
             bound = bound + gradient_penalty(D, real.float(), fake.float())
         if weights.r1 > 0:
-            bound = bound + weights.r1 * slope_penalty(D, real.float())
+            bound = bound + weights.r1 * r1_penalty(D, real.float())
     return bound
 
 

@@ -18,9 +18,9 @@ class Discriminator(nn.Module):
     """``layers``, whose last makes the verdicts. No sigmoid: the objectives take raw verdicts.
 
     With ``texture_layers`` there are twice as many verdicts: theirs, on ``texture`` of the picture,
-    stand behind the others, as a second channel. Both see pictures ``shrink`` times smaller, and of
-    these the ``middle``, if that is given: patches of so many pixels, so many apart. While
-    training, ``augments`` lets them see pictures shifted and recoloured at random.
+    stand behind the others, as a second channel. Both see pictures ``shrink`` times smaller. With
+    ``middle``, the side of a patch and the step to the next, patches are ``centred`` in these.
+    While training, ``augments`` lets them see pictures shifted and recoloured at random.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ def shrunk(x: Tensor, times: int) -> Tensor:
 
 
 def centred(x: Tensor, middle: tuple[int, int] | None) -> Tensor:
-    """Without those rows at the top and columns at the left that leave patches in the middle.
+    """Cut at the top and the left, so that the patches of ``middle`` lie in the picture's middle.
 
     ``middle``: the pixels a side of a patch, and from one to the next. Convolutions begin at the
-    top and the left, and what is not enough for one more patch is left over at the other sides:
-    of 64 pixels three, with patches of 25 in steps of 4. So two of these, and one here.
+    top left, and what is not enough for one more patch is left over at the bottom and the right:
+    of 64 pixels three, with patches of 25 in steps of 4. Cutting one off at the top leaves two.
     """
     if middle is None:
         return x

@@ -29,16 +29,7 @@ def make_config(
     settings = settings or {}
     from_file = read_config_file(config_file) if config_file is not None else {}
     from_file = _suiting(from_file, settings.get("method"))
-    chosen, of_file = settings.get("preset"), from_file.get("preset")
-    if preset is not None and chosen not in (None, preset):
-        raise UsageError(f"the presets {preset} and {chosen} are both given: leave one out")
-    chosen = preset if preset is not None else chosen
-    if chosen and of_file and chosen != of_file:  # (a run's config.yaml would hide the preset)
-        raise UsageError(
-            f"{config_file} is for the preset {of_file}: leave the preset {chosen} out, or that "
-            "line of the file"
-        )
-    chosen = of_file if chosen is None else chosen
+    chosen = _given_preset(preset, settings.get("preset"), from_file.get("preset"), config_file)
     if start_from is not None:
         before = settings_of(start_from, networks_only=chosen is not None)
         before = _suiting(before, settings.get("method", from_file.get("method")))
@@ -56,6 +47,21 @@ def make_config(
     if chosen is None and choose_device(config.training.device).type == "cuda":
         return make_config("paper", config_file, settings, start_from)
     return config
+
+
+def _given_preset(
+    preset: str | None, of_settings: str | None, of_file: str | None, config_file: Path | None
+) -> str | None:
+    """The preset that is asked for, if one is. Raises UsageError for two that disagree."""
+    if preset is not None and of_settings not in (None, preset):
+        raise UsageError(f"the presets {preset} and {of_settings} are both given: leave one out")
+    chosen = preset if preset is not None else of_settings
+    if chosen and of_file and chosen != of_file:  # (a run's config.yaml would hide the preset)
+        raise UsageError(
+            f"{config_file} is for the preset {of_file}: leave the preset {chosen} out, or that "
+            "line of the file"
+        )
+    return of_file if chosen is None else chosen
 
 
 def _suiting(tree: Tree, method: str | None) -> Tree:

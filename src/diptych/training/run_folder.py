@@ -55,28 +55,6 @@ class RunFolder:
     def model(self) -> Path:
         return self.path / "model.safetensors"
 
-    def saved_model(self) -> Path:
-        """``model``, which is there. Raises DiptychError if there is no run, or none saved."""
-        self._check_exists()
-        if not self.model.exists():
-            raise DiptychError(
-                f"nothing is saved in {self.path} yet: go on with: {self.resume_command}"
-            )
-        return self.model
-
-    @property
-    def resume_command(self) -> str:
-        """What a person types to go on with it."""
-        processes = started_together()
-        # (-- since torchrun would take --run for an option of its own)
-        together = f"torchrun --nproc-per-node {processes} -m -- " if processes > 1 else ""
-        return f"{together}diptych train --run {typed(self.path)} --resume"
-
-    @property
-    def moved_command(self) -> str:
-        """The same where its pictures have moved."""
-        return f"{self.resume_command} {'--data DIR' if self.folders().tested else 'A/ B/'}"
-
     @cached_property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
@@ -104,6 +82,28 @@ class RunFolder:
     @cached_property
     def demo_scores(self) -> Path:
         return self.path / "scores.json"
+
+    def saved_model(self) -> Path:
+        """``model``, which is there. Raises DiptychError if there is no run, or none saved."""
+        self._check_exists()
+        if not self.model.exists():
+            raise DiptychError(
+                f"nothing is saved in {self.path} yet: go on with: {self.resume_command}"
+            )
+        return self.model
+
+    @property
+    def resume_command(self) -> str:
+        """What a person types to go on with it."""
+        processes = started_together()
+        # (-- since torchrun would take --run for an option of its own)
+        together = f"torchrun --nproc-per-node {processes} -m -- " if processes > 1 else ""
+        return f"{together}diptych train --run {typed(self.path)} --resume"
+
+    @property
+    def moved_command(self) -> str:
+        """The same where its pictures have moved."""
+        return f"{self.resume_command} {'--data DIR' if self.folders().tested else 'A/ B/'}"
 
     def exists(self) -> bool:
         return (self.path / "config.yaml").is_file()

@@ -71,11 +71,13 @@ class DiscriminatorPair(nn.Module):
 def pays(config: Config, model: CycleGAN, precision: torch.dtype) -> bool:
     """Whether ``model``, made from ``config``, can and should go side by side on the CPU."""
     G, D, data, loss = config.generator, config.discriminator, config.data, config.loss
-    alike = _shapes(model.G_ab) == _shapes(model.G_ba) and data.preprocess != "none"
-    layers = G.architecture == "resnet" and {G.norm, D.norm} <= set(PAIRED_NORMS)
-    apart = D.augment or config.shrink > 1 or loss.bounds_slope or loss.cycle_features > 0
+    one_shape = _shapes(model.G_ab) == _shapes(model.G_ba) and data.preprocess != "none"
+    can_pair = G.architecture == "resnet" and {G.norm, D.norm} <= set(PAIRED_NORMS)
+    # What DiscriminatorPair does not do to its pictures, and losses that ask for D_a and D_b.
+    needs_single_D = D.augment or config.shrink > 1 or loss.bounds_slope or loss.cycle_features > 0
     numbers = config.training.batch * G.width * data.size**2
-    return alike and layers and not apart and numbers <= MOST.get(precision, 0)
+    is_small = numbers <= MOST.get(precision, 0)
+    return one_shape and can_pair and not needs_single_D and is_small
 
 
 def _shapes(network: nn.Module) -> list[torch.Size]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,16 +138,7 @@ def _train(
         before = as_path(config.training.start_from).absolute()
         config = build_config(merge(config.model_dump(), {"training": {"start_from": str(before)}}))
     with ExitStack() as held:
-        if not _TRAINING.acquire(blocking=False):
-            raise UsageError(
-                "another thread of this process trains: start this one in a process of its own, "
-                "with random numbers and settings of its own"
-            )
-        held.callback(_TRAINING.release)
-        held.enter_context(usual_torch(device))
-        held.enter_context(distributed.process_group(device))
-        held.enter_context(quickest_convolutions())
-        held.enter_context(freed_memory_kept(device))
+        held.enter_context(_process_for_training(device))
         leader = distributed.rank() == 0
         if not leader:
             distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
@@ -176,11 +167,7 @@ def _train(
                     checkpoint.sweep(run.checkpoints)
                     run.make_folders()  # (somebody may have made room)
                 if other_scores:
-                    run.evaluation.unlink(missing_ok=True)  # (it is of the pictures before)
-                if other_scores and yardstick is not None:
-                    changed = run.set_best_aside()
-                    listener.warn(changed)
-                    run.note(changed)
+                    _set_scores_aside(run, yardstick, listener)
                 if moved or other_scores or not resume:
                     run.write_data(folders, a, b)
             for line in remarks(config, a, b):
@@ -201,6 +188,35 @@ def _train(
         if leader and listener.ready is not None:
             listener.ready(trainer)
         return trainer.train(listener.watch, max_minutes)
+
+
+@contextmanager
+def _process_for_training(device: torch.device) -> Iterator[None]:
+    """For one training the process is its own, set up as it needs it; afterwards as before."""
+    if not _TRAINING.acquire(blocking=False):
+        raise UsageError(
+            "another thread of this process trains: start this one in a process of its own, "
+            "with random numbers and settings of its own"
+        )
+    try:
+        with (
+            usual_torch(device),
+            distributed.process_group(device),
+            quickest_convolutions(),
+            freed_memory_kept(device),
+        ):
+            yield
+    finally:
+        _TRAINING.release()
+
+
+def _set_scores_aside(run: RunFolder, yardstick: Yardstick | None, listener: Listener) -> None:
+    """The held-out pictures are others than before: what was scored by those no longer counts."""
+    run.evaluation.unlink(missing_ok=True)
+    if yardstick is not None:
+        changed = run.set_best_aside()
+        listener.warn(changed)
+        run.note(changed)
 
 
 def _yardstick(config: Config, a: Domain, b: Domain, device: torch.device) -> Yardstick | None:

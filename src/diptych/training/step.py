@@ -38,7 +38,7 @@ class Stepper:
         self.config, self.state, self.device, self.warn = config, state, device, warn
         self.precision = choose_precision(config.training.precision, device)
         # What makes the passes: the networks, or a twin of them (compiled, in bf16, side by side).
-        self.model = self.judging = state.model  # (``judging``: for the pass of D)
+        self.model = self.model_of_D = state.model  # (of D's pass; it is not always the same)
         self.working_copy = None
         self.compiled = compiles(config, steps, device)
         if self.compiled:
@@ -58,8 +58,8 @@ class Stepper:
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
         self.batches_b = Batches(b, config.data, seed, 1, device)
-        self.judged_a = Batches(a, config.data, seed, 2, device)
-        self.judged_b = Batches(b, config.data, seed, 3, device)
+        self.more_a = Batches(a, config.data, seed, 2, device)  # for D alone: ``more_judged``
+        self.more_b = Batches(b, config.data, seed, 3, device)
 
     def step(self, rate: float, weights: LossConfig) -> None:
         """Both losses, then both updates; neither if a number in them is NaN or infinite.
@@ -107,9 +107,9 @@ class Stepper:
         weights = weights.model_copy(update={"cycle": 0.0, "identity": 0.0})
         # (While there are fewer past fakes than D will see, each step would be compiled anew.)
         plain = self.compiled and self._history_fills(made[0])
-        self.judging = self.state.model if plain else self.model
+        self.model_of_D = self.state.model if plain else self.model
         for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
-            a, b, past = self._judged(i, a, b, fakes)
+            a, b, past = self._for_D(i, a, b, fakes)
             loss, terms, _ = self.discriminator_pass(a, b, past, weights)
             losses.append(loss)
             parts.append(terms)
@@ -131,7 +131,7 @@ class Stepper:
     ) -> Results:
         self.model.discriminators.requires_grad_(True)
         with self._autocast():
-            loss, terms = self.judging.discriminator_loss(a, b, past, weights)
+            loss, terms = self.model_of_D.discriminator_loss(a, b, past, weights)
         return self._backward(loss), detached(terms), {}
 
     def _set_rates(self, rate: float) -> None:
@@ -152,7 +152,7 @@ class Stepper:
         number = self.state.step * self.config.training.accumulate + i
         return number * distributed.world_size() + distributed.rank()
 
-    def _judged(self, i: int, a: Tensor, b: Tensor, fakes: Fakes) -> tuple[Tensor, Tensor, Fakes]:
+    def _for_D(self, i: int, a: Tensor, b: Tensor, fakes: Fakes) -> tuple[Tensor, Tensor, Fakes]:
         """Real pictures and past fakes for D: batch number ``i``, filled up to ``judged``.
 
         D costs little beside G, so it can afford to look at more pictures than G translates.
@@ -170,8 +170,8 @@ class Stepper:
             past[name] = torch.cat([history.exchange(fake), *recalled])
         if more:
             position = self._number(i) * more
-            a = torch.cat([a, self.judged_a.at(position, more)])
-            b = torch.cat([b, self.judged_b.at(position, more)])
+            a = torch.cat([a, self.more_a.at(position, more)])
+            b = torch.cat([b, self.more_b.at(position, more)])
         if untouched:
             source = {"a": b, "b": a}
             past = {x: torch.cat([old, source[x][-untouched:]]) for x, old in past.items()}

@@ -120,11 +120,12 @@ class Trainer:
         training, state = self.config.training, self.state
         started = last = time.monotonic()
         resumed, made = state.step > 0, 0
-        # A run that was stopped between its last checkpoint and its model has that still to write;
         if log is not None and self.progress() >= 1 and not self._has_written_model():
-            save_model(self.run.model, self._pair())
-        # and one that was stopped between a step and its scores has them still to make.
-        signal_number = self._look(log, stop, self.progress() >= 1) if resumed else 0
+            save_model(self.run.model, self._pair())  # (stopped between last checkpoint and model)
+        # A run that was stopped between a step and its scores has them still to make.
+        signal_number = 0
+        if resumed:
+            signal_number = self._sample_and_score(log, stop, self.progress() >= 1)
         while self.progress() < 1 and not signal_number:
             self.step()
             made += 1
@@ -140,12 +141,8 @@ class Trainer:
                     self._go_back(log)
                     continue
                 self._log(log)
-            signal_number = signal_number or self._look(log, stop, done)
-            every = (training.checkpoint_every, training.keep_every)
-            due = self.owes_save or any(n and state.step % n == 0 for n in every)
-            # While steps are being left out the weights may be the cause: better wait.
-            self.owes_save = due and int(state.bad_in_row) > 0
-            if (due and not self.owes_save) or done or out_of_time or signal_number:
+            signal_number = signal_number or self._sample_and_score(log, stop, done)
+            if self._checkpoint_is_due() or done or out_of_time or signal_number:
                 self.save(log)
             if watch is not None and log is not None:
                 pace = made / (time.monotonic() - started)
@@ -158,6 +155,17 @@ class Trainer:
                 signal_number,
             )
         return True
+
+    def _checkpoint_is_due(self) -> bool:
+        """Whether to save after this step; while steps are left out it is owed until one is made.
+
+        (The weights may be why they are left out: better wait.)
+        """
+        training, step = self.config.training, self.state.step
+        every = (training.checkpoint_every, training.keep_every)
+        due = self.owes_save or any(n and step % n == 0 for n in every)
+        self.owes_save = due and int(self.state.bad_in_row) > 0
+        return due and not self.owes_save
 
     def _tell(self, watch: Watch, pace: float, log: Log) -> None:
         """Call ``watch``. What it draws of random numbers changes nothing in the training."""
@@ -247,7 +255,9 @@ class Trainer:
             self.warn(line)
 
     def _log(self, log: Log | None) -> None:
-        self.losses = self._mean_losses()
+        if means := self._mean_losses():
+            self.losses = means
+            self._show_plateau(means)
         if log is None:
             return
         log.write(self.state.step, self._metrics())
@@ -255,19 +265,24 @@ class Trainer:
             self._warn(log, line)
 
     def _mean_losses(self) -> dict[str, float]:
-        """Each loss term's mean over those steps since the last log step that had it."""
+        """Each loss term's mean over those steps since the last log step that had it.
+
+        Empty, and the sums go on, if all of them were left out.
+        """
         state = self.state
         names = sorted(state.sums)  # (one order in all processes, also after resuming)
         sums = distributed.mean(torch.stack([state.sums[name] for name in names])).tolist()
         steps = torch.stack([state.counts[name] for name in names]).tolist()
         means = {name: x / n for name, x, n in zip(names, sums, steps, strict=True) if n}
-        if not means:  # all were left out
-            return self.losses
-        state.sums, state.counts = {}, {}
-        held = [x for name, x in means.items() if name.startswith(("cycle", "contrast"))]
-        if self.config.optimizer.schedule == "plateau" and held:  # (what holds to the source)
-            state.plateau.look(sum(held))
+        if means:
+            state.sums, state.counts = {}, {}
         return means
+
+    def _show_plateau(self, losses: dict[str, float]) -> None:
+        """Let the schedule ``plateau`` see those losses that hold translations to their source."""
+        held = [x for name, x in losses.items() if name.startswith(("cycle", "contrast"))]
+        if self.config.optimizer.schedule == "plateau" and held:
+            self.state.plateau.look(sum(held))
 
     def _metrics(self) -> dict[str, float]:
         state = self.state
@@ -278,7 +293,7 @@ class Trainer:
             **self.losses,
         }
 
-    def _look(self, log: Log | None, stop: StopRequest, done: bool) -> int:
+    def _sample_and_score(self, log: Log | None, stop: StopRequest, done: bool) -> int:
         """Samples and scores, if they are due at this step and not made yet.
 
         Scoring takes a while, so a signal ends it at once; the run makes up for it when it goes

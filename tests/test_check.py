@@ -200,6 +200,10 @@ def test_sixteen_bits_that_would_become_black(
     assert "only 15 of 255; pictures of 16 bits keep all" in done.stdout + done.stderr
     native = build_config({"data": {"size": 32}, "a": {"depth": "native"}})
     assert all(f.kind != "nearly black" for f in check(folders, native).findings)
+    wide = build_config({"data": {"size": 32}, "a": {"depth": "native", "range": [0, 65535]}})
+    (black,) = (f for f in check(folders, wide).findings if f.kind == "nearly black")
+    assert black.cases[0].about == "values reach only 4095 of 65535"
+    assert black.advice == "the range is 0,65535: give one that fits them"
 
 
 def test_one_dark_picture_among_others_is_no_black_folder(clean: Path) -> None:

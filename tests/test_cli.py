@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -265,6 +266,27 @@ def test_options_of_the_other_commands_arrive(
     assert (used.preset, used.data.size) == ("repaint", 48)
     for domain in (used.a, used.b):
         assert (domain.depth, domain.channels) == ("native", 2)
+
+
+def test_the_home_folder_is_the_same_to_all_commands(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diptych.cli import compare, evaluate, report, train
+
+    shutil.copytree(trained, tmp_path / "home" / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    run = Path("~/run")
+    train.train(run=run, resume=True)
+    report.report(run, Path("~/page.html"), 1)
+    assert (tmp_path / "home" / "page.html").exists()
+    lite = "efficientnet-lite0"
+    evaluate.evaluate(run, lite)
+    compare.compare([run, run], Path("~/compare.html"), lite, 1)
+    assert (tmp_path / "home" / "compare.html").exists()
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 MOBILE = {"architecture": "mobile", "blocks": 1}

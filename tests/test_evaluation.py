@@ -38,7 +38,15 @@ from diptych.evaluation.distances import (
 )
 from diptych.evaluation.features import Described, make_feature_net
 from diptych.evaluation.pairs import likeness, palette_scores, psnr, ssim
-from diptych.evaluation.scores import Direction, Distances, Evaluation, SetScores, score_sets
+from diptych.evaluation.scores import (
+    Direction,
+    Distances,
+    Evaluation,
+    Heldout,
+    SetScores,
+    make_yardstick,
+    score_sets,
+)
 from diptych.evaluation.table import score_tables
 from diptych.files import file_sha256
 from diptych.model_file import load_model
@@ -719,6 +727,13 @@ def test_scoring_needs_pictures_to_score(towns: Path, tmp_path: Path, diptych: C
     assert done.returncode == 1
     assert "at least 8 held-out pictures of A, and there are 4" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_are_gone_are_named_where_too_few_are_left() -> None:
+    net = features.FeatureNet("inception", lambda pictures: (torch.zeros(0), None))
+    held = Heldout([], [], RGB, [Path("testA/gone.png")])
+    with pytest.raises(DiptychError, match=r"there are 0: bring back 1 picture .* testA/gone.png$"):
+        make_yardstick(held, held, net)
 
 
 def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> None:

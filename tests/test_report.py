@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from diptych.data.pixels import RGB
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness
 from diptych.evaluation.scores import Direction, Distances, Evaluation, SetScores
-from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
+from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model, save_model
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart
 from diptych.report.compare import _grid, comparison_tables
@@ -198,6 +199,23 @@ def test_runs_are_compared_by_their_own_scores(trained: Path) -> None:
     assert [(table.title, table.rows) for table in tables] == [
         ("A to B", expected[0]), ("B to A", expected[1])
     ]  # fmt: skip
+
+
+def test_runs_of_other_values_are_compared_with_care(trained: Path, tmp_path: Path) -> None:
+    """Ranges are measured, so settings do not tell; and what is the usual may be said as well."""
+    said, other = RunFolder(tmp_path / "said"), RunFolder(tmp_path / "other")
+    for run in (said, other):
+        shutil.copytree(trained, run.path)
+    settings = said.path / "config.yaml"
+    settings.write_text(settings.read_text().replace("channels: null", "channels: 3"))
+    pair = load_model(other.model, torch.device("cpu"))
+    info = replace(pair.info, a=replace(pair.info.a, high=100.0))
+    save_model(other.model, replace(pair, info=info))
+    direction = Direction("b", 8, 8, None, None, None, None, None)
+    found = [Evaluation(12, 32, "inception", "FID", direction, None)] * 2
+    for run, care in ((said, False), (other, True)):
+        (table,) = comparison_tables([RunFolder(trained), run], found)
+        assert ("read pictures in different ways" in table.note) is care
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")

@@ -507,8 +507,14 @@ def test_pictures_may_move_and_test_folders_grow(towns: Path, tmp_path: Path) ->
     resume_run(run, {"training": {"steps": 14}}, listener)
     assert [str(path) for path in made[-1].a.heldout] == heldout  # scores stay comparable
     (tmp_path / "towns" / "testA" / "a-new.png").unlink()
-    (tmp_path / "towns").rename(tmp_path / "moved")
     longer = {"training": {"steps": 16}}
+    (tmp_path / "towns" / "testA").rename(tmp_path / "testA")
+    with pytest.raises(
+        DiptychError, match=r"towns/testA, which is not there: .* --resume --data DIR"
+    ):
+        resume_run(run, longer)
+    (tmp_path / "testA").rename(tmp_path / "towns" / "testA")
+    (tmp_path / "towns").rename(tmp_path / "moved")
     with pytest.raises(
         DiptychError, match=r"towns/trainA, which is not there: .* --resume --data DIR"
     ):
@@ -913,9 +919,11 @@ def test_arguments_of_scoring_that_are_none(trained: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             package.evaluate(trained, **wrong)  # type: ignore[arg-type]
-    for what in ({"classes": "zebra"}, {"classes": (5000,)}, {"palette": "5"}):
+    wrong_targets = ({"classes": "zebra"}, {"classes": (5000,)}, {"classes": 340}, {"palette": "5"})
+    for what in wrong_targets:
         with pytest.raises(UsageError):
             package.Target(**what)  # type: ignore[arg-type]
+    package.Target(classes=tuple(np.array([340])))
 
 
 def test_a_start_that_was_killed_can_be_made_again(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 
 from diptych.config import DomainConfig, FeatureName
@@ -132,8 +133,11 @@ class Target:
     def __post_init__(self) -> None:
         if self.palette is not None:
             parse_palette(str(self.palette))
-        if not all(isinstance(number, int) and 0 <= number < 1000 for number in self.classes):
-            raise UsageError(f"classes {self.classes!r}: give ImageNet's numbers, 0 to 999")
+        several = isinstance(self.classes, Collection)
+        if not several or not all(isinstance(n, Integral) and 0 <= n < 1000 for n in self.classes):
+            raise UsageError(
+                f"classes {self.classes!r}: give ImageNet's numbers, 0 to 999, as in (340,)"
+            )
 
 
 def evaluate(

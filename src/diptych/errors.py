@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 
 Name = TypeVar("Name", bound=str)
@@ -74,11 +75,14 @@ def out_of_memory(error: Exception) -> bool:
 
 def typed(text: object) -> str:
     """A path, say, as a word of a command that a person types, quoted where need be."""
+    word = str(text)
+    if isinstance(text, Path) and word.startswith("-"):  # (it would be an option)
+        word = f"./{word}"
     if os.name == "nt":
         import subprocess
 
-        return subprocess.list2cmdline([str(text)])
-    return shlex.quote(str(text))
+        return subprocess.list2cmdline([word])
+    return shlex.quote(word)
 
 
 def one_of(option: str, text: str | None, valid: Iterable[Name]) -> Name | None:

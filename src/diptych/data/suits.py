@@ -23,15 +23,22 @@ class Doubt:
 
 
 def doubts(domain: Domain) -> list[Doubt]:
-    """Whether there are few pictures, or dark ones, as where 12 of 16 bits are used."""
+    """Whether there are few pictures, or dark ones, as where 12 of 16 bits are used.
+
+    A range that is given, or that of the model to go on from, may be of far higher values.
+    """
     found = []
     if len(domain.train) < FEW:
         about = f"{len(domain.train)} pictures to learn from"
         found.append(Doubt("few", about, "so few teach little: some hundred are usual"))
     reached = max(entry.high for entry in domain.cache.entries)
-    if domain.pixel_format.dtype == "uint8" and reached < DIM:
+    stored = domain.pixel_format
+    if reached < stored.low + (stored.high - stored.low) * DIM / 255:
         advice = "pictures of 16 bits keep all their values with --depth native"
-        found.append(Doubt("nearly black", f"values reach only {reached:g} of 255", advice))
+        if (stored.low, stored.high) != (0, 255):
+            advice = f"the range is {stored.low:g},{stored.high:g}: give one that fits them"
+        about = f"values reach only {reached:g} of {stored.high:g}"
+        found.append(Doubt("nearly black", about, advice))
     return found
 
 

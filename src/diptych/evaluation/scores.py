@@ -16,7 +16,7 @@ from diptych.data.domain import read_for_looking
 from diptych.data.geometry import Resize
 from diptych.data.partners import partners
 from diptych.data.pixels import PixelFormat, Pixels, preview, resize
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, counted
 from diptych.evaluation.distances import (
     Interval,
     frechet_distance,
@@ -254,9 +254,13 @@ def make_yardstick(a: Heldout, b: Heldout, net: FeatureNet) -> Yardstick:
     """Describe the real pictures. Raises DiptychError for fewer than FEWEST of them."""
     for name, heldout in (("A", a), ("B", b)):
         if len(heldout.pictures) < FEWEST:
+            advice = "give test folders, or a larger --set data.holdout"
+            if lost := heldout.unread:  # (a resumed run takes no other settings)
+                pictures = counted(len(lost), "picture")
+                advice = f"bring back {pictures} missing or damaged, the first of them {lost[0]}"
             raise DiptychError(
                 f"scoring needs at least {FEWEST} held-out pictures of {name}, and there are "
-                f"{len(heldout.pictures)}: give test folders, or a larger --set data.holdout"
+                f"{len(heldout.pictures)}: {advice}"
             )
     return Yardstick(a, b, net, _describe(a, net), _describe(b, net))
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.config import Config
 from diptych.data.domain import read_for_looking
 from diptych.errors import UsageError
 from diptych.evaluation.scores import Direction, Evaluation, SetScores
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import Side, other_side
+from diptych.model_file import Side, other_side, read_info
 from diptych.report.page import check_page_name, picture_url, template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
@@ -41,15 +40,15 @@ def comparison_tables(
         "KID had other pictures been held out; another seed may differ by more."
     )
     scored = {_scored(*each) for each in zip(runs, evaluations, strict=True)}
-    seen = {_seen(run.config()) for run in runs}
+    seen = {_seen(run) for run in runs}
     alike = len(scored) == len(seen) == len({one.size for one in evaluations}) == 1
     if len(scored) > 1:
         note += " These runs were scored on different held-out pictures: compare with care."
     if len(seen) > 1:
         note += (
             " These runs cut or read pictures in different ways (data.preprocess, data.load_size, "
-            "channels, depth ...), so they were scored on different parts or values of them: "
-            "compare with care."
+            "channels, depth, range ...), so they were scored on different parts or values of "
+            "them: compare with care."
         )
     tables = []
     for name, to in WAYS:
@@ -93,10 +92,13 @@ def _scored(run: RunFolder, evaluation: Evaluation) -> tuple[object, ...]:
     return *held, frozenset(Path(path).name for path in evaluation.unread)
 
 
-def _seen(config: Config) -> tuple[object, ...]:
+def _seen(run: RunFolder) -> tuple[object, ...]:
     """What decides, beside the size, how a held-out picture looks to a model."""
+    config, info = run.config(), read_info(run.saved_model())
     data = config.data
-    return data.preprocess, data.load_size, data.background, config.a, config.b
+    # (The formats as they came out: settings leave channels and range to the pictures.)
+    reading = config.a.depth, config.b.depth, info.a, info.b
+    return data.preprocess, data.load_size, data.background, *reading
 
 
 def _scores(direction: Direction) -> list[str]:

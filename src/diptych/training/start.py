@@ -111,7 +111,7 @@ def resume_run(
     if moved is not None and run.folders().tested and not moved.tested:
         raise UsageError(f"{run.path} has test folders too: give --data DIR, which holds all")
     if moved is None:
-        for folder in (folders.a, folders.b):
+        for folder in filter(None, (folders.a, folders.b, folders.test_a, folders.test_b)):
             if not folder.is_dir():
                 raise DiptychError(
                     f"the pictures of {run.path} were in {folder}, which is not there: put them "

@@ -269,23 +269,27 @@ def test_options_of_the_other_commands_arrive(
 
 
 def test_the_home_folder_is_the_same_to_all_commands(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, tmp_path: Path, diptych: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diptych.cli import compare, evaluate, report, train
-
     shutil.copytree(trained, tmp_path / "home" / "run")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
-    run = Path("~/run")
-    train.train(run=run, resume=True)
-    report.report(run, Path("~/page.html"), 1)
-    assert (tmp_path / "home" / "page.html").exists()
-    lite = "efficientnet-lite0"
-    evaluate.evaluate(run, lite)
-    compare.compare([run, run], Path("~/compare.html"), lite, 1)
-    assert (tmp_path / "home" / "compare.html").exists()
+    lite = ("--features", "efficientnet-lite0")
+    picture = min(trained.parent.rglob("*.png"))
+    for command in (
+        ("train", "--run=~/run", "--resume"),
+        ("report", "~/run", "--out=~/page.html", "--pictures", "1"),
+        ("evaluate", "~/run", *lite),
+        ("compare", "~/run", "~/run", "--out=~/compare.html", *lite, "--pictures", "1"),
+        ("translate", "~/run", picture, "--out=~/out"),
+        ("export", "~/run", "--format", "torch", "--out=~/deploy"),
+    ):
+        done = diptych(*command)
+        assert done.returncode == 0, done.stderr
+    for made in ("page.html", "compare.html", "out", "deploy"):
+        assert (tmp_path / "home" / made).exists()
     assert not list((tmp_path / "elsewhere").iterdir())
 
 

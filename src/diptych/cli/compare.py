@@ -23,14 +23,12 @@ def compare(
     from diptych.cli.evaluate import keep
     from diptych.errors import UsageError, one_of
     from diptych.evaluation.features import FEATURE_NAMES
-    from diptych.files import as_path
     from diptych.report.compare import comparison_tables, write_comparison
     from diptych.report.page import check_page_name
     from diptych.training.run_folder import RunFolder
 
     if len(runs) < 2:
         raise UsageError("give two or more runs to compare")
-    runs, out = [as_path(run) for run in runs], as_path(out)
     name = one_of("--features", features, FEATURE_NAMES)
     check_page_name(out)  # before scoring, which takes minutes
     evaluations = []

@@ -54,10 +54,8 @@ def evaluate(
     from diptych.errors import counted, one_of, printable, typed
     from diptych.evaluation.features import FEATURE_NAMES
     from diptych.evaluation.table import score_tables
-    from diptych.files import as_path
     from diptych.training.run_folder import RunFolder
 
-    run = as_path(run)
     found = diptych.api.evaluate(
         run,
         features=one_of("--features", features, FEATURE_NAMES),

@@ -76,6 +76,12 @@ def _check_folder() -> None:
         raise DiptychError("the current folder has been removed: cd to another") from error
 
 
+def _with_home(argument: str) -> str:
+    """A shell leaves the ``~`` of ``--run=~/runs/h2z`` to us, and that of quoted words."""
+    option, equals, value = argument.rpartition("=") if argument[:2] == "--" else ("", "", argument)
+    return option + equals + os.path.expanduser(value)
+
+
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, more than 128 interrupted."""
     for stream in (sys.stdout, sys.stderr):  # (a pipe on Windows may hold few letters)
@@ -85,7 +91,7 @@ def main() -> None:
         if signal.getsignal(number) == handler:
             signal.signal(number, _stop_now)
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = [_with_home(argument) for argument in sys.argv[1:] if argument != "--debug"]
     try:
         _check_folder()
         app(arguments)

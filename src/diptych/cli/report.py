@@ -20,12 +20,11 @@ def report(
     """Write one self-contained page about a run."""
     from diptych.cli.console import note, say
     from diptych.errors import counted
-    from diptych.files import as_path
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
 
-    folder = RunFolder(as_path(run))
-    page = write_report(folder, as_path(out) if out is not None else None, pictures)
+    folder = RunFolder(run)
+    page = write_report(folder, out, pictures)
     if lost := folder.missing():
         note(
             f"missing: {counted(len(lost), 'held-out picture')}, the first of them {lost[0]}. If "

@@ -93,7 +93,6 @@ def train(
     """Learn to translate between two folders of pictures."""
     from diptych.cli.console import say, training_listener
     from diptych.errors import UsageError, typed
-    from diptych.files import as_path
     from diptych.settings import given, merge, parse_assignment
     from diptych.training.choice import make_config
     from diptych.training.run_folder import RunFolder
@@ -104,9 +103,6 @@ def train(
         start_run,
     )
 
-    # (A shell leaves the ~ of --run=~/runs/h2z to us.)
-    run = as_path(run)
-    config, from_ = (as_path(x) if x is not None else None for x in (config, from_))
     length = given(steps=steps, epochs=epochs, minutes=minutes)
     domain = given(channels=channels, depth=depth)
     settings: dict[str, Any] = {

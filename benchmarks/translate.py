@@ -30,7 +30,8 @@ from diptych.data.pixels import RGB
 from diptych.memory import freed_memory_kept
 from diptych.model_file import GeneratorPair, ModelInfo
 from diptych.networks import initialise, make_generator
-from diptych.translation.files import plan, translate_files
+from diptych.translation.files import translate_files
+from diptych.translation.jobs import plan
 from diptych.translation.translator import Translator
 
 

@@ -25,7 +25,7 @@ from diptych.errors import DiptychError, UsageError
 from diptych.interchange.model import import_model
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
-from diptych.translation.files import Job, left_to_do, plan_file
+from diptych.translation.jobs import Job, left_to_do, plan_file
 from diptych.translation.translator import Translator, load
 
 av = pytest.importorskip("av")
@@ -111,7 +111,7 @@ def test_pictures_times_turns_and_sound(
 def test_every_turn_shows_the_right_corner(
     translator: Translator, tmp_path: Path, rotation: int
 ) -> None:
-    from diptych.translation.clip_files import Clip, Frame
+    from diptych.translation.clip_reader import Clip, Frame
 
     write_clip(tmp_path / "in.mp4", moving(3), rotation=rotation)
     clip = Clip(tmp_path / "in.mp4")
@@ -228,7 +228,7 @@ def test_how_far_a_clock_may_stray() -> None:
 
 
 def test_frames_of_another_size_have_a_batch_of_their_own() -> None:
-    from diptych.translation.clip_files import Frame
+    from diptych.translation.clip_reader import Frame
 
     pictures = [*moving(3), *moving(2, height=24), *moving(1)]
     frames = [Frame(picture, n, 1, n / 25) for n, picture in enumerate(pictures)]
@@ -304,7 +304,7 @@ def test_colours_do_not_drift(translator: Translator, tmp_path: Path) -> None:
 def test_colours_that_a_file_says_nothing_about_are_those_of_its_size(
     height: int, coded: str
 ) -> None:
-    from diptych.translation.clip_files import UNKNOWN_COLOURS, upright
+    from diptych.translation.clip_reader import UNKNOWN_COLOURS, upright
 
     picture = np.full((height, 64, 3), (180, 60, 40), np.uint8)
     frame = av.VideoFrame.from_ndarray(picture, "rgb24")
@@ -456,7 +456,8 @@ def test_what_cannot_be_done_is_said_in_one_line(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
 def test_the_sound_is_not_blamed_for_the_disk(translator: Translator, tmp_path: Path) -> None:
-    from diptych.translation.clip_files import Clip, ClipFile
+    from diptych.translation.clip_reader import Clip
+    from diptych.translation.clip_writer import ClipFile
 
     write_clip(tmp_path / "in.mp4", moving(2))
     (tmp_path / "full.mp4").symlink_to("/dev/full")
@@ -515,7 +516,7 @@ def test_without_pyav_one_line_says_what_to_install(trained: Path, tmp_path: Pat
 
 
 def test_smoothing_with_no_past_is_no_smoothing(trained: Path) -> None:
-    from diptych.translation.clip_files import Frame
+    from diptych.translation.clip_reader import Frame
 
     translator = load(trained, "cpu")
     pictures = moving(6)
@@ -529,7 +530,7 @@ def test_smoothing_with_no_past_is_no_smoothing(trained: Path) -> None:
 
 
 def test_smoothed_frames_are_computed_in_bf16_where_asked(trained: Path) -> None:
-    from diptych.translation.clip_files import Frame
+    from diptych.translation.clip_reader import Frame
 
     pictures = moving(4)
     frames = [Frame(picture, n, 1, n / 25) for n, picture in enumerate(pictures)]
@@ -657,7 +658,7 @@ def test_what_else_a_frame_carries_does_no_harm(
         first.save(source, exif=exif)
     ask = (
         "import gc, sys; from pathlib import Path\n"
-        "from diptych.translation.clip_files import Clip\n"
+        "from diptych.translation.clip_reader import Clip\n"
         "clip = Clip(Path(sys.argv[1]))\n"
         "print(*(part.picture.shape for part in clip.parts())); clip.close(); gc.collect()"
     )

@@ -24,7 +24,8 @@ from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
 from diptych.translation import large, shelf
-from diptych.translation.files import Job, translate_files
+from diptych.translation.files import translate_files
+from diptych.translation.jobs import Job
 from diptych.translation.large import how_to_cut, padded_picture
 from diptych.translation.rows import Rows
 from diptych.translation.shelf import Kept

@@ -15,8 +15,10 @@ from torch import nn
 from diptych.config import GeneratorConfig
 from diptych.data.pixels import DType, PixelFormat, preview, resize, with_channels
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
-from diptych.translation.files import plan, translate_files, write_picture
+from diptych.translation.files import translate_files
+from diptych.translation.jobs import plan
 from diptych.translation.translator import Translator, load
+from diptych.translation.writing import write_picture
 
 
 @given(

@@ -29,7 +29,8 @@ from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
-from diptych.translation.files import Job, plan, translate_files
+from diptych.translation.files import translate_files
+from diptych.translation.jobs import Job, plan
 from diptych.translation.translator import Translator, load, parse_precision
 from diptych.translation.writing import check_format, encode_picture, write_picture
 

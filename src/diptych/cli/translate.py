@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from diptych.errors import DiptychError
     from diptych.model_file import Side
-    from diptych.translation.files import Existing, Job
+    from diptych.translation.jobs import Existing, Job
     from diptych.translation.translator import Translator
 
 
@@ -79,8 +79,8 @@ def translate(
     from diptych.files import lies_in
     from diptych.model_file import SIDES
     from diptych.translation.afar import parse_see
-    from diptych.translation.clip_files import is_clip
-    from diptych.translation.files import left_to_do, plan, plan_file
+    from diptych.translation.clip_names import is_clip
+    from diptych.translation.jobs import left_to_do, plan, plan_file
     from diptych.translation.large import parse_tile
     from diptych.translation.smooth import measures_frames
     from diptych.translation.translator import load, parse_precision
@@ -159,7 +159,7 @@ def translate(
 def _why_unplayed(translator: Translator, to: Side, smooth: float) -> DiptychError | None:
     """Why no video can be translated here, if none can."""
     from diptych.errors import DiptychError
-    from diptych.translation.clip_files import load_av
+    from diptych.translation.clip_reader import load_av
     from diptych.translation.clips import check_clip_model
 
     try:
@@ -191,7 +191,7 @@ def _translate_pictures(
     from diptych.data.tiff import has_more_pages
     from diptych.errors import printable
     from diptych.interrupt import InterruptedRunError, StopNowError
-    from diptych.translation.clip_files import UNPLAYED
+    from diptych.translation.clip_names import UNPLAYED
     from diptych.translation.files import Outcome, translate_files
 
     if not jobs:

@@ -14,8 +14,10 @@ from diptych.files import explain_os_errors
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.afar import See
-from diptych.translation.clip_files import Clip, ClipFile, Frame
-from diptych.translation.files import PIXELS_AT_ONCE, Job
+from diptych.translation.clip_reader import Clip, Frame
+from diptych.translation.clip_writer import ClipFile
+from diptych.translation.files import PIXELS_AT_ONCE
+from diptych.translation.jobs import Job
 from diptych.translation.scaling import scaled
 from diptych.translation.smooth import Past, is_cut, smoothed, thumbnail
 from diptych.translation.translator import Translator

@@ -1,0 +1,135 @@
+"""Which file becomes which: what is translated, and where it goes."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from diptych.data.decode import SUFFIXES
+from diptych.data.folder import find_pictures
+from diptych.data.pixels import PixelFormat
+from diptych.errors import DiptychError, UsageError
+from diptych.files import lies_in
+from diptych.translation.clip_names import ENDINGS as CLIP_ENDINGS
+from diptych.translation.clip_names import UNPLAYED, check_clip_name, clip_ending, is_clip
+from diptych.translation.writing import check_format, format_of
+
+Existing = Literal["refuse", "replace", "skip"]  # what to do where a translation would lie
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture or video to translate."""
+
+    source: Path
+    target: Path
+
+
+def plan(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
+    """Where each picture and video goes: folders keep their structure below ``out``.
+
+    What is given twice goes there once. Raises DiptychError for an input that is missing, and
+    UsageError where an output would lie in a folder of inputs.
+    """
+    pairs: list[tuple[Path, Path]] = []
+    for given in inputs:
+        if given.is_dir():
+            if lies_in(out, given):
+                raise UsageError(
+                    f"the translations would lie among the pictures of {given}: choose another "
+                    "output folder"
+                )
+            found = find_pictures(given, SUFFIXES | CLIP_ENDINGS)
+            pairs += [(path, path.relative_to(given)) for path in found]
+        elif given.exists():
+            pairs.append((given, Path(given.name)))
+        else:
+            raise DiptychError(f"there is no picture {given}: check the name")
+    pairs = list(dict.fromkeys(pairs))
+    # (A picture x.jpg may lie beside a folder that is called x.png.)
+    taken = {_as_one(out / folder) for _, below in pairs for folder in below.parents}
+
+    def suffix_of(source: Path) -> str:
+        return clip_ending(source) if is_clip(source) else f".{ending}"
+
+    unlike = {(_as_one(below.with_suffix(suffix_of(source))), below) for source, below in pairs}
+    asked = Counter(target for target, _ in unlike)
+    jobs = []
+    numbers: dict[str, int] = {}  # that the next of the same name may have
+    for source, below in pairs:
+        suffix = suffix_of(source)
+        target = out / below.with_suffix(suffix)
+        # horse.jpg beside horse.png: both, since another time one may be there alone
+        if _as_one(target) in taken or asked[_as_one(below.with_suffix(suffix))] > 1:
+            target = out / below.with_name(f"{below.name.replace('.', '-')}{suffix}")
+        wanted = _as_one(target)
+        while _as_one(target) in taken:  # the same name from two folders
+            numbers[wanted] = number = numbers.get(wanted, 1) + 1
+            target = out / below.with_name(f"{below.stem}-{number}{suffix}")
+        taken.add(_as_one(target))
+        jobs.append(Job(source, target))
+    return jobs
+
+
+def plan_file(inputs: Sequence[Path], out: Path, target: PixelFormat) -> list[Job]:
+    """One picture or video to a file of a given name.
+
+    Raises as ``plan``, and UsageError where such a file cannot hold it.
+    """
+    if len(inputs) > 1 or inputs[0].is_dir():
+        what = "video" if is_clip(out) else "picture"
+        raise UsageError(f"{out} is one {what}: for several inputs name a folder")
+    if not inputs[0].exists():
+        raise DiptychError(f"there is no file {inputs[0]}: check the name")
+    if is_clip(out) and inputs[0].suffix.lower() in UNPLAYED:
+        raise UsageError(f"FFmpeg plays no WebP and AVIF: make a GIF or a video of {inputs[0]}")
+    if is_clip(out) or is_clip(inputs[0]):
+        check_clip_name(out)
+    else:
+        check_format(format_of(out.suffix), target)
+    return [Job(inputs[0], out)]
+
+
+def left_to_do(jobs: Sequence[Job], existing: Existing) -> list[Job]:
+    """The jobs without those to skip, whose files exist.
+
+    Raises UsageError where an output would overwrite an input or, unless it is to be replaced, any
+    other file; DiptychError where it cannot be looked for.
+    """
+    sources, left = set(), []
+    for job in jobs:
+        with suppress(OSError):  # what is wrong with it shows when it is read
+            sources.add(_identity(job.source))
+    for job in jobs:
+        try:
+            there = _identity(job.target)
+        except (FileNotFoundError, NotADirectoryError):
+            left.append(job)
+            continue
+        except OSError as error:
+            raise DiptychError(f"cannot write {job.target}: {error.strerror}") from error
+        if there in sources:
+            raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
+        if existing == "refuse":
+            raise UsageError(
+                f"{job.target} exists: choose another output folder, --overwrite or --skip-existing"
+            )
+        if existing == "replace":
+            left.append(job)
+    return left
+
+
+def _as_one(path: Path) -> str:
+    """The same for names that some disks take for one: other capitals, or é as two letters."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for all names of one file: links of both kinds, and other capitals on some disks."""
+    status = path.stat()
+    return status.st_dev, status.st_ino

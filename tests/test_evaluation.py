@@ -37,17 +37,12 @@ from diptych.evaluation.distances import (
     precision_recall,
 )
 from diptych.evaluation.features import Described, make_feature_net
+from diptych.evaluation.heldout import Heldout
 from diptych.evaluation.pairs import likeness, palette_scores, psnr, ssim
-from diptych.evaluation.scores import (
-    Direction,
-    Distances,
-    Evaluation,
-    Heldout,
-    SetScores,
-    make_yardstick,
-    score_sets,
-)
+from diptych.evaluation.results import Direction, Distances, Evaluation, SetScores
+from diptych.evaluation.scores import score_sets
 from diptych.evaluation.table import score_tables
+from diptych.evaluation.yardstick import make_yardstick
 from diptych.files import file_sha256
 from diptych.model_file import load_model
 from diptych.report.compare import _grid as comparison_grid

@@ -21,7 +21,7 @@ from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness
-from diptych.evaluation.scores import Direction, Distances, Evaluation, SetScores
+from diptych.evaluation.results import Direction, Distances, Evaluation, SetScores
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model, save_model
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart

@@ -16,8 +16,10 @@ from diptych.data.pixels import PixelFormat, Pixels, resize_labels
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError, one_of
 from diptych.evaluation.features import FEATURE_NAMES, make_feature_net
+from diptych.evaluation.heldout import Heldout, read_heldout
 from diptych.evaluation.pairs import parse_palette
-from diptych.evaluation.scores import Evaluation, Heldout, Wanted, evaluate_pair, read_heldout
+from diptych.evaluation.results import Evaluation
+from diptych.evaluation.scores import Wanted, evaluate_pair
 from diptych.evaluation.table import score_tables
 from diptych.files import as_path, explain_os_errors, write_whole
 from diptych.memory import freed_memory_kept

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
-    from diptych.evaluation.scores import Evaluation
+    from diptych.evaluation.results import Evaluation
 
 
 def evaluate(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from diptych.errors import counted, printable
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness, PaletteScores
-from diptych.evaluation.scores import FEW, FEWEST, Direction, Evaluation, SetScores
+from diptych.evaluation.results import FEW, FEWEST, Direction, Evaluation, SetScores
 
 
 @dataclass(frozen=True)

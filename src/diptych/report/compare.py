@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diptych.data.domain import read_for_looking
 from diptych.errors import UsageError
-from diptych.evaluation.scores import Direction, Evaluation, SetScores
+from diptych.evaluation.results import Direction, Evaluation, SetScores
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, other_side, read_info

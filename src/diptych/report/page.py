@@ -22,7 +22,7 @@ from diptych.data.opening import DamagedPictureError
 from diptych.data.partners import partners
 from diptych.data.pixels import PixelFormat, Pixels, preview, to_pil
 from diptych.errors import UsageError
-from diptych.evaluation.scores import Evaluation
+from diptych.evaluation.results import Evaluation
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.report.chart import line_chart

@@ -12,7 +12,7 @@ from diptych.config import Config, DomainConfig
 from diptych.data.domain import Domain, read_for_looking
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
-from diptych.evaluation.scores import Yardstick
+from diptych.evaluation.yardstick import Yardstick
 from diptych.model_file import GeneratorPair, Side, read_info, save_model
 from diptych.training.log import Log
 from diptych.training.run_folder import RunFolder

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from diptych.errors import DiptychError, first_line
-from diptych.evaluation.scores import Evaluation
+from diptych.evaluation.results import Evaluation
 from diptych.evaluation.table import ScoreTable
 
 T = TypeVar("T")

@@ -17,7 +17,8 @@ from diptych.data.suits import check_shapes
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
-from diptych.evaluation.scores import Yardstick, make_yardstick, read_heldout
+from diptych.evaluation.heldout import read_heldout
+from diptych.evaluation.yardstick import Yardstick, make_yardstick
 from diptych.files import as_path, explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
 from diptych.memory import freed_memory_kept

@@ -13,7 +13,7 @@ import torch
 from diptych.config import Config
 from diptych.data.domain import Domain
 from diptych.errors import DiptychError, typed
-from diptych.evaluation.scores import Yardstick
+from diptych.evaluation.yardstick import Yardstick
 from diptych.files import explain_os_errors
 from diptych.interrupt import (
     InterruptedRunError,

@@ -1,0 +1,66 @@
+"""What scoring a pair of generators finds out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diptych.evaluation.distances import Interval
+from diptych.evaluation.pairs import Likeness, PaletteScores
+from diptych.model_file import Side
+
+FEWEST = 8  # pictures of each set, for distances between sets: its halves need 3 neighbours each
+FEW = 2000  # below, Fréchet distances are too biased to stand beside published ones
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """One set of pictures against the real held-out pictures of the target domain."""
+
+    kid: Interval
+    frechet: float
+    precision: float
+    recall: float
+    recognised: float | None  # share of pictures in the asked-for classes
+
+
+@dataclass(frozen=True)
+class Distances:
+    """The translations, and what their scores may be compared with."""
+
+    translations: SetScores
+    split: SetScores  # one half of the real target pictures against the other: the floor
+    untouched: SetScores  # the source pictures as they are: the ceiling
+    best_first: list[str]  # source files, by how close their translations come to real pictures
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Scores of translating one way."""
+
+    to: Side
+    pictures: int  # that were translated
+    targets: int  # real ones of the target domain
+    distances: Distances | None  # None for fewer than FEWEST pictures
+    cycle: Likeness | None  # of the reconstructions to the source pictures, where there are any
+    identity_l1: float | None  # mean|G(y) - y| over the target's pictures; None if it cannot be
+    paired: Likeness | None  # of the translations to the true ones
+    palette: PaletteScores | None
+    lpips: float | None = None  # of the translations to the true ones, if the package is there
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``diptych evaluate`` finds out."""
+
+    step: int
+    size: int | None  # pixels a side that the pictures were scored at; None: their own
+    features: str
+    frechet_name: str  # FID, where it may be called that
+    to_b: Direction
+    to_a: Direction | None  # None for a model that translates one way only
+    unread: tuple[str, ...] = ()  # held-out files that are missing or damaged: scored without
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Those that there are."""
+        return (self.to_b,) if self.to_a is None else (self.to_b, self.to_a)

@@ -1,0 +1,56 @@
+"""The score that is looked at during a training: KID on the same pictures, again and again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from diptych.data.partners import partners
+from diptych.errors import DiptychError, counted
+from diptych.evaluation.distances import Interval, kid
+from diptych.evaluation.features import Described, FeatureNet
+from diptych.evaluation.heldout import Heldout, describe
+from diptych.evaluation.results import FEWEST
+from diptych.model_file import GeneratorPair, Side
+from diptych.networks.blocks import evaluation_mode
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Real held-out pictures, described once, to measure a training against again and again."""
+
+    a: Heldout
+    b: Heldout
+    net: FeatureNet
+    real_a: Described
+    real_b: Described
+
+    def kid(self, pair: GeneratorPair, device: torch.device) -> dict[Side, Interval]:
+        """KID of the translations, by the domain that they are translated to."""
+        found: dict[Side, Interval] = {}
+        with evaluation_mode(*pair.networks), torch.inference_mode():
+            for to in pair.ways:
+                source, target = (self.a, self.b) if to == "b" else (self.b, self.a)
+                G, stored = pair.towards(to), target.pixel_format
+                fakes = [stored.to_pixels(G(x))[0] for x in source.tensors(device)]
+                made = describe(Heldout(source.paths, fakes, stored), self.net)
+                real = self.real_b if to == "b" else self.real_a
+                pairs = partners(source.paths, target.paths)
+                found[to] = kid(made.features, real.features, pairs=pairs)
+        return found
+
+
+def make_yardstick(a: Heldout, b: Heldout, net: FeatureNet) -> Yardstick:
+    """Describe the real pictures. Raises DiptychError for fewer than FEWEST of them."""
+    for name, heldout in (("A", a), ("B", b)):
+        if len(heldout.pictures) < FEWEST:
+            advice = "give test folders, or a larger --set data.holdout"
+            if lost := heldout.unread:  # (a resumed run takes no other settings)
+                pictures = counted(len(lost), "picture")
+                advice = f"bring back {pictures} missing or damaged, the first of them {lost[0]}"
+            raise DiptychError(
+                f"scoring needs at least {FEWEST} held-out pictures of {name}, and there are "
+                f"{len(heldout.pictures)}: {advice}"
+            )
+    return Yardstick(a, b, net, describe(a, net), describe(b, net))

@@ -127,7 +127,7 @@ def test_an_installed_package_names_no_revision_of_the_repository_around_it(tmp_
     packages = tmp_path / ".venv" / "lib" / "python3" / "site-packages"
     shutil.copytree(Path(package.__file__).parent, packages / "diptych")
     ask = (
-        "from diptych.training.run_folder import made_with; "
+        "from diptych.training.provenance import made_with; "
         "from diptych.config import Config; print(*made_with(Config()))"
     )
     done = subprocess.run(

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
 
 from diptych import lock
 from diptych.config import Config
 from diptych.data.domain import Domain, Folders
-from diptych.device import choose_device, choose_precision
 from diptych.errors import DiptychError, UsageError, typed
 from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
 from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
 from diptych.settings import build_config, read_tree, to_yaml
 from diptych.training.distributed import started_together
+from diptych.training.provenance import made_with
 from diptych.training.records import (
     DataRecord,
     Number,
@@ -34,7 +31,6 @@ from diptych.training.records import (
     read_lines,
     read_record,
 )
-from diptych.version import own_version
 
 
 @dataclass(frozen=True)
@@ -320,38 +316,3 @@ class RunFolder:
         except DiptychError:
             return None
         return found if found.step == step else None
-
-
-def rounding(config: Config) -> dict[str, str]:
-    """What the last digits of a result depend on."""
-    device = choose_device(config.training.device)
-    precision = choose_precision(config.training.precision, device)
-    return {
-        "torch": str(torch.__version__),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-        "device": device.type,
-        "precision": str(precision).removeprefix("torch."),
-        "threads": str(torch.get_num_threads()),  # which sum up in another order
-    }
-
-
-def made_with(config: Config) -> dict[str, str]:
-    """Versions that a result may depend on."""
-    rest = rounding(config)
-    found = {
-        "diptych": own_version(),
-        "torch": rest.pop("torch"),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        **rest,
-    }
-    checkout = Path(__file__).parents[3]
-    if not (checkout / ".git").exists():  # an installed package, which may lie in any repository
-        return found
-    with suppress(OSError, subprocess.SubprocessError):
-        revision = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=checkout, capture_output=True, text=True, timeout=5, check=True,
-        )  # fmt: skip
-        found["git"] = revision.stdout.strip()
-    return found

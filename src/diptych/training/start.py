@@ -27,8 +27,9 @@ from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in
 from diptych.training.disk import check_disk
+from diptych.training.provenance import made_with, rounding
 from diptych.training.remarks import remarks
-from diptych.training.run_folder import RunFolder, made_with, rounding
+from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer, Watch
 
 

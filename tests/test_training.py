@@ -870,8 +870,9 @@ def test_python_is_told_what_a_person_is(towns: Path, tmp_path: Path) -> None:
     shutil.copytree(towns, data)
     (data / "trainA" / "broken.png").write_bytes(b"no picture")
     (data / "trainA" / "phone.HEIC").write_bytes(bytes(4) + b"ftypheic" + bytes(100))
+    now: Any = np.float32(0)  # (numbers come from NumPy too)
     with pytest.warns(UserWarning, match=r"left out 2 pictures of .*broken.png .*HEIC picture: "):
-        run = package.train(data=data, run=tmp_path / "run", settings=TINY, max_minutes=0)
+        run = package.train(data=data, run=tmp_path / "run", settings=TINY, max_minutes=now)
     assert not run.finished
     with pytest.warns(UserWarning, match="left out") as caught:
         assert package.train(run=run.path, resume=True).finished
@@ -899,6 +900,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_minutes": "3"}, "max_minutes '3'"),
     ({"watch": 3}, "watch is a function, not a int"),
     ({"data": ["towns"]}, "a list is no path"),
+    ({"run": "x" * 300}, r"the name xxx+\.\.\. is too long: shorten it"),
+    ({"run": "towns\0"}, r"is no path: embedded null"),
     ({"settings": {"training": {"steps": 1, "device": "meta"}}}, "no device 'meta'"),
 ]
 
@@ -908,7 +911,7 @@ def test_arguments_that_are_none(
     wrong: dict[str, Any], words: str, towns: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        package.train(run=tmp_path / "run", **{"data": towns, "settings": TINY, **wrong})
+        package.train(**{"run": tmp_path / "run", "data": towns, "settings": TINY, **wrong})
     assert not (tmp_path / "run").exists()
 
 

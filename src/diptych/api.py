@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 from diptych.config import DomainConfig, FeatureName
@@ -95,7 +95,7 @@ def train(
         raise UsageError(f"settings are a dictionary of sections, not a {type(settings).__name__}")
     if watch is not None and not callable(watch):
         raise UsageError(f"watch is a function, not a {type(watch).__name__}")
-    if max_minutes is not None and not isinstance(max_minutes, int | float):
+    if max_minutes is not None and not isinstance(max_minutes, Real):
         raise UsageError(f"max_minutes {max_minutes!r}: give a number")
     folder = RunFolder(as_path(run).absolute())
     listener = Listener(watch=watch, warning=_warn)

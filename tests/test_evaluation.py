@@ -39,7 +39,7 @@ from diptych.evaluation.distances import (
 from diptych.evaluation.features import Described, make_feature_net
 from diptych.evaluation.heldout import Heldout
 from diptych.evaluation.pairs import likeness, palette_scores, psnr, ssim
-from diptych.evaluation.results import Direction, Distances, Evaluation, SetScores
+from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
 from diptych.evaluation.scores import score_sets
 from diptych.evaluation.table import score_tables
 from diptych.evaluation.yardstick import make_yardstick
@@ -192,7 +192,7 @@ def test_each_score_stands_in_its_own_cell() -> None:
         for x in (0.1, 0.2, 0.3)
     )
     distances = Distances(made, split, untouched, [])
-    direction = Direction("b", 60, 50, distances, None, None, None, None)
+    direction = DirectionScores("b", 60, 50, distances, None, None, None, None)
     table = score_tables(Evaluation(1, 32, "inception", "FID", direction, None))[0]
     assert table.title == "A to B: 60 translations, 50 real pictures"
     assert table.columns == ["", "translations", "real, split", "untouched"]

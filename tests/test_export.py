@@ -25,7 +25,7 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.interchange.deploy import deploy
 from diptych.interchange.examples import RUNTIMES
-from diptych.interchange.program import AnySize, Direction, Pictures, direction, trace
+from diptych.interchange.program import AnySize, Pictures, Way, one_way, trace
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model, save_model
 from diptych.networks import make_generator
 from diptych.translation.translator import Translator
@@ -314,7 +314,7 @@ KINDS: dict[str, dict[str, Any]] = {
 SHAPES = [(1, 64, 64), (2, 33, 50), (1, 16, 16), (1, 5, 1)]  # N, H, W
 
 
-def way_of(kind: str) -> Direction:
+def way_of(kind: str) -> Way:
     """A tiny generator with weights that are no longer those of the start."""
     config = GeneratorConfig.model_validate({"width": 8, "blocks": 2, **KINDS[kind]})
     torch.manual_seed(0)
@@ -324,10 +324,10 @@ def way_of(kind: str) -> Direction:
             value.uniform_(0.5, 2)
         elif value.is_floating_point():
             value.add_(0.1 * torch.randn_like(value))
-    return Direction(network, "b", RGB, RGB, config.size_multiple)
+    return Way(network, "b", RGB, RGB, config.size_multiple)
 
 
-def check_floats(way: Direction, run: Callable[[torch.Tensor], Any], tolerance: float) -> None:
+def check_floats(way: Way, run: Callable[[torch.Tensor], Any], tolerance: float) -> None:
     for n, height, width in SHAPES:
         x = torch.rand(n, 3, height, width) * 2 - 1
         with torch.no_grad():
@@ -337,7 +337,7 @@ def check_floats(way: Direction, run: Callable[[torch.Tensor], Any], tolerance: 
         torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
 
 
-def check_bytes(way: Direction, run: Callable[[torch.Tensor], Any]) -> None:
+def check_bytes(way: Way, run: Callable[[torch.Tensor], Any]) -> None:
     same = []
     for n, height, width in SHAPES:
         pictures = torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8)
@@ -471,7 +471,7 @@ def test_each_way_goes_out_with_its_own_network_and_values(to: Side) -> None:
     pair = GeneratorPair(*(make_generator(config, 3, 3).eval() for _ in "ab"), info)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 30, 41, 3), np.uint8)
     with torch.no_grad():
-        made = Pictures(direction(pair, to))(torch.from_numpy(pictures)).numpy()
+        made = Pictures(one_way(pair, to))(torch.from_numpy(pictures)).numpy()
     expected = Translator(pair, torch.device("cpu")).arrays(list(pictures), to)
     assert levels(made, np.stack(expected)) <= 1
 
@@ -484,7 +484,7 @@ def test_values_are_rounded_not_cut(to: Side) -> None:
     pair = GeneratorPair(*(make_generator(config, 3, 3).eval() for _ in "ab"), info)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 40, 3), np.uint8)
     with torch.no_grad():
-        made = Pictures(direction(pair, to))(torch.from_numpy(pictures)).numpy()
+        made = Pictures(one_way(pair, to))(torch.from_numpy(pictures)).numpy()
     expected = np.stack(Translator(pair, torch.device("cpu")).arrays(list(pictures), to))
     assert (made == expected).mean() > 0.99
 

@@ -29,7 +29,7 @@ from diptych.translation.jobs import Job
 from diptych.translation.large import how_to_cut, padded_picture
 from diptych.translation.rows import Rows
 from diptych.translation.shelf import Kept
-from diptych.translation.strips import Keep, plan, translate_by_strips
+from diptych.translation.strips import Keep, effort, translate_by_strips
 from diptych.translation.translator import Translator, load
 
 KINDS: list[dict[str, Any]] = [
@@ -82,7 +82,7 @@ def by_strips(G: nn.Module, x: Tensor, multiple: int, rows: int, keep: Keep) -> 
         y[:, :, top : top + strip.shape[2]] = strip
 
     translate_by_strips(G, source, rows, keep, write, done.append)
-    assert sum(done) == pytest.approx(plan(G, source).work)  # the bar ends at its end
+    assert sum(done) == pytest.approx(effort(G, source).work)  # the bar ends at its end
     return y
 
 
@@ -194,7 +194,7 @@ def endless(side: int) -> Rows:
 @pytest.mark.parametrize("norm", ["instance", "pixel"])
 def test_each_block_is_computed_once_and_takes_no_room_of_its_own(norm: str, halvings: int) -> None:
     few, many = (
-        plan(
+        effort(
             make_generator(
                 GeneratorConfig.model_validate(
                     {"width": 8, "norm": norm, "halvings": halvings, "blocks": blocks}
@@ -216,7 +216,7 @@ def test_a_picture_is_cut_into_strips_that_the_memory_holds(
 ) -> None:
     """Beside what is kept of it, and what it takes itself; several may fit one by one only."""
     G, cpu = make_generator(GeneratorConfig(width=8, blocks=1), 3, 3), torch.device("cpu")
-    needs = plan(G, endless(2048))
+    needs = effort(G, endless(2048))
     cuts: set[Keep] = set()
     for share in (0.1, 0.35, 0.6):
         for stored in (0.0, 0.3 * share * needs.whole):

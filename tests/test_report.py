@@ -21,7 +21,7 @@ from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness
-from diptych.evaluation.results import Direction, Distances, Evaluation, SetScores
+from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model, save_model
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart
@@ -124,7 +124,7 @@ def test_the_best_are_the_first_of_the_ranking_and_the_worst_its_last(
     ranked = data["a"]["heldout"][::-1]
     scores = SetScores(Interval(0, 0, 0), 0, 0, 0, None)
     distances = Distances(scores, scores, scores, ranked)
-    direction = Direction("b", 4, 4, distances, None, None, None, None)
+    direction = DirectionScores("b", 4, 4, distances, None, None, None, None)
     found = Evaluation(12, 32, "inception", "FID", direction, None)
     monkeypatch.setattr("diptych.report.page.MOST_RANKED", 1)
     shown = [
@@ -175,12 +175,14 @@ def test_only_what_no_run_has_learned_from_is_compared(trained: Path, tmp_path: 
 
 
 def test_runs_are_compared_by_their_own_scores(trained: Path) -> None:
-    def direction(to: Side, n: int) -> Direction:
+    def direction(to: Side, n: int) -> DirectionScores:
         kid = Interval(n / 1000, (n + 1) / 1000, (n + 2) / 1000)
         scores, none = (SetScores(at, n + 3, (n + 4) / 100, (n + 5) / 100, None)
                         for at in (kid, Interval(9, 9, 9)))  # fmt: skip
         likeness = Likeness((n + 6) / 100, 9, 9)
-        return Direction(to, 8, 8, Distances(scores, none, none, []), likeness, None, None, None)
+        return DirectionScores(
+            to, 8, 8, Distances(scores, none, none, []), likeness, None, None, None
+        )
 
     run = RunFolder(trained)
     found = [
@@ -211,7 +213,7 @@ def test_runs_of_other_values_are_compared_with_care(trained: Path, tmp_path: Pa
     pair = load_model(other.model, torch.device("cpu"))
     info = replace(pair.info, a=replace(pair.info.a, high=100.0))
     save_model(other.model, replace(pair, info=info))
-    direction = Direction("b", 8, 8, None, None, None, None, None)
+    direction = DirectionScores("b", 8, 8, None, None, None, None, None)
     found = [Evaluation(12, 32, "inception", "FID", direction, None)] * 2
     for run, care in ((said, False), (other, True)):
         (table,) = comparison_tables([RunFolder(trained), run], found)

@@ -34,7 +34,7 @@ class Distances:
 
 
 @dataclass(frozen=True)
-class Direction:
+class DirectionScores:
     """Scores of translating one way."""
 
     to: Side
@@ -56,11 +56,11 @@ class Evaluation:
     size: int | None  # pixels a side that the pictures were scored at; None: their own
     features: str
     frechet_name: str  # FID, where it may be called that
-    to_b: Direction
-    to_a: Direction | None  # None for a model that translates one way only
+    to_b: DirectionScores
+    to_a: DirectionScores | None  # None for a model that translates one way only
     unread: tuple[str, ...] = ()  # held-out files that are missing or damaged: scored without
 
     @property
-    def directions(self) -> tuple[Direction, ...]:
+    def directions(self) -> tuple[DirectionScores, ...]:
         """Those that there are."""
         return (self.to_b,) if self.to_a is None else (self.to_b, self.to_a)

@@ -22,7 +22,7 @@ from diptych.evaluation.pairs import (
     mean_likeness,
     palette_scores,
 )
-from diptych.evaluation.results import FEWEST, Direction, Distances, Evaluation, SetScores
+from diptych.evaluation.results import FEWEST, DirectionScores, Distances, Evaluation, SetScores
 from diptych.losses import l1
 from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.networks.blocks import evaluation_mode
@@ -52,7 +52,7 @@ def evaluate_pair(
     """Translate the pictures of ``a`` and ``b``, at least one each, and score them."""
     known = {"a": describe(a, net), "b": describe(b, net)}
 
-    def direction(to: Side, wanted: Wanted) -> Direction:
+    def direction(to: Side, wanted: Wanted) -> DirectionScores:
         source, target = (a, b) if to == "b" else (b, a)
         fakes, cycle = _translate(pair, to, source, target.pixel_format, device)
         distances = None
@@ -63,7 +63,7 @@ def evaluate_pair(
             distances = score_sets(
                 translated, untouched, known[to], names, wanted.classes, wanted.partners
             )
-        return Direction(
+        return DirectionScores(
             to=to,
             pictures=len(source.pictures),
             targets=len(target.pictures),

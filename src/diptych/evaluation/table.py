@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from diptych.errors import counted, printable
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness, PaletteScores
-from diptych.evaluation.results import FEW, FEWEST, Direction, Evaluation, SetScores
+from diptych.evaluation.results import FEW, FEWEST, DirectionScores, Evaluation, SetScores
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def score_tables(evaluation: Evaluation) -> list[ScoreTable]:
     return tables
 
 
-def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
+def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
     pictures, targets = direction.pictures, direction.targets
     title = (
         f"{_name(direction)}: {counted(pictures, 'translation')}, "
@@ -82,7 +82,7 @@ def _sets(evaluation: Evaluation, direction: Direction) -> ScoreTable:
     return ScoreTable(title, columns, rows, note)
 
 
-def _pictures(direction: Direction) -> ScoreTable:
+def _pictures(direction: DirectionScores) -> ScoreTable:
     rows = []
     if direction.cycle is not None:
         rows.append(["there and back", *_likeness(direction.cycle)])
@@ -107,7 +107,7 @@ def _pictures(direction: Direction) -> ScoreTable:
     return ScoreTable(title, columns, rows, note)
 
 
-def _palette(direction: Direction, scores: PaletteScores) -> ScoreTable:
+def _palette(direction: DirectionScores, scores: PaletteScores) -> ScoreTable:
     rows = [
         ["pixels right", f"{scores.pixel_accuracy:.1%}"],
         ["mean over classes", f"{scores.class_accuracy:.1%}"],
@@ -121,7 +121,7 @@ def _palette(direction: Direction, scores: PaletteScores) -> ScoreTable:
     return ScoreTable(f"{_name(direction)}: label maps", ["", "score"], rows, note)
 
 
-def _name(direction: Direction) -> str:
+def _name(direction: DirectionScores) -> str:
     return "A to B" if direction.to == "b" else "B to A"
 
 

@@ -14,7 +14,7 @@ import torch
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, replace, sweep_old
 from diptych.interchange.examples import RUNTIMES, Format, example
-from diptych.interchange.program import Direction, direction
+from diptych.interchange.program import Way, one_way
 from diptych.interchange.readme import readme
 from diptych.model_file import GeneratorPair, ModelInfo, Side, other_side
 from diptych.version import own_version
@@ -36,7 +36,7 @@ def deploy(
     DiptychError where a package is missing or a file cannot be written; then what is in
     ``out`` stays as it is.
     """
-    directions = [direction(pair, to) for to in ways]
+    directions = [one_way(pair, to) for to in ways]
     runtime = RUNTIMES[format_]
     _check(format_, directions[0], uint8, float16)
     pixels = uint8 or (runtime.signatures and directions[0].eight_bit)
@@ -66,7 +66,7 @@ def deploy(
     return [out / name for name in names]
 
 
-def _check(format_: Format, way: Direction, uint8: bool, float16: bool) -> None:
+def _check(format_: Format, way: Way, uint8: bool, float16: bool) -> None:
     tensorflow = RUNTIMES[format_].signatures
     if uint8 and tensorflow:
         raise UsageError(f"--uint8: --format {format_} takes both pictures and floats anyway")
@@ -93,7 +93,7 @@ def _check(format_: Format, way: Direction, uint8: bool, float16: bool) -> None:
         raise DiptychError(f'--format {format_} needs {missing[0]}: pip install "diptych[{extra}]"')
 
 
-def _facts(way: Direction, info: ModelInfo) -> dict[str, str]:
+def _facts(way: Way, info: ModelInfo) -> dict[str, str]:
     """What a file says about itself."""
     config = info.generator
     return {
@@ -109,7 +109,7 @@ def _facts(way: Direction, info: ModelInfo) -> dict[str, str]:
 
 
 def _write(
-    way: Direction,
+    way: Way,
     format_: Format,
     folder: Path,
     facts: Mapping[str, str],

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from diptych.data.alpha import parse_background
 from diptych.data.pixels import PixelFormat
-from diptych.interchange.program import Direction
+from diptych.interchange.program import Way
 
 Format = Literal["onnx", "tensorflow", "tflite", "torch", "aotinductor"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -78,7 +78,7 @@ RUNTIMES: dict[Format, Runtime] = {
 }
 
 
-def example(format_: Format, way: Direction, uint8: bool, background: str) -> str:
+def example(format_: Format, way: Way, uint8: bool, background: str) -> str:
     """The Python script for the file of that format, which takes pictures or, else, floats.
 
     ``background`` shows through where a picture is transparent.
@@ -111,7 +111,7 @@ def example(format_: Format, way: Direction, uint8: bool, background: str) -> st
     )
 
 
-def command(way: Direction) -> str:
+def command(way: Way) -> str:
     """How the script is called."""
     source = "photo.jpg" if way.source.is_image else "photo.npy"
     target = "translated.png" if way.target.is_image else "translated.npy"
@@ -139,7 +139,7 @@ def _save(target: PixelFormat) -> str:
     return f"Image.fromarray(translated{'' if target.channels == 3 else '[..., 0]'}).save(target)"
 
 
-def _floats(way: Direction, runtime: Runtime) -> list[str]:
+def _floats(way: Way, runtime: Runtime) -> list[str]:
     source, target = way.source, way.target
     low, span = _number(source.low), _number(source.high - source.low)
     x = f"x = (picture.astype(np.float32) - {low}) * (2 / {span}) - 1"

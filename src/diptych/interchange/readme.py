@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from diptych.interchange.examples import RUNTIMES, Format, Runtime, command
-from diptych.interchange.program import Direction
+from diptych.interchange.program import Way
 
 KERAS = """
 ## Training on in Keras
@@ -24,12 +24,12 @@ It runs on processors like the one it was compiled on, with PyTorch {torch}.
 
 def readme(
     format_: Format,
-    ways: Sequence[Direction],
+    ways: Sequence[Way],
     facts: Mapping[str, str],
     pixels: bool,
     float16: bool,
 ) -> str:
-    """``facts``: of the first direction. ``pixels``: the files take and give uint8 pictures."""
+    """``facts``: of the first way. ``pixels``: the files take and give uint8 pictures."""
     runtime = RUNTIMES[format_]
     rows = [row for way in ways for row in _rows(runtime, way, pixels)]
     lines = [
@@ -62,7 +62,7 @@ def readme(
     return text
 
 
-def _rows(runtime: Runtime, way: Direction, pixels: bool) -> list[str]:
+def _rows(runtime: Runtime, way: Way, pixels: bool) -> list[str]:
     main, *others = (name.format(way.name) for name in runtime.files)
     last = runtime.signatures
     a, b = way.source.channels, way.target.channels

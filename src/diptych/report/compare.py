@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diptych.data.domain import read_for_looking
 from diptych.errors import UsageError
-from diptych.evaluation.results import Direction, Evaluation, SetScores
+from diptych.evaluation.results import DirectionScores, Evaluation, SetScores
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, other_side, read_info
@@ -101,7 +101,7 @@ def _seen(run: RunFolder) -> tuple[object, ...]:
     return data.preprocess, data.load_size, data.background, *reading
 
 
-def _scores(direction: Direction) -> list[str]:
+def _scores(direction: DirectionScores) -> list[str]:
     cycle = f"{direction.cycle.l1:.4f}" if direction.cycle is not None else ""
     if direction.distances is None:
         return ["too few", "", "", "", "", cycle]

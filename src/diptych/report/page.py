@@ -51,7 +51,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Section:
+class Gallery:
     """Held-out pictures under one heading."""
 
     title: str
@@ -75,14 +75,14 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     seconds = metrics[-1].get("seconds", 0) if metrics else 0
     of_demo, scored = run.read_demo_scores(pair.info.step), run.read_evaluation(pair.info.step)
     paired = scored is None or _paired(scored.evaluation)
-    sections = [
-        Section(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
+    galleries = [
+        Gallery(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
         for side in [other_side(other)]
         if (rows := _rows(pair, viewed, data, other, data[side]["heldout"], pictures, paired))
     ]
     if scored is not None:
-        sections += _best_and_worst(scored.evaluation, pair, viewed, data)
+        galleries += _best_and_worst(scored.evaluation, pair, viewed, data)
     curves = (_thousandfold(run.read_evaluations()), metrics)
     features = str(config.training.features)  # (of the curve; each table names its own)
     page = template("page.html.j2").render(
@@ -101,7 +101,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         warnings=run.read_warnings(),
         moved_command=run.moved_command,
         lost=run.missing(),
-        sections=sections,
+        galleries=galleries,
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     )
     with explain_os_errors(f"write the report {target}"):
@@ -185,9 +185,9 @@ def _sheets(run: RunFolder) -> list[tuple[int, str]]:
 
 def _best_and_worst(
     found: Evaluation, pair: GeneratorPair, config: Config, data: DataRecord
-) -> list[Section]:
+) -> list[Gallery]:
     """What an evaluation found closest to real pictures, and farthest from them."""
-    sections = []
+    galleries = []
     for direction in found.directions:
         side, other = other_side(direction.to), direction.to
         if direction.distances is None or other not in pair.ways:
@@ -197,8 +197,8 @@ def _best_and_worst(
         for which, paths in (("best", ranked[:MOST_RANKED]), ("worst", ranked[-MOST_RANKED:])):
             title = f"{side.upper()} to {other.upper()}: the {which} by {found.features} features"
             if rows := _rows(pair, config, data, other, paths, MOST_RANKED, _paired(found)):
-                sections.append(Section(title, side.upper(), other.upper(), rows))
-    return sections
+                galleries.append(Gallery(title, side.upper(), other.upper(), rows))
+    return galleries
 
 
 def _paired(evaluation: Evaluation) -> bool:

@@ -13,7 +13,7 @@ from diptych.errors import UsageError
 from diptych.memory import memory_at_hand
 from diptych.translation import shelf
 from diptych.translation.rows import Rows, reflection
-from diptych.translation.strips import Keep, plan, translate_by_strips
+from diptych.translation.strips import Keep, effort, translate_by_strips
 
 Tile = int | Literal["auto", "off"]  # rows of a strip
 
@@ -78,7 +78,7 @@ def how_to_cut(
     """
     if tile == "off":
         return None
-    needs = plan(generator, picture)
+    needs = effort(generator, picture)
     at_hand = TO_USE * memory_at_hand(device)
     if tile == "auto" and count * needs.whole <= at_hand:
         return None

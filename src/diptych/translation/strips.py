@@ -216,7 +216,7 @@ def device_of(generator: nn.Module) -> torch.device:
 
 
 @dataclass
-class Plan:
+class Effort:
     """What translating a picture by strips takes, and what taking it whole would."""
 
     work: float = 0.0  # multiplications
@@ -225,9 +225,9 @@ class Plan:
     whole: float = 0.0  # bytes that taking it whole would need
 
 
-def plan(generator: nn.Module, picture: Rows) -> Plan:
+def effort(generator: nn.Module, picture: Rows) -> Effort:
     """Walk without computing anything."""
-    found = Plan()
+    found = Effort()
     alive: list[weakref.ref[Kept]] = []
 
     def keep(channels: int, height: int, width: int) -> Kept:
@@ -257,7 +257,7 @@ def translate_by_strips(
     """``write(top, fake)`` for strips of ``rows`` rows, ``(1, C, rows, W)`` in [-1, 1], in order.
 
     ``picture`` is as the generator takes it; ``progress`` is told the work done since last time,
-    in multiplications (``Plan.work`` in all).
+    in multiplications (``Effort.work`` in all).
     """
 
     def sweep(x: Rows, use: Callable[[int, Tensor], None]) -> None:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 
-from diptych.config import DomainConfig, FeatureName
-from diptych.data.partners import partners
+from diptych.config import Config, DomainConfig, FeatureName
 from diptych.data.pixels import PixelFormat, Pixels, resize_labels
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError, one_of
 from diptych.evaluation.features import FEATURE_NAMES, make_feature_net
 from diptych.evaluation.heldout import Heldout, read_heldout
-from diptych.evaluation.pairs import parse_palette
 from diptych.evaluation.results import Evaluation
-from diptych.evaluation.scores import Wanted, evaluate_pair
+from diptych.evaluation.scores import evaluate_pair
 from diptych.evaluation.table import score_tables
+from diptych.evaluation.wanted import Target, Wanted, find_wanted
 from diptych.files import as_path, explain_os_errors, write_whole
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side, read_info
 from diptych.settings import Tree
 from diptych.surroundings import usual_torch
 from diptych.training.choice import make_config
+from diptych.training.records import DataRecord
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,
@@ -38,6 +38,8 @@ from diptych.training.start import (
 from diptych.training.trainer import Watch
 from diptych.translation.other_size import at_size, with_size
 from diptych.translation.translator import Translator, load
+
+__all__ = ["Run", "Target", "evaluate", "keep_evaluation", "stored_evaluation", "train"]
 
 HERE = Path(__file__).parent
 
@@ -120,28 +122,6 @@ def _warn(line: str) -> None:
     warnings.warn(line, stacklevel=level)
 
 
-@dataclass(frozen=True)
-class Target:
-    """What else to score of the translations to one domain.
-
-    ``palette``: its pictures are label maps in these colours, as ``"#ffffff,#00ff00"``.
-    ``classes``: numbers of the ImageNet classes that its pictures show. Raises UsageError for what
-    is none of that.
-    """
-
-    palette: str | None = None
-    classes: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.palette is not None:
-            parse_palette(str(self.palette))
-        several = isinstance(self.classes, Collection)
-        if not several or not all(isinstance(n, Integral) and 0 <= n < 1000 for n in self.classes):
-            raise UsageError(
-                f"classes {self.classes!r}: give ImageNet's numbers, 0 to 999, as in (340,)"
-            )
-
-
 def evaluate(
     run: str | Path,
     *,
@@ -185,36 +165,18 @@ def evaluate(
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
 
-    def heldout(side: Side, reading: DomainConfig, pixel_format: PixelFormat) -> Heldout:
-        paths = [Path(path) for path in data[side]["heldout"]]
-        if not paths:
-            raise DiptychError(f"{run} names no held-out pictures of {side.upper()} (data.json)")
-        found = read_heldout(paths, reading, pixel_format, config)
-        if not found.pictures:
-            moved = f" (if they have moved, say where to: {folder.moved_command})"
-            raise DiptychError(
-                f"none of the {len(paths)} held-out pictures of {side.upper()} can be read as "
-                f"{pixel_format.describe()}; the first should be {paths[0]}"
-                f"{'' if paths[0].exists() else moved}"
-            )
-        return found
-
-    held_a = heldout("a", config.a, pair.info.a)
-    held_b = heldout("b", config.b, pair.info.b)
+    held_a = _heldout(folder, data, "a", config, pair.info.a)
+    held_b = _heldout(folder, data, "b", config, pair.info.b)
     places = folder.folders()
     both_tested = places.test_a is not None and places.test_b is not None
     ordered = both_tested and not held_a.unread and not held_b.unread
 
-    def labels(target: Target, real: Heldout, reading: DomainConfig) -> Sequence[Pixels]:
-        """Label maps once more, scaled without mixing their colours."""
-        if target.palette is None:
-            return ()
-        return read_heldout(real.paths, reading, real.pixel_format, config, resize_labels).pictures
-
-    to_b = _wanted(b, held_a, held_b, labels(b, held_b, config.b), paired, ordered)
+    labels = _labels(b, held_b, config.b, config)
+    to_b = find_wanted(b, held_a, held_b, labels, paired, ordered)
     to_a = Wanted()
     if "a" in pair.ways:
-        to_a = _wanted(a, held_b, held_a, labels(a, held_a, config.a), paired, ordered)
+        labels = _labels(a, held_a, config.a, config)
+        to_a = find_wanted(a, held_b, held_a, labels, paired, ordered)
     file = as_path(inception_file) if inception_file is not None else None
     name = one_of("features", features, FEATURE_NAMES)
     with usual_torch(where), freed_memory_kept(where):
@@ -226,6 +188,34 @@ def evaluate(
         except DiptychError as error:  # (they took minutes)
             _warn(f"the scores are not kept: {error}")
     return found
+
+
+def _heldout(
+    run: RunFolder, data: DataRecord, side: Side, config: Config, pixel_format: PixelFormat
+) -> Heldout:
+    """Those of the run's held-out pictures that can be read: one at least, or DiptychError."""
+    paths = [Path(path) for path in data[side]["heldout"]]
+    if not paths:
+        raise DiptychError(f"{run.path} names no held-out pictures of {side.upper()} (data.json)")
+    reading = config.a if side == "a" else config.b
+    found = read_heldout(paths, reading, pixel_format, config)
+    if not found.pictures:
+        moved = f" (if they have moved, say where to: {run.moved_command})"
+        raise DiptychError(
+            f"none of the {len(paths)} held-out pictures of {side.upper()} can be read as "
+            f"{pixel_format.describe()}; the first should be {paths[0]}"
+            f"{'' if paths[0].exists() else moved}"
+        )
+    return found
+
+
+def _labels(
+    target: Target, real: Heldout, reading: DomainConfig, config: Config
+) -> Sequence[Pixels]:
+    """Label maps once more, scaled without mixing their colours."""
+    if target.palette is None:
+        return ()
+    return read_heldout(real.paths, reading, real.pixel_format, config, resize_labels).pictures
 
 
 def keep_evaluation(run: str | Path, found: Evaluation) -> None:
@@ -241,71 +231,3 @@ def stored_evaluation(run: str | Path) -> Evaluation | None:
     folder = RunFolder(as_path(run))
     stored = folder.read_evaluation(read_info(folder.saved_model()).step)
     return None if stored is None else stored.evaluation
-
-
-def _wanted(
-    target: Target,
-    source: Heldout,
-    real: Heldout,
-    labels: Sequence[Pixels],
-    paired: bool | None,
-    ordered: bool,
-) -> Wanted:
-    # (Who belongs to whom is asked of all names: one that is missing leaves its partner alone.)
-    both = [*source.paths, *source.unread], [*real.paths, *real.unread]
-    of_sources = (_partners(*both, paired, ordered) or [])[: len(source.paths)]
-
-    def partners_in(pictures: Sequence[Pixels]) -> list[Pixels | None]:
-        return [pictures[i] if i < len(pictures) else None for i in of_sources]
-
-    found = partners_in(real.pictures)
-    truths = found if any(truth is not None for truth in found) else None
-    palette = None if target.palette is None else parse_palette(target.palette)
-    if palette is not None and truths is None:
-        raise UsageError("a palette needs the true label maps: held-out pictures in pairs")
-    stored = real.pixel_format
-    if palette is not None and not stored.is_image:
-        raise UsageError(
-            f"a palette is of 8-bit pictures of 1 or 3 channels, and these are {stored.describe()}"
-        )
-    for path, picture, truth in zip(source.paths, source.pictures, truths or [], strict=False):
-        if truth is not None and picture.shape[:2] != truth.shape[:2]:
-            if paired is None and palette is None:  # names that only number the pictures
-                return Wanted(classes=target.classes)
-            raise UsageError(
-                f"{path} and its partner differ in size: they cannot be compared; use --unpaired"
-            )
-    known = [i if i < len(real.pictures) else -1 for i in of_sources] if truths else None
-    return Wanted(truths, palette, partners_in(labels), target.classes, known)
-
-
-def _partners(
-    sources: Sequence[Path], targets: Sequence[Path], paired: bool | None, ordered: bool
-) -> list[int] | None:
-    """For each source picture the place of its true translation; None for unpaired pictures.
-
-    ``ordered``: whether their order means something, should no name agree.
-    """
-    if paired is False:
-        return None
-    by_name = partners(sources, targets)
-    if by_name is not None or paired is None:
-        return by_name
-    names = {path.stem for path in targets}
-    alone = next((path for path in sources if path.stem not in names), sources[0])
-    if all(path.stem in names for path in sources):
-        raise UsageError(
-            f"--paired, but names like {sources[0].stem} come several times, and not in folders of "
-            "the same names: go without --paired"
-        )
-    if any(path.stem in names for path in sources):
-        raise UsageError(
-            f"--paired, but {alone} has no partner of its own name among those held out, as others "
-            "have: go without --paired"
-        )
-    if not ordered or len(sources) != len(targets):
-        raise UsageError(
-            f"--paired, but {alone} has no partner of its name, and only the pictures of two test "
-            "folders, as many in each and none damaged, can be paired by their order"
-        )
-    return list(range(len(targets)))

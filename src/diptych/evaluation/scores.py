@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diptych.data.pixels import PixelFormat, Pixels
@@ -23,21 +22,10 @@ from diptych.evaluation.pairs import (
     palette_scores,
 )
 from diptych.evaluation.results import FEWEST, DirectionScores, Distances, Evaluation, SetScores
+from diptych.evaluation.wanted import Wanted
 from diptych.losses import l1
 from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.networks.blocks import evaluation_mode
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What else to score in one direction."""
-
-    # The true translation of each source picture; None for one that could not be read.
-    truths: Sequence[Pixels | None] | None = None
-    palette: NDArray[np.uint8] | None = None  # (K, 3) colours of the target's label maps
-    labels: Sequence[Pixels | None] = ()  # as ``truths``, in colours of the palette alone
-    classes: tuple[int, ...] = ()  # ImageNet classes that the translations should be in
-    partners: Sequence[int] | None = None  # of each source picture the target's place; -1: none
 
 
 def evaluate_pair(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import signal
 import subprocess
 import sys
@@ -330,9 +331,25 @@ def test_folders_hold_pictures_and_videos(trained: Path, tmp_path: Path, diptych
     _, pictures, sound = read_clip(out / "deep" / "two.mkv")
     assert pictures[0].shape == (32, 44, 3)  # 42.7 pixels, and even
     assert sound == read_clip(folder / "deep" / "two.avi")[2]
+    (folder / "one.mp4").unlink()
+    shutil.rmtree(folder / "deep")
+    fewer = diptych("translate", trained, folder, "-o", tmp_path / "fewer")
+    assert fewer.returncode == 0, fewer.stderr  # the only video is bad, but the picture is there
+    assert "1 picture and 0 videos written" in fewer.stdout
     again = diptych("translate", trained, folder, "-o", out)
     assert again.returncode == 2
     assert "exists: choose another output folder, --overwrite or --skip-ex" in again.stderr
+
+
+def test_names_that_look_like_protocols(
+    translator: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg would take what is before a colon for one."""
+    write_clip(tmp_path / "12-30.mp4", moving(3))
+    (tmp_path / "12-30.mp4").rename(tmp_path / "12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    translate_clip(translator, Job(Path("12:30.mp4"), Path("take:2/a.mp4")), "b")
+    assert len(read_clip(tmp_path / "take:2" / "a.mp4")[1]) == 3
 
 
 def test_animated_gifs_can_become_videos(trained: Path, tmp_path: Path, diptych: Command) -> None:

@@ -157,9 +157,9 @@ CASES = [
     (["translate", "MODEL", "iphone.jpg", "-o", "out"], 1, ["it is a HEIC picture: save it as"]),
     (["translate", "MODEL", "a", "-o", "a/out"], 2, ["would lie among the pictures of a"]),
     (["translate", "MODEL", "a", "-o", "out.png"], 2, ["out.png is one picture", "name a folder"]),
-    (["translate", "MODEL", "a/town-0000.png", "-o", "bad.yaml"], 1,
-     ["cannot write bad.yaml/town"]),
-    (["translate", "MODEL", "a", "-o", "bad.yaml"], 1, ["cannot write bad.yaml/town-"]),
+    *((["translate", "MODEL", given, "-o", "bad.yaml"], 2, ["bad.yaml is a file: name a folder"])
+      for given in ("a/town-0000.png", "a")),
+    (["translate", "MODEL", "a", "-o", "bad.yaml/out"], 1, ["cannot write bad.yaml/out/town-"]),
     (["translate", "MODEL", "a/town-0000.png", "-o", "out.png", "--format", "jpg"], 2,
      ["out.png and --format jpg disagree"]),
     (["translate", "MODEL", "a", "-o", "out", "--to", "c"], 2, ["--to 'c'"]),

@@ -461,7 +461,9 @@ def test_only_pictures_that_belong_together_are_paired(
     trained: Path, towns: Path, tmp_path: Path
 ) -> None:
     maps, views = (sorted((towns / name).iterdir()) for name in ("testA", "testB"))
-    renamed = [shutil.copy(view, tmp_path / f"view-{view.name}") for view in views[:3]]
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    renamed = [shutil.copy(view, tests / f"view-{view.name}") for view in views[:3]]
 
     def paired(a: list[Path], b: list[Path], test: Path | None) -> float:
         run = tmp_path / "run"
@@ -472,9 +474,9 @@ def test_only_pictures_that_belong_together_are_paired(
         return found.to_b.paired.l1
 
     by_name = paired(maps[:3], views[2::-1], None)
-    assert paired(maps[:3], renamed, towns) == by_name  # test folders: in their order
+    assert paired(maps[:3], renamed, tests) == by_name  # test folders: in their order
     with pytest.raises(UsageError, match=f"{maps[0].name} has no partner of its own name"):
-        paired(maps[:3], views[1:4], towns)  # two have partners: their order says nothing
+        paired(maps[:3], views[1:4], tests)  # two have partners: their order says nothing
     with pytest.raises(UsageError, match="only the pictures of two test folders"):
         paired(maps[:3], renamed, None)  # held out by chance
     nested: dict[str, list[Path]] = {"a": [], "b": []}
@@ -486,10 +488,12 @@ def test_only_pictures_that_belong_together_are_paired(
     assert paired(nested["a"], nested["b"][::-1], None) == by_name
     with pytest.raises(UsageError, match="names like 1 come several times"):
         paired(nested["a"], [*nested["b"][:2], renamed[0]], None)
-    (tmp_path / f"view-{views[1].name}").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match="none damaged"):  # one each, as the training found
+        paired([maps[0], maps[2]], renamed[1:], tests)
+    (tests / f"view-{views[1].name}").write_bytes(b"no picture")
     (tmp_path / "map-damaged.png").write_bytes(b"no picture")
     with pytest.raises(UsageError, match="none damaged"):
-        paired([tmp_path / "map-damaged.png", *maps[1:3]], renamed, towns)
+        paired([tmp_path / "map-damaged.png", *maps[1:3]], renamed, tests)
 
 
 def test_a_palette_is_of_colours_and_pictures_may_differ_in_size(

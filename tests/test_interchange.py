@@ -28,6 +28,7 @@ from diptych.interchange.official import (
 )
 from diptych.model_file import load_model
 from diptych.networks import initialise, make_generator
+from diptych.training import choice
 from diptych.training.choice import make_config
 
 REFERENCE = SHARED / "reference"
@@ -287,7 +288,7 @@ def test_a_norm_that_is_given_counts(tmp_path: Path) -> None:
 
 
 def test_a_training_goes_on_from_imported_weights(
-    towns: Path, tmp_path: Path, diptych: Command
+    towns: Path, tmp_path: Path, diptych: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, network in (("G_A", resnet(4, 2)), ("G_B", resnet(4, 2))):
         torch.save(trained(network).state_dict(), tmp_path / f"{name}.pth")
@@ -314,6 +315,9 @@ def test_a_training_goes_on_from_imported_weights(
     assert load_model(again, torch.device("cpu")).info.size == 48
     assert make_config(start_from=again).data.size == 48
     assert make_config("repaint", start_from=again).data.size == 64
+    monkeypatch.setattr(choice, "choose_device", lambda name: torch.device("cuda"))
+    on_a_gpu = make_config(start_from=again)
+    assert (on_a_gpu.preset, on_a_gpu.data.size) == ("paper", 48)
 
 
 class Bomb:

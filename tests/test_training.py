@@ -245,6 +245,21 @@ def test_a_checkpoint_of_other_networks_is_refused(trained: Path, towns: Path) -
         other.state.load(trained / "checkpoints")
 
 
+def test_a_full_memory_is_not_taken_for_damage(
+    trained: Path, towns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trainer(towns)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        one.state.load(trained / "checkpoints")
+    with pytest.raises(torch.OutOfMemoryError):
+        load_model(trained / "model.safetensors", torch.device("cpu"))
+
+
 def test_the_last_three_and_every_nth_checkpoint_are_kept(towns: Path, tmp_path: Path) -> None:
     settings = merge(TINY, {"training": {"steps": 24, "checkpoint_every": 2, "keep_every": 5}})
     package.train(data=towns, run=tmp_path / "run", settings=settings)
@@ -879,7 +894,9 @@ def test_python_is_told_what_a_person_is(towns: Path, tmp_path: Path) -> None:
     assert {warning.filename for warning in caught} == {__file__}  # not a line of diptych's own
 
 
-@pytest.mark.parametrize("way_out", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+@pytest.mark.parametrize(
+    "way_out", [KeyboardInterrupt, SystemExit, asyncio.CancelledError, ConnectionError]
+)
 def test_whatever_ends_a_training_it_is_saved(
     towns: Path, tmp_path: Path, way_out: type[BaseException]
 ) -> None:
@@ -900,7 +917,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_minutes": "3"}, "max_minutes '3'"),
     ({"watch": 3}, "watch is a function, not a int"),
     ({"data": ["towns"]}, "a list is no path"),
-    ({"run": "x" * 300}, r"the name xxx+\.\.\. is too long: shorten it"),
+    ({"settings": {"a": 3}}, "a is a section: write a.name=value, not a=3"),
+    ({"settings": {"method": "cut", "training": 3}}, "training is a section"),
     ({"run": "towns\0"}, r"is no path: embedded null"),
     ({"settings": {"training": {"steps": 1, "device": "meta"}}}, "no device 'meta'"),
 ]
@@ -913,6 +931,11 @@ def test_arguments_that_are_none(
     with pytest.raises(UsageError, match=words):
         package.train(**{"run": tmp_path / "run", "data": towns, "settings": TINY, **wrong})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_name_that_no_disk_takes(towns: Path) -> None:
+    with pytest.raises(DiptychError, match=r"cannot use nnnn.*: File name too long"):
+        package.train(data=towns, run="n" * 300, settings=TINY)
 
 
 def test_arguments_of_scoring_that_are_none(trained: Path) -> None:

@@ -11,6 +11,7 @@ from numbers import Real
 from pathlib import Path
 
 from diptych.config import Config, DomainConfig, FeatureName
+from diptych.data.folder import find_pictures
 from diptych.data.pixels import PixelFormat, Pixels, resize_labels
 from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError, one_of
@@ -168,8 +169,7 @@ def evaluate(
     held_a = _heldout(folder, data, "a", config, pair.info.a)
     held_b = _heldout(folder, data, "b", config, pair.info.b)
     places = folder.folders()
-    both_tested = places.test_a is not None and places.test_b is not None
-    ordered = both_tested and not held_a.unread and not held_b.unread
+    ordered = _is_all_of(held_a, places.test_a) and _is_all_of(held_b, places.test_b)
 
     labels = _labels(b, held_b, config.b, config)
     to_b = find_wanted(b, held_a, held_b, labels, paired, ordered)
@@ -207,6 +207,11 @@ def _heldout(
             f"{'' if paths[0].exists() else moved}"
         )
     return found
+
+
+def _is_all_of(held: Heldout, tests: Path | None) -> bool:
+    """Whether these are all pictures of a test folder, so that their order says something."""
+    return tests is not None and tests.is_dir() and len(find_pictures(tests)) == len(held.paths)
 
 
 def _labels(

@@ -21,7 +21,7 @@ WAITS = (0.1, 0.5, 2.0) if os.name == "nt" else ()  # seconds, for a file that i
 def as_path(given: str | os.PathLike[str]) -> Path:
     """What a program calls a file or a folder; ``~`` is the home folder, as in a shell.
 
-    Raises UsageError for what is no path, and for names that are too long for the disk.
+    Raises UsageError for what is no path, DiptychError for a name that is too long for the disk.
     """
     if not isinstance(given, str | os.PathLike):
         raise UsageError(f"a {type(given).__name__} is no path: give a name")
@@ -32,7 +32,7 @@ def as_path(given: str | os.PathLike[str]) -> Path:
         raise UsageError(f"{str(path)!r} is no path: {error}") from error
     except OSError as error:  # (it need not be there yet)
         if error.errno == errno.ENAMETOOLONG:
-            raise UsageError(f"the name {str(path)[:60]}... is too long: shorten it") from error
+            raise DiptychError(f"cannot use {path}: {error.strerror}") from error
     return path
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from diptych.config import DiscriminatorConfig, GeneratorConfig, Preprocess
 from diptych.data.pixels import PixelFormat
-from diptych.errors import DiptychError, UsageError, first_line
+from diptych.errors import DiptychError, UsageError, first_line, out_of_memory
 from diptych.files import write_whole
 from diptych.networks import make_discriminator, make_generator
 
@@ -163,6 +163,8 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
             network.load_state_dict(own, assign=True)
             networks[name] = network.float().to(device).eval()  # (the file may be float16)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
         raise DiptychError(f"{path} is damaged: {first_line(error)}") from error
     return GeneratorPair(
         networks["G_ab"], networks.get("G_ba"), info, networks.get("D_a"), networks.get("D_b")

@@ -49,7 +49,7 @@ def read_config_file(path: Path) -> Tree:
     """The settings in a YAML file, which may be a run's. Raises DiptychError as ``read_tree``."""
     tree = read_tree(path)
     tree.pop("made_with", None)  # what a run writes beside its settings
-    return tree
+    return {name: value for name, value in tree.items() if value is not None}
 
 
 def read_tree(path: Path) -> Tree:
@@ -109,14 +109,19 @@ def merge(base: Tree, change: Tree) -> Tree:
     if any(change.get(length) is not None for length in LENGTHS):
         merged = {key: value for key, value in merged.items() if key not in LENGTHS}
     for key, value in change.items():
-        section = merged.get(key)
-        if not isinstance(section, dict):
-            merged[key] = value
-        elif isinstance(value, dict):
-            merged[key] = merge(section, value)
-        elif value is not None:  # (a section without keys is None in YAML)
-            raise UsageError(f"{key} is a section: write {key}.name=value, not {key}={value}")
+        own = merged.get(key)
+        merged[key] = merge(own, section(change, key)) if isinstance(own, dict) else value
     return merged
+
+
+def section(tree: Tree, name: str) -> Tree:
+    """What ``tree`` says in a section, perhaps nothing. Raises UsageError if it is a value."""
+    found = tree.get(name)
+    if found is None:  # (in YAML also a section without keys)
+        return {}
+    if not isinstance(found, dict):
+        raise UsageError(f"{name} is a section: write {name}.name=value, not {name}={found}")
+    return found
 
 
 def parse_assignment(text: str) -> Tree:

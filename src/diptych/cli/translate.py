@@ -140,7 +140,8 @@ def translate(
             note("--format is for pictures: videos keep their own, or become .mkv")
     bad_pictures = _translate_pictures(translator, pictures, out, side, size, batch)
     if unplayed is None:
-        bad_clips = _translate_clips(translator, clips, side, size, batch, smooth)
+        alone = len(planned) == 1
+        bad_clips = _translate_clips(translator, clips, side, size, batch, smooth, alone)
     else:
         bad_clips = [f"{job.source}: {unplayed}" for job in clips]
         note(f"skipped {counted(len(clips), 'video')}: {unplayed}")
@@ -249,9 +250,9 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def _translate_clips(
     translator: Translator, jobs: Sequence[Job], to: Side, size: int | None, batch: int,
-    smooth: float,
+    smooth: float, alone: bool,
 ) -> list[str]:  # fmt: skip
-    """What was wrong with those that were skipped."""
+    """What was wrong with those that were skipped; of one that is ``alone`` it is raised."""
     from diptych.cli.console import note
     from diptych.errors import DiptychError
     from diptych.interrupt import InterruptedRunError
@@ -261,12 +262,12 @@ def _translate_clips(
         try:
             _translate_clip(translator, job, to, size, batch, smooth)
         except InterruptedRunError as error:
-            if len(jobs) == 1:
+            if alone:
                 raise
             line = f"{error}, which --skip-existing would take for whole"
             raise InterruptedRunError(line, error.signal_number) from None
         except DiptychError as error:
-            if len(jobs) == 1:
+            if alone:
                 raise
             problems.append(str(error))  # (which names it)
             note(f"skipped a video: {error}")

@@ -1,4 +1,4 @@
-"""What else to score than a person need ask for: true translations, label colours, classes."""
+"""What else to score, if a person asks: true translations, label colours, classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from diptych.evaluation.pairs import parse_palette
 
 @dataclass(frozen=True)
 class Target:
-    """What else to score of the translations to one domain.
+    """What a person asks to be scored of the translations to one domain.
 
     ``palette``: its pictures are label maps in these colours, as ``"#ffffff,#00ff00"``.
     ``classes``: numbers of the ImageNet classes that its pictures show. Raises UsageError for what
@@ -41,7 +41,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What else to score in one direction."""
+    """The same worked out: what the translations of one direction are compared with."""
 
     # The true translation of each source picture; None for one that could not be read.
     truths: Sequence[Pixels | None] | None = None

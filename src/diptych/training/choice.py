@@ -10,7 +10,7 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.device import choose_device
 from diptych.errors import UsageError
 from diptych.model_file import read_info
-from diptych.settings import Tree, build_config, merge, read_config_file, read_preset
+from diptych.settings import Tree, build_config, merge, read_config_file, read_preset, section
 from diptych.training.run_folder import RunFolder
 
 
@@ -35,18 +35,25 @@ def make_config(
         before = _suiting(before, settings.get("method", from_file.get("method")))
         from_file = merge(before, from_file)
         chosen = before.get("preset") if chosen is None else chosen
+    blamed = config_file if start_from is None else None
+    if chosen is not None:
+        return _on_preset(str(chosen), from_file, settings, blamed)
     usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
-    name = usual if chosen is None else str(chosen)
+    config = _on_preset(usual, from_file, settings, blamed)
+    if choose_device(config.training.device).type == "cuda":
+        return _on_preset("paper", from_file, settings, blamed)
+    return config
+
+
+def _on_preset(name: str, from_file: Tree, settings: Tree, blamed: Path | None) -> Config:
+    """A preset, with two trees on top; ``blamed`` if the first alone is refused already."""
     base = merge(read_preset(name), from_file)
     try:
-        config = build_config({**merge(base, settings), "preset": name})
+        return build_config({**merge(base, settings), "preset": name})
     except UsageError as error:
-        if config_file is not None and start_from is None and _refusal(base) == str(error):
-            raise UsageError(f"{config_file}: {error}") from error
+        if blamed is not None and _refusal(base) == str(error):
+            raise UsageError(f"{blamed}: {error}") from error
         raise
-    if chosen is None and choose_device(config.training.device).type == "cuda":
-        return make_config("paper", config_file, settings, start_from)
-    return config
 
 
 def _given_preset(
@@ -68,7 +75,7 @@ def _suiting(tree: Tree, method: str | None) -> Tree:
     """Settings for a training with another method, if there is one: without their own's."""
     if method is None or tree.get("method", method) == method:
         return tree
-    training = {name: x for name, x in (tree.get("training") or {}).items() if name != "history"}
+    training = {name: x for name, x in section(tree, "training").items() if name != "history"}
     return {**tree, "method": method, "contrast": {}, "training": training}
 
 
@@ -97,8 +104,8 @@ def _can_retouch(given: Tree) -> bool:
 
 def _channels(given: Tree, domain: str) -> object:
     """What is said of a domain's channels: native pictures may have any number."""
-    section = given.get(domain) or {}
-    return section.get("channels") or ("any" if section.get("depth") == "native" else 3)
+    reading = section(given, domain)
+    return reading.get("channels") or ("any" if reading.get("depth") == "native" else 3)
 
 
 def settings_of(model: Path, networks_only: bool = False) -> Tree:

@@ -15,7 +15,7 @@ from diptych.config import Config
 from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.device import choose_precision
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, out_of_memory
 from diptych.model_file import load_model
 from diptych.networks.casting import lay_out_as_cast
 from diptych.training import checkpoint, distributed
@@ -167,6 +167,8 @@ class TrainingState:
             if "random-cuda" in own:
                 torch.cuda.set_rng_state(own["random-cuda"], self.device)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise
             raise DiptychError(
                 f"the checkpoint of step {step} in {folder} does not fit the settings: has "
                 "config.yaml been edited?"

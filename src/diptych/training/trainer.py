@@ -49,6 +49,13 @@ class Status:
 Watch = Callable[[Status], None]
 
 
+class _WatchError(Exception):
+    """What ``watch`` raises is its own: an OSError of its is no reason that the run has."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 class Trainer:
     """One run in one process. ``train`` goes on from wherever the state is, to the end."""
 
@@ -106,13 +113,16 @@ class Trainer:
         Raises InterruptedRunError after saving when a signal says stop, and DiptychError when
         something cannot be written or the losses stay NaN.
         """
-        with stop_on_signals() as stop, explain_os_errors(f"write the run {self.run.path}"):
-            log = Log(self.run, self.state.step) if distributed.rank() == 0 else None
-            try:
-                return self._loop(stop, log, watch, max_minutes)
-            finally:
-                if log is not None:
-                    log.close()
+        try:
+            with stop_on_signals() as stop, explain_os_errors(f"write the run {self.run.path}"):
+                log = Log(self.run, self.state.step) if distributed.rank() == 0 else None
+                try:
+                    return self._loop(stop, log, watch, max_minutes)
+                finally:
+                    if log is not None:
+                        log.close()
+        except _WatchError as failed:
+            raise failed.error from None
 
     def _loop(
         self, stop: StopRequest, log: Log | None, watch: Watch | None, max_minutes: float | None
@@ -175,10 +185,10 @@ class Trainer:
                 watch(Status(state.step, self.steps, self.progress(), state.seconds, pace, losses))
         except StopNowError:  # (a second signal)
             raise
-        except BaseException:  # a program's way to stop
+        except BaseException as error:  # a program's way to stop
             if distributed.world_size() == 1 and self.saved != state.step:
                 self.save(log)
-            raise
+            raise _WatchError(error) from error
 
     def progress(self) -> float:
         """0 at the start, 1 at the end: the schedules follow it."""
@@ -203,7 +213,10 @@ class Trainer:
             update_average(state.average, state.model.generators, keep)
 
     def save(self, log: Log | None = None) -> None:
-        """Write a checkpoint and the model file, unless a weight is no longer a number."""
+        """Write a checkpoint and the model file.
+
+        Raises DiptychError, and writes nothing, if a weight is no longer a number.
+        """
         state = self.state
         if not all(bool(value.isfinite().all()) for value in state.model.state_dict().values()):
             raise DiptychError(
@@ -249,7 +262,7 @@ class Trainer:
 
     def _warn(self, log: Log, line: str) -> None:
         """Say it, in a resumed run again; the run folder keeps it once."""
-        if all(line != warning["text"] for warning in self.run.read_warnings()):
+        if all(line != warning.get("text") for warning in self.run.read_warnings()):
             log.write_warning(self.state.step, line)
         if self.warn is not None:
             self.warn(line)

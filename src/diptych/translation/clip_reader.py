@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -48,7 +49,7 @@ class Clip:
         self.damaged = 0  # packets that could not be decoded
         self.read = 0  # frames so far
         try:
-            self.container = self.av.open(str(path))
+            self.container = self.av.open(os.path.abspath(path))  # (12:30.mp4 is no protocol 12)
         except (OSError, ValueError, self.av.error.FFmpegError) as error:
             raise DiptychError(f"cannot read {path}: {reason(error)}") from error
         video = self.container.streams.best("video")  # (not the cover of a song, if there is more)

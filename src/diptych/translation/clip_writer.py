@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ class ClipFile:
         codec, options = WRITTEN[path.suffix.lower()]
         self.error = (OSError, ValueError, self.av.error.FFmpegError)
         try:
-            self.container = self.av.open(str(path), "w")
+            self.container = self.av.open(os.path.abspath(path), "w")
             # Both codecs halve the resolution of colours: odd sizes get one more row or column.
             self.video = self.container.add_stream(
                 codec, rate=like.rate, options=options,

@@ -24,7 +24,7 @@ from diptych.model_file import Side
 from diptych.translation.jobs import Job
 from diptych.translation.scaling import scaled
 from diptych.translation.shelf import NoRoomError
-from diptych.translation.threads import PIXELS_WAITING, ahead, one_thread_each, workers
+from diptych.translation.threads import PIXELS_WAITING, ahead, core_threads, workers
 from diptych.translation.translator import Translator
 from diptych.translation.writing import check_sides, format_of, write_picture
 
@@ -72,7 +72,7 @@ def translate_files(
     with (
         freed_memory_kept(device),
         workers(os.cpu_count()) as pool,
-        one_thread_each(threads) as cores,
+        core_threads(threads) as cores,
     ):
         for shape, group in groupby(ahead(pool, stages.read, jobs, 2 * batch), _shape):
             if shape is None:
@@ -103,7 +103,7 @@ def translate_files(
     return under_way.outcomes
 
 
-Picture = tuple[Job, Pixels | str]  # read or translated; or the reason why it could not be
+Attempt = tuple[Job, Pixels | str]  # a picture, read or translated; or why it could not be
 
 
 class _Stages:
@@ -118,7 +118,7 @@ class _Stages:
         on_cpu = translator.device.type == "cpu"
         self.room = nullcontext() if on_cpu else BoundedSemaphore(ON_A_GPU)
 
-    def read(self, job: Job) -> Picture:
+    def read(self, job: Job) -> Attempt:
         try:
             picture = self.translator.read(job.source, self.to)
             remark = self.source_format.remark(picture)
@@ -131,9 +131,9 @@ class _Stages:
             return job, str(error)
 
     def translate(
-        self, chunk: Sequence[Picture], progress: Callable[[float], None] | None = None
-    ) -> list[Picture]:
-        jobs = [job for job, _ in chunk]
+        self, chunk: Sequence[Attempt], progress: Callable[[float], None] | None = None
+    ) -> list[Attempt]:
+        jobs = [job for job, _ in chunk]  # (all were read, and have one shape)
         pictures = [picture for _, picture in chunk if not isinstance(picture, str)]
         try:
             translated = self.translator.arrays(pictures, self.to, progress)
@@ -141,17 +141,17 @@ class _Stages:
             return [(job, str(error)) for job in jobs]
         return list(zip(jobs, translated, strict=True))
 
-    def write(self, chunk: Sequence[Picture]) -> list[Outcome]:
+    def write(self, chunk: Sequence[Attempt]) -> list[Outcome]:
         return [
             Outcome(
                 job,
-                made if isinstance(made, str) else _problem(job, made, self.target_format),
+                made if isinstance(made, str) else _write(job, made, self.target_format),
                 self.remarks.pop(job, None),
             )
             for job, made in chunk
         ]
 
-    def translate_and_write(self, chunk: Sequence[Picture]) -> list[Outcome]:
+    def translate_and_write(self, chunk: Sequence[Attempt]) -> list[Outcome]:
         with self.room:
             made = self.translate(chunk)
         return self.write(made)
@@ -185,8 +185,8 @@ class _UnderWay:
                 self.done(outcome)
 
 
-def _shape(picture: Picture) -> tuple[int, ...] | None:
-    return None if isinstance(picture[1], str) else picture[1].shape
+def _shape(attempt: Attempt) -> tuple[int, ...] | None:
+    return None if isinstance(attempt[1], str) else attempt[1].shape
 
 
 def _part(
@@ -209,8 +209,11 @@ def _too_dark(path: Path, picture: Pixels, source: PixelFormat) -> str | None:
     return said if is_deep else None
 
 
-def _problem(job: Job, picture: Pixels, pixel_format: PixelFormat) -> str | None:
-    """Write a translation; why its format cannot hold it, if so. DiptychError if the disk fails."""
+def _write(job: Job, picture: Pixels, pixel_format: PixelFormat) -> str | None:
+    """Write a translation. Returns None, or why its format cannot hold it.
+
+    Raises DiptychError if the disk fails.
+    """
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
         write_picture(job.target, picture, pixel_format)

@@ -34,8 +34,10 @@ def plan(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
     """Where each picture and video goes: folders keep their structure below ``out``.
 
     What is given twice goes there once. Raises DiptychError for an input that is missing, and
-    UsageError where an output would lie in a folder of inputs.
+    UsageError where an output would lie in a folder of inputs, or ``out`` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: name a folder for the translations")
     pairs: list[tuple[Path, Path]] = []
     for given in inputs:
         if given.is_dir():

@@ -17,7 +17,7 @@ from diptych.translation.translator import Translator
 VIEW = 256  # pixels a side that people look at, where that costs no detail
 
 
-class Way(nn.Module):
+class TranslatorAsNetwork(nn.Module):
     """One way of a translator as a network: ``(N, C, H, W)`` in [-1, 1], any H and W."""
 
     def __init__(self, translator: Translator, domain: Side) -> None:
@@ -36,7 +36,7 @@ def at_size(translator: Translator, size: int) -> GeneratorPair:
     if not isinstance(size, Integral) or not SMALLEST <= size <= math.isqrt(MOST_PIXELS):
         most = math.isqrt(MOST_PIXELS)
         raise UsageError(f"size {size!r}: give a number of pixels, {SMALLEST} to {most:,}")
-    ways = {to: Way(translator, to) for to in translator.pair.ways}
+    ways = {to: TranslatorAsNetwork(translator, to) for to in translator.pair.ways}
     return GeneratorPair(ways["b"], ways.get("a"), replace(translator.info, size=size))
 
 

@@ -27,10 +27,10 @@ def workers(count: int | None) -> Iterator[ThreadPoolExecutor]:
 
 
 @contextmanager
-def one_thread_each(count: int) -> Iterator[ThreadPoolExecutor]:
-    """``count`` threads to translate in, while PyTorch is told to use one in each.
+def core_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """``count`` threads to translate in. On leaving, PyTorch has as many for itself again.
 
-    The caller tells it; afterwards it has ``count`` for itself again.
+    While they are busy the caller sets it to one: it uses so many in each of them.
     """
     try:
         with workers(count) as pool:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from diptych.web.page_actions import Actions
-from diptych.web.page_events import Events, directions_of, shows, sizes_of, usual_size, wanted
+from diptych.web.page_events import Events, directions_of, file_label, shows, sizes_of, usual_size
 
 HERE = Path(__file__).parent
 CSS = (HERE / "page.css").read_text("utf-8")
@@ -55,7 +55,7 @@ def make_page(actions: Actions) -> gr.Blocks:
                     elem_id="picture", visible=shows(first, "b"), buttons=[], height=340,
                 )  # fmt: skip
                 file = gr.File(
-                    label=wanted(first, "b"), elem_id="file", visible=not shows(first, "b")
+                    label=file_label(first, "b"), elem_id="file", visible=not shows(first, "b")
                 )
                 examples = gr.Gallery(
                     label="Held-out pictures, never trained on", columns=6, height="auto",

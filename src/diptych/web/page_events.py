@@ -101,7 +101,7 @@ class Events:
         visible = shows(self.models[name], to)
         return (
             gr.Image(visible=visible),
-            gr.File(visible=not visible, label=wanted(self.models[name], to)),
+            gr.File(visible=not visible, label=file_label(self.models[name], to)),
         )
 
 
@@ -129,7 +129,7 @@ def shows(model: ServedModel, to: Side) -> bool:
     return own.is_image
 
 
-def wanted(model: ServedModel, to: Side) -> str:
+def file_label(model: ServedModel, to: Side) -> str:
     """Which files to drop, where browsers cannot show them."""
     own, _ = model.translator.formats(to)
     return f"Picture: {own.describe()}, as TIFF, PNG or .npy"

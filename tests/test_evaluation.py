@@ -273,6 +273,7 @@ def scored(trained: Path, towns: Path, tmp_path_factory: pytest.TempPathFactory)
     data = json.loads((run / "data.json").read_text())
     for side, folder in (("a", "trainA"), ("b", "trainB")):
         data[side]["heldout"] = [str(path) for path in sorted((towns / folder).iterdir())]
+        data["folders"][f"test_{side}"] = str(towns / folder)
     (run / "data.json").write_text(json.dumps(data))
     return run
 

@@ -122,7 +122,8 @@ class Trainer:
                     if log is not None:
                         log.close()
         except _WatchError as failed:
-            raise failed.error from None
+            raised = failed.error
+        raise raised  # (out here, so that it keeps its own cause)
 
     def _loop(
         self, stop: StopRequest, log: Log | None, watch: Watch | None, max_minutes: float | None

@@ -169,7 +169,9 @@ def evaluate(
     held_a = _heldout(folder, data, "a", config, pair.info.a)
     held_b = _heldout(folder, data, "b", config, pair.info.b)
     places = folder.folders()
-    ordered = _is_all_of(held_a, places.test_a) and _is_all_of(held_b, places.test_b)
+    ordered = (
+        bool(paired) and _is_all_of(held_a, places.test_a) and _is_all_of(held_b, places.test_b)
+    )
 
     labels = _labels(b, held_b, config.b, config)
     to_b = find_wanted(b, held_a, held_b, labels, paired, ordered)

@@ -22,7 +22,7 @@ from diptych.data.pixels import RGB
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness
 from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
-from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model, save_model
+from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart
 from diptych.report.compare import _grid, comparison_tables
@@ -125,7 +125,7 @@ def test_the_best_are_the_first_of_the_ranking_and_the_worst_its_last(
     scores = SetScores(Interval(0, 0, 0), 0, 0, 0, None)
     distances = Distances(scores, scores, scores, ranked)
     direction = DirectionScores("b", 4, 4, distances, None, None, None, None)
-    found = Evaluation(12, 32, "inception", "FID", direction, None)
+    found = Evaluation(12, 32, "inception", "FID", "", direction, None)
     monkeypatch.setattr("diptych.report.page.MOST_RANKED", 1)
     shown = [
         (section.title.split(" by ")[0], [row.name for row in section.rows])
@@ -186,7 +186,7 @@ def test_runs_are_compared_by_their_own_scores(trained: Path) -> None:
 
     run = RunFolder(trained)
     found = [
-        Evaluation(12, 32, "inception", "FID", direction("b", n), direction("a", n + 10))
+        Evaluation(12, 32, "inception", "FID", "", direction("b", n), direction("a", n + 10))
         for n in (10, 30)
     ]
     tables = comparison_tables([run, run], found)
@@ -203,21 +203,14 @@ def test_runs_are_compared_by_their_own_scores(trained: Path) -> None:
     ]  # fmt: skip
 
 
-def test_runs_of_other_values_are_compared_with_care(trained: Path, tmp_path: Path) -> None:
-    """Ranges are measured, so settings do not tell; and what is the usual may be said as well."""
-    said, other = RunFolder(tmp_path / "said"), RunFolder(tmp_path / "other")
-    for run in (said, other):
-        shutil.copytree(trained, run.path)
-    settings = said.path / "config.yaml"
-    settings.write_text(settings.read_text().replace("channels: null", "channels: 3"))
-    pair = load_model(other.model, torch.device("cpu"))
-    info = replace(pair.info, a=replace(pair.info.a, high=100.0))
-    save_model(other.model, replace(pair, info=info))
+def test_runs_scored_on_other_pictures_are_compared_with_care(trained: Path) -> None:
     direction = DirectionScores("b", 8, 8, None, None, None, None, None)
-    found = [Evaluation(12, 32, "inception", "FID", direction, None)] * 2
-    for run, care in ((said, False), (other, True)):
-        (table,) = comparison_tables([RunFolder(trained), run], found)
-        assert ("read pictures in different ways" in table.note) is care
+    one, other = (Evaluation(12, 32, "inception", "FID", of, direction, None) for of in "xy")
+    large = replace(other, size=64)  # (of sizes the note speaks anyway)
+    run = RunFolder(trained)
+    for second, care in ((one, False), (other, True), (large, False)):
+        (table,) = comparison_tables([run, run], [one, second])
+        assert ("compare with care" in table.note) is care
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")

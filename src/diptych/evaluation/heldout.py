@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,14 @@ class Heldout:
         """One ``(1, C, H, W)`` tensor in [-1, 1] after the other: sizes may differ."""
         for picture in self.pictures:
             yield self.pixel_format.to_tensor(picture[None].copy()).to(device)
+
+    def digest(self) -> str:
+        """The same for the same pictures, whatever their names and wherever they lie."""
+        read_as = repr(self.pixel_format).encode()
+        each = (
+            hashlib.sha256(read_as + repr(p.shape).encode() + p.tobytes()) for p in self.pictures
+        )
+        return hashlib.sha256(b"".join(sorted(one.digest() for one in each))).hexdigest()
 
 
 def read_heldout(

@@ -69,6 +69,7 @@ def evaluate_pair(
             _side_of([*a.pictures, *b.pictures]),
             net.name,
             net.frechet_name,
+            f"{a.digest()} {b.digest()}",
             direction("b", to_b),
             direction("a", to_a) if "a" in pair.ways else None,
             tuple(str(path) for path in (*a.unread, *b.unread)),

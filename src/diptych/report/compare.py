@@ -10,7 +10,7 @@ from diptych.errors import UsageError
 from diptych.evaluation.results import DirectionScores, Evaluation, SetScores
 from diptych.evaluation.table import ScoreTable
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import Side, other_side, read_info
+from diptych.model_file import Side, other_side
 from diptych.report.page import check_page_name, picture_url, template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
@@ -39,16 +39,12 @@ def comparison_tables(
         "Scores of pictures of different sizes cannot be compared. The interval is of a model's "
         "KID had other pictures been held out; another seed may differ by more."
     )
-    scored = {_scored(*each) for each in zip(runs, evaluations, strict=True)}
-    seen = {_seen(run) for run in runs}
-    alike = len(scored) == len(seen) == len({one.size for one in evaluations}) == 1
-    if len(scored) > 1:
-        note += " These runs were scored on different held-out pictures: compare with care."
-    if len(seen) > 1:
+    alike = len({one.pictures for one in evaluations}) == 1
+    if not alike and len({one.size for one in evaluations}) == 1:
         note += (
-            " These runs cut or read pictures in different ways (data.preprocess, data.load_size, "
-            "channels, depth, range ...), so they were scored on different parts or values of "
-            "them: compare with care."
+            " These runs were scored on different held-out pictures, or on different parts or "
+            "values of them (data.preprocess, data.load_size, channels, depth, range ...): compare "
+            "with care."
         )
     tables = []
     for name, to in WAYS:
@@ -80,25 +76,6 @@ def _untouched(evaluations: Sequence[Evaluation], to: Side) -> list[list[str]]:
                 scores = _set_scores(direction.distances.untouched)
                 return [["(untouched)", "", "", str(evaluation.size or "own"), *scores, ""]]
     return []
-
-
-def _scored(run: RunFolder, evaluation: Evaluation) -> tuple[object, ...]:
-    """What the scores are of: the contents of the held-out pictures, wherever they lie."""
-    data = run.data()
-    held = [
-        record.get("heldout_fingerprint", tuple(record["heldout"]))
-        for record in (data["a"], data["b"])
-    ]
-    return *held, frozenset(Path(path).name for path in evaluation.unread)
-
-
-def _seen(run: RunFolder) -> tuple[object, ...]:
-    """What decides, beside the size, how a held-out picture looks to a model."""
-    config, info = run.config(), read_info(run.saved_model())
-    data = config.data
-    # (The formats as they came out: settings leave channels and range to the pictures.)
-    reading = config.a.depth, config.b.depth, info.a, info.b
-    return data.preprocess, data.load_size, data.background, *reading
 
 
 def _scores(direction: DirectionScores) -> list[str]:

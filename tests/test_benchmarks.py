@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diptych.config import Config
 from diptych.cyclegan import CycleGAN
-from diptych.networks import make_discriminator, make_generator, resize, wide, winograd
+from diptych.networks import make_discriminator, make_generator
+from diptych.networks.fast import resize, wide, winograd
 from diptych.settings import build_config, merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from diptych.config import Config
 from diptych.cyclegan import CycleGAN
 from diptych.errors import DiptychError
-from diptych.networks.casting import twin_of
+from diptych.networks.fast.casting import twin_of
 from diptych.settings import Tree, build_config, merge, read_preset
 from diptych.surroundings import usual_torch
 from diptych.training.compiled import compiles
@@ -45,7 +45,7 @@ def test_compiled_networks_train_as_the_plain_ones(
         seen.append(x.shape)
         return torch.compiler.is_compiling()
 
-    monkeypatch.setattr("diptych.networks.wide.compiled_for_gpu", compiled_for_gpu)
+    monkeypatch.setattr("diptych.networks.fast.wide.compiled_for_gpu", compiled_for_gpu)
     small = merge(TINY, {"generator": {"blocks": 0}, "loss": {"cycle_every": 2}})
     plain, compiled = (
         training(merge(small, {"training": {"compile": on}})) for on in (False, True)

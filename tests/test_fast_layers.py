@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from diptych.config import GeneratorConfig, Norm
-from diptych.networks import make_generator, resize, winograd
-from diptych.networks.norms import GroupNorm, InstanceNorm, Normalise
-from diptych.networks.pairing import Pair
-from diptych.networks.resize import ResizeConv
-from diptych.networks.translating import for_translating
-from diptych.networks.transposed import TransposedConv
-from diptych.networks.wide import WideConv
-from diptych.networks.winograd import Conv3x3, TransformKernels, Winograd
+from diptych.networks import make_generator
+from diptych.networks.fast import resize, winograd
+from diptych.networks.fast.norms import GroupNorm, InstanceNorm, Normalise
+from diptych.networks.fast.pairing import Pair
+from diptych.networks.fast.resize import ResizeConv
+from diptych.networks.fast.translating import for_translating
+from diptych.networks.fast.transposed import TransposedConv
+from diptych.networks.fast.wide import WideConv
+from diptych.networks.fast.winograd import Conv3x3, TransformKernels, Winograd
 
 
 def pictures(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

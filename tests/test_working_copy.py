@@ -27,7 +27,7 @@ def a_model() -> nn.Sequential:
 
 def test_only_convolutions_have_weights_of_their_own() -> None:
     model = a_model()
-    twin = copy_in_bf16(model).refresh()
+    twin = copy_in_bf16(model).model
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         theirs = twin.state_dict(keep_vars=True)[name]
         if name.startswith("1."):
@@ -44,7 +44,8 @@ def test_the_twin_follows_the_model() -> None:
     with torch.no_grad():
         model[1].weight.fill_(0.5)
         model[4].bias.fill_(2)
-    assert (copy.refresh()[1].weight == 0.5).all()
+    copy.refresh()
+    assert (copy.model[1].weight == 0.5).all()
     assert (copy.model[4].bias == 2).all()
 
 
@@ -53,7 +54,8 @@ def test_gradients_of_several_passes_add_up_in_float32() -> None:
     model = a_model()
     copy = copy_in_bf16(model)
     for size in (1.0, 2.0**-10):
-        twin = copy.refresh()
+        copy.refresh()
+        twin = copy.model
         (size * (twin[1].bias.sum() + twin[4].bias.sum())).backward()
         copy.hand_over_gradients()
         assert twin[1].bias.grad is None
@@ -66,7 +68,7 @@ def test_under_spectral_norm_a_layer_stays_as_it_is() -> None:
     """Its weight is computed anew in each pass, from estimates that go on from pass to pass."""
     config = build_config(merge(TINY, {"discriminator": {"norm": "spectral"}}))
     D = make_discriminator(config.discriminator, 3)
-    twin = copy_in_bf16(nn.Sequential(D, nn.Conv2d(1, 1, 1))).refresh()[0]
+    twin = copy_in_bf16(nn.Sequential(D, nn.Conv2d(1, 1, 1))).model[0]
     x = torch.rand(1, 3, 32, 32)
     before = {name: value.clone() for name, value in D.named_buffers()}
     twin(x)
@@ -123,6 +125,6 @@ def test_a_large_picture_is_resized_the_same_way_in_bf16() -> None:
     G = make_generator(config.generator, 3, 3)
     x = torch.rand(1, 3, 128, 128) * 2 - 1
     with torch.no_grad():
-        away = copy_in_bf16(G).refresh()(x) - G(x)
+        away = copy_in_bf16(G).model(x) - G(x)
         scale = G(x).std()
     assert away.square().mean().sqrt() < 5e-2 * scale

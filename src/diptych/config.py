@@ -143,6 +143,10 @@ class LossConfig(Section):
         """Whether D's loss has a penalty on its slope."""
         return self.r1 > 0 or self.adversarial == "wgangp"
 
+    def of_discriminators(self) -> LossConfig:
+        """The same without what the generators alone minimise, which may move with the steps."""
+        return self.model_copy(update={"cycle": 0.0, "identity": 0.0, "plain": 0.0})
+
 
 class ContrastConfig(Section):
     """The comparison of patches in cut.py; the defaults are CUT's (Park et al., 2020)."""
@@ -223,7 +227,7 @@ class TrainingConfig(Section):
     precision: Precision = "auto"
     compile: bool | None = None  # networks, by PyTorch; None: for long trainings on a GPU
     record: bool = True  # a GPU plays back the passes that it has been shown (CUDA graphs)
-    judged: Count | None = None  # pictures that D sees in a step, if batch is less: real, and fakes
+    judged: Count | None = None  # real pictures, and fakes, that D sees in a step; at least batch
     untouched: CountOrZero = 0  # so many of the fakes are untranslated pictures
     history: CountOrZero = 50  # past fakes shown to D; 0: only the newest
     ema_half_life: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0  # in steps; 0: no average

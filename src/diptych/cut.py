@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
-from diptych.cyclegan import Fakes, Terms, twice
+from diptych.cyclegan import Fakes, Terms
 from diptych.losses import OBJECTIVES, noisy, plain_l1, slope_bound
 from diptych.networks import ResnetGenerator, initialise, make_discriminator
 from diptych.networks.blocks import full_precision
+from diptych.networks.fast.joining import twice
 
 Places = list[Tensor]  # for each layer, the numbers of the patches that are compared
 
@@ -85,8 +86,8 @@ class CUT(nn.Module):
         """What ``D_b`` minimises: real pictures pass, fakes do not. ``a`` is not looked at."""
         join, fake_b = self.joins_discriminator_batches, fakes["b"]
         seen_b, seen_fake = noisy(b, weights.noise), noisy(fake_b, weights.noise)
-        (real,), (fake,) = twice(lambda x: (self.D_b(x),), (seen_b,), (seen_fake,), join)
-        terms = {"D_b": OBJECTIVES[weights.adversarial].discriminator(real, fake)}
+        (on_real,), (on_fake,) = twice(lambda x: (self.D_b(x),), (seen_b,), (seen_fake,), join)
+        terms = {"D_b": OBJECTIVES[weights.adversarial].discriminator(on_real, on_fake)}
         if weights.bounds_slope:
             terms["D_b"] = terms["D_b"] + slope_bound(self.D_b, b, fake_b, weights)
         return weights.discriminator * terms["D_b"], terms

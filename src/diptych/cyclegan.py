@@ -11,18 +11,16 @@ B. One step is: lower ``generator_loss`` by one Adam step on both generators, th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
 from diptych.losses import OBJECTIVES, l1, noisy, plain_l1, slope_bound
 from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
+from diptych.networks.fast.joining import twice
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
 Both = tuple[Tensor, Tensor]  # the same of both ways, or of both domains
-Tensors = tuple[Tensor, ...]  # what networks take together, or give
 Fakes = dict[str, Tensor]  # translations by the domain that they claim to be in: "a" or "b"
 
 
@@ -49,9 +47,9 @@ class CycleGAN(nn.Module):
     def discriminators(self) -> nn.ModuleList:
         return nn.ModuleList([self.D_a, self.D_b])
 
-    def translate(self, a: Tensor, b: Tensor) -> Both:
-        """``G_ab(a), G_ba(b)``."""
-        return self.G_ab(a), self.G_ba(b)
+    def translate(self, to_b: Tensor, to_a: Tensor) -> Both:
+        """``G_ab(to_b), G_ba(to_a)``: what claims to be in B, then what claims to be in A."""
+        return self.G_ab(to_b), self.G_ba(to_a)
 
     def judge(self, a: Tensor, b: Tensor) -> Both:
         """``D_a(a), D_b(b)``."""
@@ -78,19 +76,21 @@ class CycleGAN(nn.Module):
         else:
             fake_b, fake_a = self.translate(a, b)
 
-        judged_a, judged_b = self.judge(noisy(fake_a, weights.noise), noisy(fake_b, weights.noise))
+        on_fake_a, on_fake_b = self.judge(
+            noisy(fake_a, weights.noise), noisy(fake_b, weights.noise)
+        )
         terms = {  # eq. 1: fakes should pass as real
-            "G_ab/adversarial": adversarial(judged_b),
-            "G_ba/adversarial": adversarial(judged_a),
+            "G_ab/adversarial": adversarial(on_fake_b),
+            "G_ba/adversarial": adversarial(on_fake_a),
         }
         loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
         if weights.cycle > 0:  # eq. 2: there and back again
             rec_b, rec_a = self.translate(fake_a, fake_b)
             terms["cycle_a"], terms["cycle_b"] = l1(rec_a, a), l1(rec_b, b)
-            if weights.cycle_features > 0:
-                share, l1_a, l1_b = weights.cycle_features, terms["cycle_a"], terms["cycle_b"]
-                terms["cycle_a"] = torch.lerp(l1_a, feature_l1(self.D_a, rec_a, a), share)
-                terms["cycle_b"] = torch.lerp(l1_b, feature_l1(self.D_b, rec_b, b), share)
+            if (share := weights.cycle_features) > 0:
+                of_a, of_b = feature_l1(self.D_a, rec_a, a), feature_l1(self.D_b, rec_b, b)
+                terms["cycle_a"] = torch.lerp(terms["cycle_a"], of_a, share)
+                terms["cycle_b"] = torch.lerp(terms["cycle_b"], of_b, share)
             loss = loss + weights.cycle * (terms["cycle_a"] + terms["cycle_b"])
         if identity:  # section 5.2: what is in the target domain already should stay as it is
             terms["identity_a"] = l1(idt_a, a)
@@ -110,14 +110,14 @@ class CycleGAN(nn.Module):
         sum of both sides times ``weights.discriminator``) and its terms.
         """
         noise = weights.noise
-        (real_a, real_b), (fake_a, fake_b) = twice(
+        (on_real_a, on_real_b), (on_fake_a, on_fake_b) = twice(
             self.judge,
             (noisy(a, noise), noisy(b, noise)),
             (noisy(fakes["a"], noise), noisy(fakes["b"], noise)),
             self.joins_discriminator_batches,
         )
         objective = OBJECTIVES[weights.adversarial].discriminator
-        terms = {"D_a": objective(real_a, fake_a), "D_b": objective(real_b, fake_b)}
+        terms = {"D_a": objective(on_real_a, on_fake_a), "D_b": objective(on_real_b, on_fake_b)}
         if weights.bounds_slope:
             terms["D_a"] = terms["D_a"] + slope_bound(self.D_a, a, fakes["a"], weights)
             terms["D_b"] = terms["D_b"] + slope_bound(self.D_b, b, fakes["b"], weights)
@@ -132,15 +132,3 @@ def feature_l1(D: Discriminator, rec: Tensor, x: Tensor) -> Tensor:
     with torch.no_grad():
         seen = D.features(x)
     return l1(D.features(rec), seen)
-
-
-def twice(
-    networks: Callable[..., Tensors], x: Tensors, y: Tensors, join: bool
-) -> tuple[Tensors, Tensors]:
-    """``networks(*x), networks(*y)``, in one pass where ``join`` and the shapes allow it."""
-    if join and all(p.shape[1:] == q.shape[1:] for p, q in zip(x, y, strict=True)):
-        joined = networks(*(torch.cat([p, q]) for p, q in zip(x, y, strict=True)))
-        parts = [torch.split(z, [len(p), len(q)]) for z, p, q in zip(joined, x, y, strict=True)]
-        first, second = zip(*parts, strict=True)
-        return first, second
-    return networks(*x), networks(*y)

@@ -20,39 +20,39 @@ class Objective:
     discriminator: Callable[[Tensor, Tensor], Tensor]  # verdicts on real, on fakes -> scalar
 
 
-def lsgan_generator(fake: Tensor) -> Tensor:
+def lsgan_generator(on_fake: Tensor) -> Tensor:
     """mean((D(fake) - 1)^2): least squares (Mao et al., 2017, eq. 9 with c = 1)."""
-    return (fake - 1).square().mean()
+    return (on_fake - 1).square().mean()
 
 
-def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+def lsgan_discriminator(on_real: Tensor, on_fake: Tensor) -> Tensor:
     """mean((D(real) - 1)^2) + mean(D(fake)^2) (Mao et al., 2017, eq. 9 with a = 0, b = 1)."""
-    return (real - 1).square().mean() + fake.square().mean()
+    return (on_real - 1).square().mean() + on_fake.square().mean()
 
 
-def bce_generator(fake: Tensor) -> Tensor:
+def bce_generator(on_fake: Tensor) -> Tensor:
     """mean(-log sigmoid(D(fake))): the non-saturating form (Goodfellow et al., 2014, section 3)."""
-    return F.softplus(-fake).mean()
+    return F.softplus(-on_fake).mean()
 
 
-def bce_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+def bce_discriminator(on_real: Tensor, on_fake: Tensor) -> Tensor:
     """Sigmoid cross-entropy with targets 1 and 0 (Goodfellow et al., 2014, eq. 1)."""
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
+    return F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
 
 
-def hinge_generator(fake: Tensor) -> Tensor:
+def hinge_generator(on_fake: Tensor) -> Tensor:
     """-mean(D(fake)) (Lim & Ye, 2017)."""
-    return -fake.mean()
+    return -on_fake.mean()
 
 
-def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+def hinge_discriminator(on_real: Tensor, on_fake: Tensor) -> Tensor:
     """mean(max(0, 1 - D(real))) + mean(max(0, 1 + D(fake))) (Lim & Ye, 2017)."""
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
 
 
-def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+def wasserstein_discriminator(on_real: Tensor, on_fake: Tensor) -> Tensor:
     """mean(D(fake)) - mean(D(real)) (Gulrajani et al., 2017, eq. 3 without its penalty)."""
-    return fake.mean() - real.mean()
+    return on_fake.mean() - on_real.mean()
 
 
 OBJECTIVES = {

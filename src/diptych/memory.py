@@ -62,7 +62,8 @@ def _keep(on: bool) -> None:
         return
     c = ctypes.CDLL(None)
     c.mallopt(MMAP_THRESHOLD, LARGEST_BLOCK)  # smaller blocks come from the heap
-    # It never shrinks; afterwards as the library has it by itself, once a largest block was freed.
+    # (Nothing lowers the first again. Afterwards the second is what the library itself would set
+    # beside it.)
     c.mallopt(TRIM_THRESHOLD, -1 if on else 2 * LARGEST_BLOCK)
     if not on:
         c.malloc_trim(0)

@@ -141,7 +141,7 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
     """
     with _opened(path) as file:
         info = _info(path, file.metadata() or {})
-        # Copies, since these lie in the file: who writes to it would write into the networks.
+        # (clone: what get_tensor returns lies in the mapped file, and changes with that)
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     for key, value in tensors.items():
         if value.is_complex() or not bool(value.float().isfinite().all()):

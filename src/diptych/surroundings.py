@@ -60,7 +60,7 @@ def usual_place() -> Iterator[None]:
 def usual_torch(device: torch.device) -> Iterator[None]:
     """Within the block gradients can be computed, and new tensors are float32 on the CPU.
 
-    Random numbers of the CPU and of ``device`` that are drawn in it are not missing afterwards.
+    The caller's random state, on the CPU and on ``device``, is restored afterwards.
     """
     on_gpu = device.type == "cuda"
     devices = [device] if on_gpu else []

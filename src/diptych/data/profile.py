@@ -13,9 +13,9 @@ COLOURS = ("RGB", "RGBA", "RGBX", "P", "PA")  # modes of Pillow
 
 
 def as_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The picture with the colours that it shows where its profile is heeded; as it is, if none is.
+    """The picture converted from its profile to sRGB; as it is, where no profile can be used.
 
-    A profile of another kind than the picture (of grey, say), or a broken one, says nothing.
+    A profile of another kind than the picture (of grey, say), or a broken one, is not used.
     """
     if not isinstance(profile, bytes):
         return image

@@ -56,7 +56,7 @@ class Evaluation:
     size: int | None  # pixels a side that the pictures were scored at; None: their own
     features: str
     frechet_name: str  # FID, where it may be called that
-    pictures: str  # a digest of those of A and B, as they were cut and read for scoring
+    pictures_digest: str  # of those of A and B, as they were cut and read for scoring
     to_b: DirectionScores
     to_a: DirectionScores | None  # None for a model that translates one way only
     unread: tuple[str, ...] = ()  # held-out files that are missing or damaged: scored without

@@ -19,9 +19,9 @@ from keras import layers, ops
 from torch import Tensor, nn
 
 from diptych.networks.blocks import BlurDown, ResidualBlock
+from diptych.networks.fast.norms import PixelNorm
 from diptych.networks.generator import ResnetGenerator, UnetGenerator
 from diptych.networks.mobile import MobileBlock, MobileGenerator
-from diptych.networks.norms import PixelNorm
 
 
 def keras_generator(generator: nn.Module, channels: int, name: str) -> Any:

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.config import Downsample, Norm, Upsample
-from diptych.networks.norms import GroupNorm, InstanceNorm, PixelNorm
-from diptych.networks.resize import ResizeConv
-from diptych.networks.tracing import quick_on
-from diptych.networks.transposed import TransposedConv
-from diptych.networks.wide import WideConv
-from diptych.networks.winograd import Conv3x3
+from diptych.networks.fast.norms import GroupNorm, InstanceNorm, PixelNorm
+from diptych.networks.fast.resize import ResizeConv
+from diptych.networks.fast.tracing import quick_on
+from diptych.networks.fast.transposed import TransposedConv
+from diptych.networks.fast.wide import WideConv
+from diptych.networks.fast.winograd import Conv3x3
 
 NormLayer = Callable[[int], nn.Module]
 

@@ -52,6 +52,11 @@ class Discriminator(nn.Module):
         """What the last layer judges by: ``(N, channels, H', W')``, without augmentation."""
         return full_precision(self.body[:-1](as_computed(self._seen(x), self)))
 
+    @property
+    def looks_straight(self) -> bool:
+        """Whether it is shown pictures as they are, but for where its patches lie."""
+        return not self.augments and self.shrink == 1
+
     def _seen(self, x: Tensor) -> Tensor:
         return centred(shrunk(x, self.shrink), self.middle)
 

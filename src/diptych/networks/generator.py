@@ -14,8 +14,8 @@ from diptych.networks.blocks import (
     full_precision,
     norm_layer,
 )
+from diptych.networks.fast.transposed import TransposedConv
 from diptych.networks.mobile import MobileGenerator
-from diptych.networks.transposed import TransposedConv
 
 
 class ResnetGenerator(nn.Module):

@@ -39,7 +39,7 @@ def comparison_tables(
         "Scores of pictures of different sizes cannot be compared. The interval is of a model's "
         "KID had other pictures been held out; another seed may differ by more."
     )
-    alike = len({one.pictures for one in evaluations}) == 1
+    alike = len({one.pictures_digest for one in evaluations}) == 1
     if not alike and len({one.size for one in evaluations}) == 1:
         note += (
             " These runs were scored on different held-out pictures, or on different parts or "

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from diptych.config import Config
-from diptych.networks.casting import twin_of
+from diptych.networks.fast.casting import twin_of
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -45,7 +45,7 @@ class Recorder:
         self._recordings: dict[Hashable, Recording] = {}
 
     def __call__(self, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig) -> Results:
-        on = (weights.cycle > 0, weights.identity > 0, weights.noise > 0)
+        on = tuple(weight > 0 for _, weight in weights if isinstance(weight, float))
         kind = (a.shape, b.shape, tuple(fake.shape for fake in fakes.values()), on)
         if self._met[kind] < FIRST_ONES:
             self._met[kind] += 1

@@ -10,7 +10,7 @@ from diptych.cyclegan import Both, CycleGAN
 from diptych.networks import Discriminator
 from diptych.networks.blocks import full_precision
 from diptych.networks.discriminator import centred, texture
-from diptych.networks.pairing import Pair
+from diptych.networks.fast.pairing import Pair
 
 # Numbers in a batch of the widest features: above, layers keep a processor busy by themselves.
 MOST = {torch.float32: 2**18, torch.bfloat16: 2**20}
@@ -39,8 +39,8 @@ class SideBySide(CycleGAN):
     def discriminators(self) -> nn.ModuleList:
         return nn.ModuleList([self.D])
 
-    def translate(self, a: Tensor, b: Tensor) -> Both:
-        fakes: Both = self.G(a, b)
+    def translate(self, to_b: Tensor, to_a: Tensor) -> Both:
+        fakes: Both = self.G(to_b, to_a)
         return fakes
 
     def judge(self, a: Tensor, b: Tensor) -> Both:
@@ -73,8 +73,9 @@ def pays(config: Config, model: CycleGAN, precision: torch.dtype) -> bool:
     G, D, data, loss = config.generator, config.discriminator, config.data, config.loss
     one_shape = _shapes(model.G_ab) == _shapes(model.G_ba) and data.preprocess != "none"
     can_pair = G.architecture == "resnet" and {G.norm, D.norm} <= set(PAIRED_NORMS)
-    # What DiscriminatorPair does not do to its pictures, and losses that ask for D_a and D_b.
-    needs_single_D = D.augment or config.shrink > 1 or loss.bounds_slope or loss.cycle_features > 0
+    # (DiscriminatorPair does nothing else to its pictures, and some losses ask for D_a and D_b.)
+    straight = model.D_a.looks_straight and model.D_b.looks_straight
+    needs_single_D = not straight or loss.bounds_slope or loss.cycle_features > 0
     numbers = config.training.batch * G.width * data.size**2
     is_small = numbers <= MOST.get(precision, 0)
     return one_shape and can_pair and not needs_single_D and is_small

@@ -17,7 +17,7 @@ from diptych.cyclegan import CycleGAN
 from diptych.device import choose_precision
 from diptych.errors import DiptychError, out_of_memory
 from diptych.model_file import load_model
-from diptych.networks.casting import lay_out_as_cast
+from diptych.networks.fast.casting import lay_out_as_cast
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import GuardedAdam
 from diptych.training.history import History

@@ -103,8 +103,8 @@ class Stepper:
             made.append(fakes)
             parts.append(terms)
 
-        # (D's loss has neither of the two: they are not to be a reason to record it anew.)
-        weights = weights.model_copy(update={"cycle": 0.0, "identity": 0.0})
+        # (A weight that moves, or is 0 in most steps, would have a recording made anew.)
+        weights = weights.of_discriminators()
         # (While there are fewer past fakes than D will see, each step would be compiled anew.)
         plain = self.compiled and self._history_fills(made[0])
         self.model_of_D = self.state.model if plain else self.model

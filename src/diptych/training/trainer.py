@@ -168,9 +168,9 @@ class Trainer:
         return True
 
     def _checkpoint_is_due(self) -> bool:
-        """Whether to save after this step; while steps are left out it is owed until one is made.
+        """Whether to save after this step.
 
-        (The weights may be why they are left out: better wait.)
+        If it was left out (NaN), saving waits for one that is not: the weights may be why.
         """
         training, step = self.config.training, self.state.step
         every = (training.checkpoint_every, training.keep_every)

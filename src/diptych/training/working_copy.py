@@ -1,4 +1,5 @@
-"""Training on the CPU: weights are put into the form that passes like best, once a step."""
+"""Training on the CPU: once a step the weights are copied into the type and layout that the passes
+are fastest with."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from diptych.config import Config
 from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
-from diptych.networks.casting import cast_convolutions, with_bf16_convolutions
+from diptych.networks.fast.casting import cast_convolutions, with_bf16_convolutions
 from diptych.training.side_by_side import SideBySide, pays
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -36,10 +37,9 @@ class WorkingCopy(Generic[Model]):
         self._parts = [part for weight, of in self._own for part in weight.detach().chunk(len(of))]
 
     @torch.no_grad()
-    def refresh(self) -> Model:
-        """The twin, with the model's weights of now."""
+    def refresh(self) -> None:
+        """Copy the model's weights, which an optimizer may have changed, to the twin."""
         torch._foreach_copy_(self._parts, self._masters)
-        return self.model
 
     @torch.no_grad()
     def hand_over_gradients(self) -> None:

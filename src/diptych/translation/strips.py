@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych.networks.blocks import BlurDown, ResidualBlock
+from diptych.networks.fast.norms import PixelNorm
 from diptych.networks.generator import ResnetGenerator, UnetGenerator
 from diptych.networks.mobile import MobileBlock, MobileGenerator
-from diptych.networks.norms import PixelNorm
 from diptych.translation import rows as layers
 from diptych.translation.rows import Rows
 from diptych.translation.shelf import Kept, nowhere

@@ -24,7 +24,7 @@ from diptych.model_file import (
     holds_foreign_weights,
     load_model,
 )
-from diptych.networks.translating import for_translating
+from diptych.networks.fast.translating import for_translating
 from diptych.surroundings import usual_place
 from diptych.translation.afar import (
     See,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from diptych.device import has_quick_bf16_vectors
-from diptych.networks.tracing import quick_on
+from diptych.networks.fast.tracing import quick_on
 
 # Numbers in a batch's features, of a group: below, moving the results takes longer than what is
 # saved. In bf16 that is so for vectors; matrix units multiply faster (estimated, not measured).

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.networks.tracing import quick_on
+from diptych.networks.fast.tracing import quick_on
 
 
 class TransposedConv(nn.ConvTranspose2d):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.networks.tracing import compiled_for_gpu, quick_on
+from diptych.networks.fast.tracing import compiled_for_gpu, quick_on
 
 FEWEST_CHANNELS = 8  # from here on the units are busy with the plain formula
 FEWEST_PLACES = 2**19  # of a batch: below, copies of the input take longer than what they save

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.networks.blocks import as_computed
-from diptych.networks.norms import GroupNorm
+from diptych.networks.fast.norms import GroupNorm
 
 
 class Pair(nn.Module):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.networks.tracing import being_traced, quick_on
+from diptych.networks.fast.tracing import being_traced, quick_on
 
 
 class InstanceNorm(nn.InstanceNorm2d):

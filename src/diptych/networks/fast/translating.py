@@ -6,9 +6,9 @@ from itertools import pairwise
 
 from torch import nn
 
-from diptych.networks.casting import Model, with_bf16_convolutions
-from diptych.networks.norms import InstanceNorm
-from diptych.networks.winograd import Conv3x3
+from diptych.networks.fast.casting import Model, with_bf16_convolutions
+from diptych.networks.fast.norms import InstanceNorm
+from diptych.networks.fast.winograd import Conv3x3
 
 
 def for_translating(model: Model) -> Model:

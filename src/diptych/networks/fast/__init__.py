@@ -1,0 +1,1 @@
+"""Quicker forms of plain layers and passes, each tested against the plain form."""

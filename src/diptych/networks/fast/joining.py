@@ -1,0 +1,22 @@
+"""Two batches through the same networks, as one where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Tensors = tuple[Tensor, ...]  # what networks take together, or give
+
+
+def twice(
+    networks: Callable[..., Tensors], x: Tensors, y: Tensors, join: bool
+) -> tuple[Tensors, Tensors]:
+    """``networks(*x), networks(*y)``, in one pass where ``join`` and the shapes allow it."""
+    if join and all(p.shape[1:] == q.shape[1:] for p, q in zip(x, y, strict=True)):
+        joined = networks(*(torch.cat([p, q]) for p, q in zip(x, y, strict=True)))
+        parts = [torch.split(z, [len(p), len(q)]) for z, p, q in zip(joined, x, y, strict=True)]
+        first, second = zip(*parts, strict=True)
+        return first, second
+    return networks(*x), networks(*y)

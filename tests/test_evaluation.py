@@ -37,11 +37,12 @@ from diptych.evaluation.distances import (
     precision_recall,
 )
 from diptych.evaluation.features import Described, make_feature_net
-from diptych.evaluation.heldout import Heldout
+from diptych.evaluation.heldout import Heldout, read_heldout
 from diptych.evaluation.pairs import likeness, palette_scores, psnr, ssim
 from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
-from diptych.evaluation.scores import score_sets
+from diptych.evaluation.scores import evaluate_pair, score_sets
 from diptych.evaluation.table import score_tables
+from diptych.evaluation.wanted import find_wanted
 from diptych.evaluation.yardstick import make_yardstick
 from diptych.files import file_sha256
 from diptych.model_file import load_model
@@ -734,6 +735,78 @@ def test_pictures_that_are_gone_are_named_where_too_few_are_left() -> None:
     held = Heldout([], [], RGB, [Path("testA/gone.png")])
     with pytest.raises(DiptychError, match=r"there are 0: bring back 1 picture .* testA/gone.png$"):
         make_yardstick(held, held, net)
+
+
+def test_pairs_are_pairs_both_ways_or_not_at_all(
+    trained: Path, towns: Path, tmp_path: Path
+) -> None:
+    """Pictures that are only numbered have names in common by chance."""
+    maps, views = (sorted((towns / name).iterdir()) for name in ("testA", "testB"))
+    run = with_heldout(trained, tmp_path / "run", maps, views[1:], None)
+    found = package.evaluate(run, features="efficientnet-lite0", device="cpu")
+    assert (found.to_b.paired, found.to_a.paired) == (None, None)
+    shutil.rmtree(run)
+    with_heldout(trained, run, maps, views, None)
+    found = package.evaluate(run, features="efficientnet-lite0", device="cpu")
+    assert None not in (found.to_b.paired, found.to_a.paired)
+
+
+def brightnesses(pictures: Any) -> Any:
+    """Features that need no network."""
+    rows = [np.asarray(picture, np.float64).mean((0, 1)) / 128 for picture in pictures]
+    return torch.from_numpy(np.stack(rows)), None
+
+
+def test_a_training_and_evaluate_know_the_same_pairs(
+    trained: Path, towns: Path, tmp_path: Path
+) -> None:
+    """Also where a held-out picture has gone meanwhile: its partner stays alone."""
+    pair, config = load_model(trained / "model.safetensors", CPU), RunFolder(trained).config()
+    views, maps = (sorted((towns / name).iterdir()) for name in ("trainA", "trainB"))
+    partners = [tmp_path / view.name for view in views]  # by their names
+    for one, partner in list(zip(maps, partners, strict=True))[1:]:
+        shutil.copy(one, partner)
+    net = features.FeatureNet("inception", brightnesses)
+    a = read_heldout(views, config.a, RGB, config)
+    b = read_heldout(partners, config.b, RGB, config)
+    assert len(b.unread) == 1
+    ways = (find_wanted(Target(), *held, (), None, False) for held in ((a, b), (b, a)))
+    found = evaluate_pair(pair, a, b, net, CPU, *ways)
+    now = make_yardstick(a, b, net).kid(pair, CPU)
+    for direction in found.directions:
+        assert direction.paired is not None
+        assert direction.distances is not None
+        assert now[direction.to] == direction.distances.translations.kid
+
+
+def test_scores_flatter_where_an_earlier_run_knew_the_pictures(
+    towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    folders = [shutil.copytree(towns / name, tmp_path / name) for name in ("trainA", "trainB")]
+    options = [*TINY_OPTIONS, "--steps", "2"]
+    first = diptych("train", *folders, "--run", tmp_path / "1", *options)
+    assert first.returncode == 0, first.stderr
+    more = diptych(
+        "train", *folders, "--run", tmp_path / "2", "--from", tmp_path / "1", "--steps", "2",
+        "--set", "data.holdout=0.3",
+    )  # fmt: skip
+    assert more.returncode == 0, more.stderr
+    assert "held out now, but not by" in more.stdout + more.stderr
+    known = [json.loads((tmp_path / n / "data.json").read_text())["a"] for n in "12"]
+    assert len(known[0]["heldout"]) == 1
+    assert set(known[1]["learned_from"]) == set(known[1]["heldout"]) - set(known[0]["heldout"])
+    found = package.evaluate(tmp_path / "2", features="efficientnet-lite0", device="cpu")
+    assert found.learned_from == 2 * 2
+    assert "had been learned from" in score_tables(found)[0].note
+    assert diptych("report", tmp_path / "2").returncode == 0
+    page = (tmp_path / "2" / "report.html").read_text()
+    assert "had learned from 4 of the held-out pictures" in page
+    assert "None of these was trained on" not in page
+    third = diptych(
+        "train", *folders, "--run", tmp_path / "3", "--from", tmp_path / "2", "--steps", "2"
+    )
+    assert third.returncode == 0, third.stderr  # what the first one knew is known for good
+    assert json.loads((tmp_path / "3" / "data.json").read_text())["a"] == known[1]
 
 
 def test_the_same_pictures_are_known_again() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from diptych.config import Config, GeneratorConfig
-from diptych.data.pixels import RGB
+from diptych.data.pixels import RGB, PixelFormat
 from diptych.model_file import ModelInfo
 from diptych.training.health import LONG, Health
 from diptych.training.samples import Translated
@@ -48,6 +49,16 @@ def test_cut_is_told_of_its_own_settings() -> None:
     (line,) = health.look_at_pictures(0.5, {"b": made(CASES[2][1])["b"]}, REAL, INFO)
     assert "contrast.source (it is 1)" in line
     assert "loss.cycle" not in line
+
+
+def test_advice_names_no_loss_that_is_off() -> None:
+    """Between grey pictures and colours nothing can be held to its source but by the cycle."""
+    grey = [picture[..., :1] for picture in PICTURES]
+    info = replace(INFO, a=PixelFormat(1, "uint8", 0.0, 255.0))
+    there = [Translated(g, 255 - c, None) for g, c in zip(grey, COLOURED, strict=True)]
+    (line,) = Health(Config()).look_at_pictures(0.5, {"b": there}, {"b": COLOURED}, info)
+    assert "loss.cycle" in line
+    assert "loss.identity" not in line
 
 
 def test_a_good_training_hears_nothing() -> None:

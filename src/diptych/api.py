@@ -6,7 +6,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from numbers import Real
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from diptych.model_file import Side, read_info
 from diptych.settings import Tree
 from diptych.surroundings import usual_torch
 from diptych.training.choice import make_config
-from diptych.training.records import DataRecord
+from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import (
     ONLY_LENGTH,
@@ -184,6 +184,8 @@ def evaluate(
     with usual_torch(where), freed_memory_kept(where):
         net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
         found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
+    if model is None:
+        found = replace(found, learned_from=flattering(data))
     if keep and size is None and model is None:
         try:
             keep_evaluation(folder.path, found)

@@ -93,7 +93,9 @@ class CUT(nn.Module):
         return weights.discriminator * terms["D_b"], terms
 
     def patch_nce(self, fake: Tensor, source: Tensor, flip: bool) -> Tensor:
-        """Whether patches of ``fake`` are recognisable in ``source``: mean over layers (eq. 3).
+        """Whether patches of ``fake`` are recognisable in ``source`` (eq. 3).
+
+        The mean over layers and patches, where the paper writes a sum.
 
         ``flip``: ``fake`` was made of the mirrored source, and is compared mirrored back. The
         source's side is the answer to be found and takes no gradient.

@@ -21,12 +21,12 @@ class Objective:
 
 
 def lsgan_generator(on_fake: Tensor) -> Tensor:
-    """mean((D(fake) - 1)^2): least squares (Mao et al., 2017, eq. 9 with c = 1)."""
+    """mean((D(fake) - 1)^2): least squares (twice Mao et al., 2017, eq. 9)."""
     return (on_fake - 1).square().mean()
 
 
 def lsgan_discriminator(on_real: Tensor, on_fake: Tensor) -> Tensor:
-    """mean((D(real) - 1)^2) + mean(D(fake)^2) (Mao et al., 2017, eq. 9 with a = 0, b = 1)."""
+    """mean((D(real) - 1)^2) + mean(D(fake)^2) (twice Mao et al., 2017, eq. 9)."""
     return (on_real - 1).square().mean() + on_fake.square().mean()
 
 

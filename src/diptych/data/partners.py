@@ -23,6 +23,14 @@ def partners(sources: Sequence[Path], targets: Sequence[Path]) -> list[int] | No
     return [by_name[name] for name in of_sources]
 
 
+def belong_together(a: Sequence[Path], b: Sequence[Path]) -> bool:
+    """Whether two domains are taken for pairs unasked: each picture has a partner, both ways.
+
+    (Names that only number pictures agree by chance, but then there are rarely as many.)
+    """
+    return len(a) == len(b) and partners(a, b) is not None
+
+
 def _names_below(paths: Sequence[Path]) -> list[str]:
     """Names without endings, with the folders below the one that all have in common."""
     common = os.path.commonpath([path.parent for path in paths])

@@ -26,7 +26,7 @@ class Interval:
 
 
 def kid(
-    x: Floats, y: Floats, resamples: int = RESAMPLES, pairs: Sequence[int] | None = None
+    x: Floats, y: Floats, partners: Sequence[int] | None = None, resamples: int = RESAMPLES
 ) -> Interval:
     """Kernel Inception Distance: the unbiased squared MMD (Bińkowski et al., 2018, section 4).
 
@@ -37,16 +37,16 @@ def kid(
     30 and 80 zebras each, Lite0 features); of horses and zebras it held the distance in 89, 91 and
     97 % of draws of 8, 30 and 80. At least two rows each.
 
-    ``pairs``: for each row of ``x`` the row of ``y`` that shows the same (-1: none). The two are
+    ``partners``: for each row of ``x`` the row of ``y`` that shows the same (-1: none). The two are
     not compared with each other, as they are no independent draws: a translation that equals its
     truth would bring the distance below zero (Gretton et al., 2012, eq. 4).
     """
     xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
     np.fill_diagonal(xx, 0)
     np.fill_diagonal(yy, 0)
-    partners = np.array(pairs or (), np.int64)
-    paired_x = np.flatnonzero(partners >= 0)
-    paired_y = partners[paired_x]
+    of_x = np.array(partners or (), np.int64)
+    paired_x = np.flatnonzero(of_x >= 0)
+    paired_y = of_x[paired_x]
     xy[paired_x, paired_y] = 0
     rng = np.random.default_rng(0)
     m, n = len(x), len(y)

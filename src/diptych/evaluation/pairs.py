@@ -80,7 +80,7 @@ def _blur(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PaletteScores:
-    """How well label maps agree (Zhu et al., 2017, table 2). Shares from 0 to 1."""
+    """How well label maps agree (Zhu et al., 2017, table 3). Shares from 0 to 1."""
 
     pixel_accuracy: float
     class_accuracy: float  # mean over the classes that occur in the truth

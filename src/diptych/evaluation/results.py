@@ -60,6 +60,7 @@ class Evaluation:
     to_b: DirectionScores
     to_a: DirectionScores | None  # None for a model that translates one way only
     unread: tuple[str, ...] = ()  # held-out files that are missing or damaged: scored without
+    learned_from: int = 0  # held-out pictures that the networks know: scores flatter
 
     @property
     def directions(self) -> tuple[DirectionScores, ...]:

@@ -88,13 +88,13 @@ def score_sets(
     real: Described,
     names: Sequence[str],
     classes: Sequence[int],
-    pairs: Sequence[int] | None = None,
+    partners: Sequence[int] | None = None,
 ) -> Distances:
     """Compare descriptions of translations, their sources and real target pictures."""
 
-    def against(x: Described, y: Described, pairs: Sequence[int] | None = None) -> SetScores:
+    def against(x: Described, y: Described, partners: Sequence[int] | None = None) -> SetScores:
         return SetScores(
-            kid(x.features, y.features, pairs=pairs),
+            kid(x.features, y.features, partners),
             frechet_distance(x.features, y.features),
             *precision_recall(y.features, x.features),
             recognised(x),
@@ -111,9 +111,9 @@ def score_sets(
     half, other_half = (real.only(part) for part in np.array_split(shuffled, 2))
     nearest = nearest_distance(translated.features, real.features)
     return Distances(
-        against(translated, real, pairs),
+        against(translated, real, partners),
         replace(against(half, other_half), recognised=recognised(real)),
-        against(untouched, real, pairs),
+        against(untouched, real, partners),
         [names[i] for i in np.argsort(nearest, kind="stable")],
     )
 

@@ -37,9 +37,11 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
         f"{counted(targets, 'real picture')}"
     )
     columns = ["", "translations", "real, split", "untouched"]
-    unread = ""
+    but = ""
+    if known := evaluation.learned_from:
+        but += f" These scores flatter: {counted(known, 'held-out picture')} had been learned from."
     if evaluation.unread:
-        unread = (
+        but += (
             f" Held-out pictures that are missing or damaged, and not scored: "
             f"{len(evaluation.unread)}, the first {printable(evaluation.unread[0])}."
         )
@@ -47,7 +49,7 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
         note = (
             f"Distances between sets, and shares of classes, need at least {FEWEST} held-out "
             "pictures of each domain: give test folders, or train with a larger --set data.holdout."
-            + unread
+            + but
         )
         return ScoreTable(title, columns, [], note)
     found = direction.distances
@@ -70,7 +72,7 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
         "another seed may differ by more. The split compares one half of the real pictures with "
         "the other: no translator can be expected to have a lower KID (the "
         f"{evaluation.frechet_name} of halves is biased further upwards). Untouched pictures are "
-        "what doing nothing would score." + unread
+        "what doing nothing would score." + but
     )
     if min(pictures, targets) < FEW:
         note += (

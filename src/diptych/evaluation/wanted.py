@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.partners import partners
+from diptych.data.partners import belong_together, partners
 from diptych.data.pixels import Pixels
 from diptych.errors import UsageError
 from diptych.evaluation.heldout import Heldout
@@ -101,8 +101,10 @@ def _partners(
     """
     if paired is False:
         return None
+    if paired is None:
+        return partners(sources, targets) if belong_together(sources, targets) else None
     by_name = partners(sources, targets)
-    if by_name is not None or paired is None:
+    if by_name is not None:
         return by_name
     names = {path.stem for path in targets}
     alone = next((path for path in sources if path.stem not in names), sources[0])

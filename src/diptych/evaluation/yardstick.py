@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from diptych.data.partners import partners
 from diptych.errors import DiptychError, counted
 from diptych.evaluation.distances import Interval, kid
 from diptych.evaluation.features import Described, FeatureNet
 from diptych.evaluation.heldout import Heldout, describe
 from diptych.evaluation.results import FEWEST
+from diptych.evaluation.wanted import Target, find_wanted
 from diptych.model_file import GeneratorPair, Side
 from diptych.networks.blocks import evaluation_mode
 
@@ -36,8 +36,8 @@ class Yardstick:
                 fakes = [stored.to_pixels(G(x))[0] for x in source.tensors(device)]
                 made = describe(Heldout(source.paths, fakes, stored), self.net)
                 real = self.real_b if to == "b" else self.real_a
-                pairs = partners(source.paths, target.paths)
-                found[to] = kid(made.features, real.features, pairs=pairs)
+                wanted = find_wanted(Target(), source, target, (), paired=None, ordered=False)
+                found[to] = kid(made.features, real.features, wanted.partners)
         return found
 
 

@@ -104,9 +104,11 @@ def patch_layers(
 ) -> list[nn.Module]:
     """PatchGAN (Isola et al., 2017): one verdict per overlapping patch, not one per picture.
 
-    A patch is all that one output number can see: 70 x 70 pixels with ``layers = 3`` (five
-    convolutions 4x4, the first three of stride 2), 34 with 2, 16 with 1. Judging patches asks for
-    the right texture and leaves the composition to the cycle loss; it also works at any size.
+    A patch is what the convolutions of one output number see: 70 x 70 pixels with ``layers = 3``
+    (five of them 4x4, the first three of stride 2), 34 with 2, 16 with 1. Of the rest of the
+    picture instance and group norm bring in no more than their means and deviations. Judging
+    patches asks for the right texture and leaves the composition to the cycle loss; it also works
+    at any size.
 
     With padding, patches reach over the edge, and D can tell the edge by its zeros; without, they
     lie within the picture.

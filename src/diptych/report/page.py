@@ -19,14 +19,14 @@ from diptych.config import Config, DomainConfig
 from diptych.data.decode import read_picture
 from diptych.data.domain import read_for_looking
 from diptych.data.opening import DamagedPictureError
-from diptych.data.partners import partners
+from diptych.data.partners import belong_together, partners
 from diptych.data.pixels import PixelFormat, Pixels, preview, to_pil
 from diptych.errors import UsageError
 from diptych.evaluation.results import Evaluation
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.report.chart import line_chart
-from diptych.training.records import DataRecord
+from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import translate_there_and_back
 from diptych.translation.other_size import at_size, viewed_size, with_size
@@ -74,7 +74,9 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     metrics = run.read_metrics()
     seconds = metrics[-1].get("seconds", 0) if metrics else 0
     of_demo, scored = run.read_demo_scores(pair.info.step), run.read_evaluation(pair.info.step)
-    paired = scored is None or _paired(scored.evaluation)
+    held_a, held_b = ([Path(path) for path in data[side]["heldout"]] for side in ("a", "b"))
+    together = belong_together(held_a, held_b)
+    paired = together if scored is None else _paired(scored.evaluation)
     galleries = [
         Gallery(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
@@ -101,6 +103,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         warnings=run.read_warnings(),
         moved_command=run.moved_command,
         lost=run.missing(),
+        learned_from=flattering(data),
         galleries=galleries,
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     )

@@ -67,6 +67,10 @@ class Health:
         """
         found = []
         idle = []
+        holds, leaves_alone = self.holds, f"{self.holds} and {self.leaves_alone}"
+        keeps_colours = self.leaves_alone
+        if info.a.channels != info.b.channels:  # (nothing to compare with: those losses are off)
+            leaves_alone = keeps_colours = holds
         for to, pictures in made.items():
             own, other = info.formats(to)
             sources = [brightness(one.picture, own) for one in pictures]
@@ -76,13 +80,13 @@ class Health:
                 found.append(
                     f"all translations to {to.upper()} look alike, whatever the picture: the "
                     "generator has collapsed. Start again with another --seed, a lower "
-                    f"optimizer.rate or a higher {self.holds}"
+                    f"optimizer.rate or a higher {holds}"
                 )
             elif pictures and np.mean(list(map(correlation, sources, fakes))) < INVERTED:
                 found.append(
                     f"translations to {to.upper()} are dark where their sources are light: unless "
                     f"{to.upper()} is meant to be so, colours are inverted. Raise "
-                    f"{self.leaves_alone}, or start again with another --seed"
+                    f"{keeps_colours}, or start again with another --seed"
                 )
             if own.channels == other.channels:  # (colours may change where brightness does not)
                 sources = [unit(one.picture, own) for one in pictures]
@@ -91,9 +95,8 @@ class Health:
             idle.append(bool(change) and float(np.mean(change)) < SAME)
         if progress > EARLY and idle and all(idle):
             found.append(
-                f"every picture is left nearly as it is. Lower {self.holds} and "
-                f"{self.leaves_alone}, or raise training.judged, so that the discriminators have "
-                "more to say"
+                f"every picture is left nearly as it is. Lower {leaves_alone}, or raise "
+                "training.judged, so that the discriminators have more to say"
             )
         return self._new(found)
 

@@ -35,6 +35,7 @@ class DomainRecord(TypedDict):
     fingerprint: str
     heldout_fingerprint: NotRequired[str]
     heldout: list[str]
+    learned_from: NotRequired[list[str]]  # those of them by which scores flatter
     skipped: list[SkippedRecord]
 
 
@@ -44,6 +45,11 @@ class DataRecord(TypedDict):
     folders: dict[str, str | None]
     a: DomainRecord
     b: DomainRecord
+
+
+def flattering(data: DataRecord) -> int:
+    """How many held-out pictures had been learned from."""
+    return sum(len(record.get("learned_from", ())) for record in (data["a"], data["b"]))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from diptych.data.cache import contents
 from diptych.data.domain import Domain
 from diptych.data.suits import doubts
 from diptych.errors import counted
+from diptych.training.learned import learned_by, learned_here, run_before
 
 
 def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
@@ -21,14 +22,21 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
                 lines.append(
                     f"left out {counted(len(skipped), 'picture')} of {folder}: {names}{more}"
                 )
-        learned = {domain.cache.entries[i].content for i in domain.train}
-        if both := len(learned & set(domain.heldout_contents)):
+        if here := learned_here(domain):
             lines.append(
-                f"trained on, although held out: {counted(both, 'picture')} of {domain.folder}; "
-                "scores will flatter (diptych data check says which)"
+                f"trained on, although held out: {counted(len(here), 'picture')} of "
+                f"{domain.folder}; scores will flatter (diptych data check says which)"
             )
         for doubt in doubts(domain):
             lines.append(f"{domain.folder}: {doubt.about}; {doubt.advice}")
+    if (before := run_before(config)) is not None:
+        for domain, earlier in ((a, learned_by(before, a, "a")), (b, learned_by(before, b, "b"))):
+            if earlier:
+                lines.append(
+                    f"held out now, but not by {before.path}, which learned from them: "
+                    f"{counted(len(earlier), 'picture')} of {domain.folder}; scores will flatter "
+                    "(the same data.holdout and pictures, or test folders, would hold out others)"
+                )
     if both := len(contents(a.cache) & contents(b.cache)):
         lines.append(f"in both A and B: {counted(both, 'picture')} (diptych data check says which)")
     data = config.data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -169,8 +169,13 @@ class RunFolder:
                 f"{file}: {error} (it was written by diptych {by}; is this another version?)"
             ) from error
 
-    def write_data(self, folders: Folders, a: Domain, b: Domain) -> None:
-        """Note where the pictures are, how they are stored, and which are held out."""
+    def write_data(
+        self, folders: Folders, a: Domain, b: Domain, learned_from: Mapping[str, Sequence[Path]]
+    ) -> None:
+        """Note where the pictures are, how they are stored, and which are held out.
+
+        ``learned_from``: those of the held-out ones that the networks know all the same.
+        """
         data: dict[str, Any] = {
             "folders": {k: str(v.absolute()) if v else None for k, v in vars(folders).items()}
         }
@@ -181,6 +186,7 @@ class RunFolder:
                 "heldout_fingerprint": domain.heldout_fingerprint(),
                 "pixel_format": vars(domain.pixel_format),
                 "heldout": [str(path.absolute()) for path in domain.heldout],
+                "learned_from": [str(path.absolute()) for path in learned_from[name]],
                 "skipped": [vars(one) for one in domain.skipped],
             }
         write_whole(self.path / "data.json", json.dumps(data, indent=1))

@@ -27,6 +27,7 @@ from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in
 from diptych.training.disk import check_disk
+from diptych.training.learned import learned_from
 from diptych.training.provenance import made_with, rounding
 from diptych.training.remarks import remarks
 from diptych.training.run_folder import RunFolder
@@ -171,7 +172,8 @@ def _train(
                 if other_scores:
                     _set_scores_aside(run, yardstick, listener)
                 if moved or other_scores or not resume:
-                    run.write_data(folders, a, b)
+                    learned = {"a": learned_from(config, a, "a"), "b": learned_from(config, b, "b")}
+                    run.write_data(folders, a, b, learned)
             for line in remarks(config, a, b):
                 listener.warn(line)
             distributed.wait_for_all()

@@ -68,10 +68,11 @@ def test_linked_folders_are_entered_once_and_thumbnails_of_storage_are_not(tmp_p
     for name in ("one", "two"):
         (tmp_path / "set" / name).symlink_to(tmp_path / "real")
     (tmp_path / "real" / "back").symlink_to(tmp_path / "set")
-    for name in ("@eaDir", "__MACOSX"):
+    for name in ("@eaDir", "__MACOSX", "#recycle"):
         write_pictures(tmp_path / "real" / name, 1)
+    write_pictures(tmp_path / "real" / "@alice", 1)  # somebody's, by their name
     found = [str(p.relative_to(tmp_path / "set")) for p in find_pictures(tmp_path / "set")]
-    assert found == ["one/0.png", "one/1.png"]
+    assert found == ["one/0.png", "one/1.png", "one/@alice/0.png"]
 
 
 def test_pictures_on_both_sides_of_a_line_are_said(tmp_path: Path) -> None:
@@ -665,11 +666,13 @@ def test_what_a_killed_process_was_caching_goes_after_a_day(
     towns: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
-    for name, age in (("old", 25 * 60 * 60), ("new", 60)):
-        left = tmp_path / f"{name}.1.partial" / "pixels.bin"
+    made, other = f"{16 * 'a'}-{32 * 'b'}", "backup.partial"  # (somebody's own)
+    old, new = (f"{made}.{32 * letter}.partial" for letter in "01")
+    for name, age in ((old, 25 * 60 * 60), (new, 60), (other, 25 * 60 * 60)):
+        left = tmp_path / name / "pixels.bin"
         left.parent.mkdir()
         left.write_bytes(b"0")
         os.utime(left, (time.time() - age,) * 2)
     folder, settings = towns / "trainA", config()
     open_cache(folder, find_pictures(folder), settings.a, settings.data, 4)
-    assert [path.name for path in tmp_path.glob("*.partial")] == ["new.1.partial"]
+    assert {path.name for path in tmp_path.glob("*.partial")} == {new, other}

@@ -20,6 +20,7 @@ from conftest import Command
 from diptych.data.catalog import DATA_SETS, find
 from diptych.data.download import fetch, unpack
 from diptych.errors import DiptychError, UsageError
+from diptych.lock import only_one
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -217,6 +218,20 @@ def test_what_does_not_fit_is_kept(server: Server, tmp_path: Path, diptych: Comm
     assert done.returncode == 0, done.stderr
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["mine"]
     assert server.paths == ["/any.zip"]
+
+
+def test_one_at_a_time_gets_a_data_set(server: Server, tmp_path: Path, diptych: Command) -> None:
+    server.content = zipped({"trainA/1.png": b"a", "trainB/1.png": b"b"})
+    get = ["data", "get", "mine", "--url", f"{server.address}/any.zip"]
+    (tmp_path / "data").mkdir()
+    with only_one(tmp_path / "data", ".mine.lock"):
+        second = diptych(*get, cwd=tmp_path)
+        assert second.returncode == 1
+        assert "data is in use by process" in second.stderr
+        assert "another -o" in second.stderr
+        assert diptych(*get, "-o", "data/other", cwd=tmp_path).returncode == 0
+    assert diptych(*get, cwd=tmp_path).returncode == 0
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"mine", "other"}
 
 
 def test_the_catalog_names_the_twelve_sets_of_the_paper(diptych: Command) -> None:

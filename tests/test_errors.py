@@ -213,6 +213,19 @@ def test_a_run_is_never_overwritten(trained: Path, here: Path, diptych: Command)
     assert snapshot(trained) == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_a_run_whose_name_is_no_text(trained: Path, here: Path, diptych: Command) -> None:
+    name = os.fsdecode(b"l\xe4ufe")
+    done = diptych(*train("a", "b", "--run", name), cwd=here)
+    assert done.returncode == 2
+    assert "is no text: choose another" in done.stderr
+    assert not (here / name).exists()
+    shutil.copytree(trained, here / name)
+    done = diptych("translate", name, "a", "-o", "out", cwd=here)
+    assert done.returncode == 1
+    assert done.stderr.endswith("its name is no text: rename it\n")
+
+
 def test_resume_takes_no_other_settings(trained: Path, diptych: Command) -> None:
     done = diptych("train", "--run", trained, "--resume", "--batch", "2")
     assert done.returncode == 2

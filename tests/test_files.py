@@ -16,9 +16,11 @@ import pytest
 import torch
 from conftest import TINY
 
+from diptych.data import cache
 from diptych.data.domain import data_folders
 from diptych.errors import typed
-from diptych.files import sweep_old, write_whole
+from diptych.files import write_whole
+from diptych.interchange import deploy
 from diptych.settings import build_config
 from diptych.training import checkpoint
 from diptych.training.run_folder import RunFolder
@@ -76,15 +78,18 @@ def test_names_as_long_as_they_get(tmp_path: Path) -> None:
 def test_what_killed_processes_left_is_swept_after_a_day(trained: Path, tmp_path: Path) -> None:
     """Beside translations and exports; what may still be written stays."""
     now = time.time()
-    for age, name in ((2, ".1-2.partial.png"), (0, ".3-4.partial.mp4"), (2, ".partial-abc")):
+    for age, name in ((2, ".1-2.partial.png"), (0, ".3-4.partial.mp4"), (2, ".partial-abc_1234")):
         left = tmp_path / name
-        left.mkdir() if name == ".partial-abc" else left.touch()
+        left.mkdir() if name == ".partial-abc_1234" else left.touch()
         os.utime(left, (now - 86_400 * age,) * 2)
-    (tmp_path / ".5-6.partial.png.mine").touch()
+    somebodys = {".5-6.partial.png.mine", ".my-notes.partial.txt", "thesis.zip.partial"}
+    for name in somebodys:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now - 2 * 86_400,) * 2)
     writing.sweep({tmp_path})
-    sweep_old(tmp_path, ".partial-*")
-    left_over = {".3-4.partial.mp4", ".5-6.partial.png.mine"}
-    assert {path.name for path in tmp_path.iterdir()} == left_over
+    deploy.sweep(tmp_path)
+    cache.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".3-4.partial.mp4", *somebodys}
 
 
 def test_a_system_that_flushes_only_what_may_be_written(

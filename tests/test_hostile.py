@@ -238,7 +238,9 @@ def test_numbers_that_are_none(name: str, value: str, trained: Path, tmp_path: P
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
-@pytest.mark.parametrize("name", [".lock", "checkpoints", "samples", "tensorboard"])
+@pytest.mark.parametrize(
+    "name", [".lock", "checkpoints", "samples", "tensorboard", "metrics.jsonl", "warnings.jsonl"]
+)
 def test_links_in_a_run_lead_nowhere(
     name: str, trained: Path, towns: Path, tmp_path: Path, diptych: Command
 ) -> None:
@@ -249,14 +251,31 @@ def test_links_in_a_run_lead_nowhere(
     mine = other / "step-00000099.png"
     mine.write_text("mine")
     place = run / name
-    if place.exists():
+    if place.is_dir():
         shutil.rmtree(place)
-    place.symlink_to(mine if name == ".lock" else other)
+    place.unlink(missing_ok=True)
+    to = {".lock": mine, "metrics.jsonl": other / "none-yet", "warnings.jsonl": mine}
+    place.symlink_to(to.get(name, other))
     done = diptych("train", "--run", run, "--resume", "--steps", "14", "--data", towns)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert mine.read_text() == "mine"
     assert list(other.iterdir()) == [mine]
+
+
+def test_a_checkpoint_is_not_written_through_a_link(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(trained, run)
+    other.mkdir()
+    (other / "model.safetensors").write_text("mine")
+    (run / "checkpoints" / ".step-00000014.partial").symlink_to(other)
+    done = diptych("train", "--run", run, "--resume", "--steps", "14")
+    assert done.returncode == 0, done.stderr
+    assert (other / "model.safetensors").read_text() == "mine"
+    assert [path.name for path in other.iterdir()] == ["model.safetensors"]
+    assert checkpoint.read(run / "checkpoints" / "step-00000014")[0] == 14
 
 
 def test_sample_sheets_that_are_none_are_left_out(trained: Path, tmp_path: Path) -> None:
@@ -282,6 +301,18 @@ def test_weights_that_are_no_numbers_are_refused(
     save_file(tensors, tmp_path / "model.safetensors", metadata)
     with pytest.raises(DiptychError, match="holds NaN, infinity or no numbers"):
         load_model(tmp_path / "model.safetensors", CPU)
+
+
+def test_weights_of_a_kind_that_nothing_computes_with(trained: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    data = (trained / "model.safetensors").read_bytes()
+    length = 8 + struct.unpack("<Q", data[:8])[0]
+    tensors = json.loads(data[8:length])
+    size = len(data) - length
+    tensors["x"] = {"dtype": "F4", "shape": [2], "data_offsets": [size, size + 1]}
+    model.write_bytes(header(**tensors) + data[length:] + b"0")
+    with pytest.raises(DiptychError):
+        load_model(model, CPU)
 
 
 def test_weights_larger_than_their_file_are_refused(tmp_path: Path) -> None:

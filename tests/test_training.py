@@ -662,11 +662,13 @@ def test_a_run_that_was_stopped_before_it_saved_starts_again(towns: Path, tmp_pa
     with pytest.raises(DiptychError, match="gave NaN"):
         start_run(data_folders(towns), run, config(optimizer={"rate": 1e30}))
     assert not any(run.checkpoints.iterdir())
-    run.best_model.write_bytes(b"of the run that failed")
     with pytest.raises(DiptychError, match=r"nothing is saved in .* yet: go on with: .* --resume"):
         package.evaluate(run.path)
-    start_run(data_folders(towns), run, config())  # not "already holds a run"
-    assert not run.best_model.exists()
+    run.best_model.write_bytes(b"scored before the first checkpoint: work, too")
+    with pytest.raises(UsageError, match="already holds a run"):
+        start_run(data_folders(towns), run, config())
+    run.best_model.unlink()
+    start_run(data_folders(towns), run, config())
     assert run.read_metrics()[-1]["step"] == 12
     shutil.rmtree(run.checkpoints)
     run.model.unlink()
@@ -1041,6 +1043,15 @@ def test_a_run_that_ended_before_its_model_was_written_gets_it(
         save_model(run.model, replace(pair, info=replace(pair.info, step=8)))
     resume_run(run)
     assert run.model.read_bytes() == whole
+
+
+def test_the_newest_are_kept_however_many_digits_their_steps_have(tmp_path: Path) -> None:
+    steps = [99_999_000, 99_999_500, 100_000_000, 100_000_500]
+    for step in steps:
+        (tmp_path / checkpoint.step_name(step)).mkdir()
+    assert [int(path.name[5:]) for path in checkpoint.checkpoints(tmp_path)] == steps
+    checkpoint.prune(tmp_path, steps[-1], keep_last=3, keep_every=0)
+    assert {int(path.name[5:]) for path in tmp_path.iterdir()} == set(steps[1:])
 
 
 def test_copies_of_checkpoints_are_left_alone(trained: Path, tmp_path: Path) -> None:

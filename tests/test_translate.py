@@ -191,6 +191,9 @@ def test_other_files_are_replaced_only_when_asked(
     kept = diptych(*command, "--skip-existing")
     assert (kept.returncode, kept.stdout.split(":")[0]) == (0, "nothing to do"), kept.stderr
     assert (tmp_path / "horse.png").read_bytes() == b"something else of mine"
+    (tmp_path / "horse.png").write_bytes(b"")  # as a power cut leaves what was just written
+    assert diptych(*command, "--skip-existing").returncode == 0
+    assert Image.open(tmp_path / "horse.png").size == (20, 20)
     assert diptych(*command, "--skip-existing", "--overwrite").returncode == 2
     assert diptych(*command, "--overwrite").returncode == 0
     assert Image.open(tmp_path / "horse.png").size == (20, 20)

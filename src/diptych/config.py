@@ -26,8 +26,8 @@ FeatureName = Literal["inception", "efficientnet-lite0"]
 SMALLEST = 16  # pixels a side: below, reflection padding inside the networks has no room
 LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
 
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+CountOrZero = Annotated[int, Field(ge=0, le=10**12)]
 Several = Annotated[int, Field(ge=1, le=2**20)]  # at once
 Width = Annotated[int, Field(ge=1, le=4096)]  # channels
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
 import time
@@ -34,6 +35,15 @@ def as_path(given: str | os.PathLike[str]) -> Path:
         if error.errno == errno.ENAMETOOLONG:
             raise DiptychError(f"cannot use {path}: {error.strerror}") from error
     return path
+
+
+def is_text(path: Path) -> bool:
+    """Whether a name is text: on Linux it may be bytes that are none, of another encoding, say."""
+    try:
+        str(path).encode()
+        return True
+    except UnicodeEncodeError:
+        return False
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -79,9 +89,12 @@ def lies_in(path: Path, folder: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def sweep_old(folder: Path, pattern: str) -> None:
-    """Remove what processes that were killed, a day ago or before, have left in ``folder``."""
-    for left in folder.glob(pattern):
+def sweep_old(folder: Path, ours: str) -> None:
+    """Remove what processes that were killed, a day ago or before, have left in ``folder``.
+
+    ``ours`` is a regular expression of whole names: others may have such files there too.
+    """
+    for left in (path for path in folder.iterdir() if re.fullmatch(ours, path.name)):
         with suppress(OSError):
             # (Who writes into a file of a folder leaves the folder's own time as it is.)
             times = (path.stat().st_mtime for path in left.glob("*"))

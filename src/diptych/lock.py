@@ -1,4 +1,4 @@
-"""One process at a time in a run folder."""
+"""One process at a time in a run folder, or at a download."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[bool]:
-    """Hold the lock of a run ``folder``, which must exist, within the block; yields True.
+def only_one(folder: Path, name: str = NAME, other: str = "--run") -> Iterator[bool]:
+    """Hold the lock ``name`` in ``folder``, which must exist, within the block; yields True.
 
-    Yields False, without a lock, on a file system that has none (some network disks).
+    Yields False, without a lock, on a file system that has none (some network disks). ``other``:
+    the option by which a person who is refused may choose another.
 
     The operating system takes the lock back when its owner ends, however it ends, so none is ever
     left behind. Raises DiptychError if another process has it, or the folder cannot be written.
     """
-    path = folder / NAME
-    with explain_os_errors(f"write the run folder {folder}"):
-        handle, locked = _open_locked(path)
+    path = folder / name
+    with explain_os_errors(f"write the folder {folder}"):
+        handle, locked = _open_locked(path, other)
         os.truncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
     try:
@@ -38,7 +39,7 @@ def only_one(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _open_locked(path: Path) -> tuple[int, bool]:
+def _open_locked(path: Path, other: str) -> tuple[int, bool]:
     while True:
         # (A link would lead to a file of somebody's, whose content is replaced.)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0))
@@ -52,7 +53,7 @@ def _open_locked(path: Path) -> tuple[int, bool]:
             who = f"process {owner}" if owner else "another process"
             raise DiptychError(
                 f"{path.parent} is in use by {who}: wait until it ends, stop it, or choose "
-                "another --run"
+                f"another {other}"
             ) from None
         # The owner before may have removed the file between our opening and locking it.
         if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):

@@ -18,7 +18,7 @@ from torch import nn
 from diptych.config import DiscriminatorConfig, GeneratorConfig, Preprocess
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError, first_line, out_of_memory
-from diptych.files import write_whole
+from diptych.files import is_text, write_whole
 from diptych.networks import make_discriminator, make_generator
 
 FORMAT = 1
@@ -143,12 +143,13 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
         info = _info(path, file.metadata() or {})
         # (clone: what get_tensor returns lies in the mapped file, and changes with that)
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-    for key, value in tensors.items():
-        if value.is_complex() or not bool(value.float().isfinite().all()):
-            raise DiptychError(
-                f"{path} holds NaN, infinity or no numbers ({key}): its training had failed by then"
-            )
     try:
+        for key, value in tensors.items():
+            if value.is_complex() or not bool(value.float().isfinite().all()):
+                raise DiptychError(
+                    f"{path} holds NaN, infinity or no numbers ({key}): its training had failed by "
+                    "then"
+                )
         networks: dict[str, nn.Module] = {}
         for name in ("G_ab", "G_ba", "D_a", "D_b"):
             own = {
@@ -181,6 +182,8 @@ def _opened(path: Path) -> Iterator[Any]:
     except (SafetensorError, OSError) as error:
         if path.suffix in (".pth", ".pt"):
             raise DiptychError(f"{path} is no model of diptych: {IMPORT_ADVICE}") from error
+        if not is_text(path):
+            raise DiptychError(f"cannot read {path}: its name is no text: rename it") from error
         raise DiptychError(
             f"{path} is not a model file, or is damaged: give a run folder or its "
             f"model.safetensors ({first_line(error)})"

@@ -54,6 +54,8 @@ def get(
     from diptych.data.catalog import AUTHORS, find
     from diptych.data.download import BrokenArchiveError, fetch, unpack
     from diptych.errors import DiptychError, UsageError, typed
+    from diptych.files import explain_os_errors
+    from diptych.lock import only_one
 
     folder = out if out is not None else Path("data") / name
     if folder.exists():
@@ -62,7 +64,10 @@ def get(
         data_set = find(name)
         url, sha256 = data_set.address(mirror or AUTHORS), sha256 or data_set.sha256
     archive = folder.with_name(f".{folder.name}.zip")
-    with progress_bar() as progress:
+    with explain_os_errors(f"write the folder {folder.parent}"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = only_one(folder.parent, f".{folder.name}.lock", "-o")
+    with lock, progress_bar() as progress:
         bar = progress.add_task(f"getting {name}", total=None, info="")
 
         def show(have: int, total: int | None) -> None:

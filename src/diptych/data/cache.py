@@ -156,7 +156,7 @@ def open_cache(
                 return cache
             cache = None  # (Windows removes no file that is mapped)
         root.mkdir(parents=True, exist_ok=True)
-        sweep_old(root, "*.partial")
+        sweep(root)
         aside = place.with_name(f"{place.name}.{uuid4().hex}.partial")
         try:
             _build(aside, folder, files, domain, data, multiple, on_progress)
@@ -172,6 +172,11 @@ def open_cache(
             shutil.rmtree(aside, ignore_errors=True)
         _forget_others(place)
         return _read(place)
+
+
+def sweep(root: Path) -> None:
+    """Remove what processes that were killed while building have left."""
+    sweep_old(root, r"[0-9a-f]{16}-[0-9a-f]{32}\.[0-9a-f]{32}\.partial")
 
 
 def _forget_others(place: Path) -> None:

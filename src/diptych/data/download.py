@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
 import re
 import shutil
 import stat
@@ -167,6 +168,8 @@ def unpack(archive: Path, folder: Path) -> int:
                 )
             for member in members:
                 bundle.extract(member, aside)
+            if hasattr(os, "sync"):  # (a power cut is not to leave empty files under whole names)
+                os.sync()
             tops = list(aside.iterdir()) if members else []
             replace(tops[0] if len(tops) == 1 and tops[0].is_dir() else aside, folder)
     except DiptychError:

@@ -9,6 +9,11 @@ from pathlib import Path
 from diptych.data.decode import SUFFIXES
 from diptych.errors import DiptychError
 
+# Folders of small copies, deleted and old files: of Synology's and QNAP's disks, macOS, Windows.
+OF_STORAGE = frozenset([
+    "@eaDir", "@tmp", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "__MACOSX",
+    "$RECYCLE.BIN", "System Volume Information",
+])  # fmt: skip
 PHONES = frozenset([".heic", ".heif"])  # pictures that Pillow cannot read: to be named as such
 
 
@@ -16,8 +21,8 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
     """All picture files in ``folder`` and the folders below it, sorted by name.
 
     Files are chosen by their ending, one of ``endings``; hidden files and folders are passed over,
-    and what storage systems keep beside pictures (``@eaDir``, ``__MACOSX``). Links to folders are
-    followed, into each folder once (they can form loops). What cannot be read is in the list too,
+    and what storage systems keep beside pictures (``OF_STORAGE``). Links to folders are followed,
+    into each folder once (they can form loops). What cannot be read is in the list too,
     so that reading can name it: HEIC, and what has such an ending and is no ordinary file (a pipe,
     a link to nowhere).
     Raises DiptychError if the folder is missing, cannot be listed, or holds no picture.
@@ -40,7 +45,7 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
         inside = {name: os.path.realpath(Path(parent, name)) for name in sorted(folders)}
         folders.clear()
         for name, real in inside.items():
-            if name[0] not in ".@" and name != "__MACOSX" and real not in entered:
+            if name[0] != "." and name not in OF_STORAGE and real not in entered:
                 entered.add(real)
                 folders.append(name)
         found += [

@@ -48,7 +48,7 @@ def deploy(
         raise DiptychError(f"{out / taken[0]} exists: choose another -o, or --overwrite")
     with explain_os_errors(f"write to {out}"):
         out.mkdir(parents=True, exist_ok=True)
-        sweep_old(out, ".partial-*")
+        sweep(out)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=out) as folder:
             aside = Path(folder)
             for way, script in zip(directions, scripts, strict=True):
@@ -64,6 +64,11 @@ def deploy(
                     shutil.rmtree(out / name)
                 replace(aside / name, out / name)
     return [out / name for name in names]
+
+
+def sweep(out: Path) -> None:
+    """Remove what exports that were killed have left."""
+    sweep_old(out, r"\.partial-\w{8}")
 
 
 def _check(format_: Format, way: Way, uint8: bool, float16: bool) -> None:

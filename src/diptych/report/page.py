@@ -173,7 +173,8 @@ def _thousandfold(scores: list[dict[str, float]]) -> list[dict[str, float]]:
 def _sheets(run: RunFolder) -> list[tuple[int, str]]:
     """Step and picture of the sample sheets, at most MOST_SHEETS of them, without broken ones."""
     steps = {path: path.stem.removeprefix("step-") for path in run.samples.glob("step-*.png")}
-    paths = sorted(path for path, step in steps.items() if step.isdecimal())
+    numbered = (path for path, step in steps.items() if step.isdecimal())
+    paths = sorted(numbered, key=lambda path: int(steps[path]))
     if len(paths) > MOST_SHEETS:
         chosen = np.linspace(0, len(paths) - 1, MOST_SHEETS).round().astype(int)
         paths = [paths[i] for i in chosen]

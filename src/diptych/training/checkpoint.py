@@ -33,7 +33,7 @@ class NewerCheckpointError(DiptychError):
 
 
 def step_name(step: int) -> str:
-    """The folder name of a step: sorts by number."""
+    """The folder name of a step: up to eight digits sorts by number."""
     return f"step-{step:08d}"
 
 
@@ -127,7 +127,8 @@ def _from_format_2(parts: Parts) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The finished checkpoints, oldest first; folders of other names are somebody's copies."""
-    return sorted(p for p in folder.glob("step-*") if p.name.removeprefix("step-").isdecimal())
+    found = (p for p in folder.glob("step-*") if p.name.removeprefix("step-").isdecimal())
+    return sorted(found, key=_step_of)
 
 
 def read_newest(
@@ -163,6 +164,8 @@ def sweep(folder: Path) -> None:
         if not final.exists():
             replace(new if (new / "manifest.json").exists() else path, final)
     for path in folder.glob(".step-*.partial"):
+        if path.is_symlink():  # (of somebody's: the next checkpoint would be written elsewhere)
+            path.unlink()
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -47,7 +47,8 @@ class Log:
                 kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
                 write_whole(path, "".join(kept))
         for sheet in self.run.samples.glob("step-*.png"):
-            if sheet.stem > step_name(step):
+            number = sheet.stem.removeprefix("step-")
+            if number.isdecimal() and int(number) > step:
                 sheet.unlink()
         self.scored = {line["step"] for line in scores if line["step"] <= step}
 

@@ -112,7 +112,8 @@ class RunFolder:
     def check_free(self) -> None:
         """Refuse a folder that holds a run with anything saved, or other files."""
         if self.exists():
-            if not self.model.exists() and not any(self.checkpoints.glob("step-*")):
+            learned = (self.model, self.best_model, *self.checkpoints.glob("step-*"))
+            if not any(path.exists() for path in learned):
                 return  # it stopped before anything was learned
             raise UsageError(
                 f"{self.path} already holds a run: continue it with --resume, "
@@ -140,7 +141,7 @@ class RunFolder:
             self.check_free()
             with explain_os_errors(f"write the run folder {self.path}"):
                 self.sweep()
-                for stale in (self.best_model, self.evaluation, self.demo_scores, self.report):
+                for stale in (self.evaluation, self.demo_scores, self.report):
                     stale.unlink(missing_ok=True)  # of a run that stopped before it learned much
                 write_whole(self.path / "config.yaml", settings)
                 self.make_folders()
@@ -280,9 +281,11 @@ class RunFolder:
 
     def check_places(self) -> None:
         """Refuse to write and remove elsewhere, where links of somebody's lead to."""
-        for place in (self.checkpoints, self.samples, self.path / "tensorboard"):
+        folders = (self.checkpoints, self.samples, self.path / "tensorboard")
+        for place in (*folders, self.metrics, self.evaluations, self.warnings):
             if not lies_in(place, self.path):
-                raise DiptychError(f"{place} is a link out of the run: put the folder itself there")
+                kind = "folder" if place in folders else "file"
+                raise DiptychError(f"{place} is a link out of the run: put the {kind} itself there")
 
     def make_folders(self) -> None:
         """What a training writes into, where it is missing."""

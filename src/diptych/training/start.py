@@ -19,7 +19,7 @@ from diptych.errors import DiptychError, UsageError
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.heldout import read_heldout
 from diptych.evaluation.yardstick import Yardstick, make_yardstick
-from diptych.files import as_path, explain_os_errors, lies_in, write_whole
+from diptych.files import as_path, explain_os_errors, is_text, lies_in, write_whole
 from diptych.lock import only_one
 from diptych.memory import freed_memory_kept
 from diptych.settings import Tree, build_config, merge, to_yaml
@@ -132,6 +132,8 @@ def _train(
     resume: bool,
     moved: bool = False,
 ) -> bool:
+    if not is_text(run.path.absolute()):  # (other libraries write and read in it too)
+        raise UsageError(f"the name of the run {run.path.absolute()} is no text: choose another")
     if not config.training.length:
         raise UsageError("how long? give --steps, --epochs or --minutes")
     if max_minutes is not None and not 0 <= max_minutes < math.inf:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import Pixels, with_channels
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors
+from diptych.files import explain_os_errors, flush_to_disk
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.afar import See
@@ -107,6 +107,8 @@ def translate_clip(
         if writer is None:
             raise DiptychError(f"{job.source} holds no frame that can be decoded")
         writer.close()
+        with explain_os_errors(f"write {job.target}"), open(aside, "r+b") as file:
+            flush_to_disk(file.fileno())
         remark = None if stopped else clip.remark()
     return ClipOutcome(job, done, seconds, remark, stopped)
 

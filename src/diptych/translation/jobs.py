@@ -121,7 +121,7 @@ def left_to_do(jobs: Sequence[Job], existing: Existing) -> list[Job]:
             raise UsageError(
                 f"{job.target} exists: choose another output folder, --overwrite or --skip-existing"
             )
-        if existing == "replace":
+        if existing == "replace" or job.target.stat().st_size == 0:  # (as a power cut leaves them)
             left.append(job)
     return left
 

@@ -72,7 +72,8 @@ def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> Non
 def sweep(jobs_lie_in: set[Path]) -> None:
     """Remove what translations that were killed have left in these folders."""
     for folder in jobs_lie_in:
-        sweep_old(folder, ".*-*.partial.*")
+        if folder.is_dir():
+            sweep_old(folder, r"\.\d+-\d+\.partial\.\w+")
 
 
 @contextmanager

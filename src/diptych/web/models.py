@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diptych.config import SMALLEST
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, printable
 from diptych.model_file import Side
 from diptych.training.run_folder import RunFolder
 from diptych.translation.translator import Translator, load
@@ -45,6 +45,7 @@ def load_models(paths: Sequence[Path], device: str, network_pixels: int) -> dict
         if translator.sees is not None and translator.sees > most >= SMALLEST:
             translator = Translator(translator.pair, translator.device, "off", see=most)
         stem = path.resolve().name if path.is_dir() else path.resolve().stem
+        stem = printable(stem)  # (names of files may hold bytes that are no text)
         name, number = stem, 2
         while name in models:
             name, number = f"{stem}-{number}", number + 1
@@ -69,7 +70,7 @@ def _served(name: str, translator: Translator, path: Path) -> ServedModel:
         data, folders = run.data(), run.folders()
     except DiptychError:  # a folder with nothing but the model
         return ServedModel(name, translator, plain)
-    named: dict[Side, str] = {"a": folders.a.name, "b": folders.b.name}
+    named: dict[Side, str] = {"a": printable(folders.a.name), "b": printable(folders.b.name)}
     telling = all(one.lower() not in SAYS_NOTHING for one in named.values())
     heldout: dict[Side, list[Path]] = {
         "a": [Path(one) for one in data["a"]["heldout"]],

@@ -17,22 +17,26 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import torch
 from conftest import Command
 from PIL import Image
 
 pytest.importorskip("gradio", reason="the extra [web] is not installed")
 
+import uvicorn
 from fastapi import FastAPI
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 from web import Server, as_png, running, wait_until
 
 from diptych.cli.ui import ui
@@ -50,7 +54,7 @@ from diptych.web.metrics import Metrics
 from diptych.web.models import load_models
 from diptych.web.page_actions import Actions, stem_of
 from diptych.web.page_folder import PageFolder, page_folder
-from diptych.web.server import addresses_of, listen
+from diptych.web.server import PatientOnce, addresses_of, listen
 from diptych.web.service import Service
 
 KEY = "correct horse battery staple"
@@ -436,12 +440,119 @@ def test_options_of_the_form_count_more_than_those_of_the_address(trained: Path)
         assert (image.format, image.size) == ("BMP", (16, 16))
 
 
+def test_forms_are_in_one_encoding(public: Server, bearer: dict[str, str]) -> None:
+    """What a stranger could name takes minutes to decode, for everybody."""
+    endless = b"-" + 200_000 * b"b"
+    for charset in ("punycode", "unicode_escape", "utf-7", "no-such"):
+        kind = {"content-type": f"multipart/form-data; charset={charset}; boundary=xx"}
+        part = b'--xx\r\ncontent-disposition: form-data; name="%s"\r\n\r\n%s\r\n--xx--\r\n'
+        login = httpx.post(
+            f"{public.address}/login", content=part % (b"key", endless), headers=kind, timeout=60
+        )
+        assert login.status_code == 413
+        answer = httpx.post(
+            f"{public.address}/v1/translate", content=part % (b"format", endless),
+            headers={**kind, **bearer}, timeout=60,
+        )  # fmt: skip
+        assert answer.status_code == 422, answer.text
+        upload = httpx.post(
+            f"{public.address}/gradio_api/upload",
+            content=part % (b'files"; filename="x.png', endless),
+            headers={**kind, **bearer}, timeout=60,
+        )  # fmt: skip
+        assert upload.status_code == 200
+    broken = {"content-type": "multipart/form-data; boundary=a\tb", **bearer}
+    assert translate(public, LARGE, broken).status_code == 400
+    odd = httpx.post(f"{public.address}/login", content=b"key=%ED%A0%80", headers={})
+    assert (odd.status_code, odd.headers["location"]) == (303, "login?wrong=1")
+
+
+def test_nobody_is_enlarged_without_end(tmp_path: Path) -> None:
+    """A model that sees from afar is shown little of a large picture, and paints all of it."""
+    torch.manual_seed(0)
+    generator = GeneratorConfig(width=4, blocks=1, output="retouch")
+    networks = [make_generator(generator, 3, 3) for _ in range(2)]
+    info = ModelInfo(generator, RGB, RGB, 32, "crop", "white", 0)
+    save_model(tmp_path / "retouch.safetensors", GeneratorPair(*networks, info))
+    models = load_models([tmp_path / "retouch.safetensors"], "cpu", 10**6)
+    service = Service(models, Limits(megapixels=0.01), Metrics())
+    model, picture = service.model(None), as_png(Image.new("RGB", (50, 100)))
+    try:
+        with pytest.raises(RefusedError, match="at size=500 the picture would be more") as refused:
+            asyncio.run(service.translate(picture, model, "b", 500))
+        assert refused.value.status == 413
+        made = asyncio.run(service.translate(picture, model, "b", 70))
+        assert made.fake.shape == (140, 70, 3)
+    finally:
+        assert service.close()
+
+
+def test_an_answer_that_nobody_reads_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stay in memory for as long as the client likes."""
+    monkeypatch.setattr("diptych.web.server.HEADER_SECONDS", 0.2)
+    content = bytes(50_000_000)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(content)(scope, receive, send)
+
+    async def left_after(read: Callable[[asyncio.StreamReader], Awaitable[int]]) -> int:
+        config = uvicorn.Config(app, lifespan="off")
+        config.load()
+        state = ServerState()
+        server = await asyncio.get_running_loop().create_server(
+            lambda: PatientOnce(config, state, {}), "127.0.0.1", 0
+        )
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1000)
+            writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            await writer.drain()
+            count = await read(reader)
+            for _ in range(100):
+                await asyncio.sleep(0.1)
+                if not state.connections:
+                    break
+            writer.close()
+            assert not state.connections
+            return count
+
+    async def nothing(reader: asyncio.StreamReader) -> int:
+        return 0
+
+    async def slowly(reader: asyncio.StreamReader) -> int:
+        count = 0
+        while chunk := await reader.read(5_000_000):
+            count += len(chunk)
+            await asyncio.sleep(0.001)
+        return count
+
+    assert asyncio.run(left_after(nothing)) == 0
+    assert asyncio.run(left_after(slowly)) > len(content)
+
+
 def test_names_that_no_page_can_show() -> None:
     with page_folder() as folder:
         kept = folder.keep("caf\udce9.png", b"x")
         assert kept.name == "caf?.png"
         long = stem_of({"path": "/x", "orig_name": 90 * "\U00020000" + ".png"})
         assert len(folder.write(f"{long}-after.png", b"x").name) > 40
+
+
+async def status_of(app: Guard, scope: Scope, length: int) -> int:
+    """What a request to this machine, with a body of so many bytes, is answered with."""
+    headers = [(b"host", b"localhost"), (b"content-length", str(length).encode())]
+    found: list[int] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            found.append(message["status"])
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": bytes(length), "more_body": False}
+
+    whole = {"query_string": b"", "root_path": "", "scheme": "http", "headers": headers, **scope}
+    await app(whole, receive, send)
+    return found[0]
 
 
 def test_the_oldest_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,10 +571,12 @@ def test_the_oldest_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(RefusedError, match="too many pictures") as refused:
         folder.make_room(600)
     assert refused.value.status == 429
-    upload = {"type": "http", "method": "POST", "path": "/gradio_api/upload",
-              "headers": [(b"host", b"localhost"), (b"content-length", b"600")]}  # fmt: skip
-    with pytest.raises(RefusedError, match="too many pictures"):
-        Guard(FastAPI(), None, folder)._check(upload)
+    upload = {"type": "http", "method": "POST", "path": "/gradio_api/upload"}
+    assert asyncio.run(status_of(Guard(FastAPI(), None, folder), upload, 600)) == 429
+    with folder.room_for(300):  # (one upload under way)
+        assert asyncio.run(status_of(Guard(FastAPI(), None, folder), upload, 300)) == 429
+    assert asyncio.run(status_of(Guard(FastAPI(), None, folder), upload, 300)) == 404
+    assert folder.coming == 0
     assert kept.exists()
     assert ages["new"].exists()  # a browser may be fetching it
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from diptych.web.api import make_api
 from diptych.web.bodies import LimitedBodies
 from diptych.web.docs import login_page
+from diptych.web.forms import typed_key
 from diptych.web.guard import API, COOKIE, UPLOAD, Guard
 from diptych.web.metrics import Measured
 from diptych.web.page_folder import MOST_BYTES, PageFolder
@@ -28,8 +29,7 @@ def make_app(service: Service, folder: PageFolder, key: str | None) -> ASGIApp:
 
     @api.post("/login", include_in_schema=False)
     async def log_in(request: Request) -> Response:
-        form = await request.form(max_files=0, max_fields=1)
-        if not await guard.log_in(str(form.get("key", ""))):
+        if not await guard.log_in(await typed_key(request)):
             return RedirectResponse("login?wrong=1", 303)
         answer = RedirectResponse("./", 303)
         answer.set_cookie(

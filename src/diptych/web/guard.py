@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import json
 import secrets
+from contextlib import AbstractContextManager, ExitStack
 from urllib.parse import urlsplit
 
 from fastapi.responses import JSONResponse, RedirectResponse, Response
@@ -14,6 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from diptych.web.forms import with_boundary_alone
 from diptych.web.limits import RefusedError
 from diptych.web.page_folder import PageFolder
 
@@ -57,7 +59,8 @@ class Guard:
 
     def knows(self, key: str) -> bool:
         """Whether ``key`` is the key; takes as long for a nearly right one as for any other."""
-        return self.key is None or hmac.compare_digest(key.encode(), self.key.encode())
+        given = key.encode("utf-8", "replace")
+        return self.key is None or hmac.compare_digest(given, self.key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -70,18 +73,28 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        try:
-            answer = self._check(scope)
-            if answer is None and scope["path"] == JOIN:
-                receive = await self._checked_message(receive)
-        except RefusedError as refusal:
-            answer = refuse(refusal)
-        if answer is not None:
-            await answer(scope, receive, send_with_headers)
-            return
-        if scope["method"] == "HEAD" and scope["path"] in API:
-            scope = {**scope, "method": "GET"}  # (the server leaves the body out)
-        await self.app(scope, receive, send_with_headers)
+        with ExitStack() as held:
+            try:
+                answer = self._check(scope)
+                scope = with_boundary_alone(scope)
+                if answer is None and scope["path"] == JOIN:
+                    receive = await self._checked_message(receive)
+                if answer is None and scope["path"] == UPLOAD:
+                    length = HTTPConnection(scope).headers.get("content-length", "")
+                    held.enter_context(self._room_for(length))
+            except RefusedError as refusal:
+                answer = refuse(refusal)
+            if answer is not None:
+                await answer(scope, receive, send_with_headers)
+                return
+            if scope["method"] == "HEAD" and scope["path"] in API:
+                scope = {**scope, "method": "GET"}  # (the server leaves the body out)
+            await self.app(scope, receive, send_with_headers)
+
+    def _room_for(self, length: str) -> AbstractContextManager[None]:
+        if not length.isdecimal():
+            raise RefusedError(411, "an upload must tell its length")
+        return self.folder.room_for(int(length))
 
     def _check(self, scope: Scope) -> Response | None:
         client, path = HTTPConnection(scope), scope["path"]
@@ -110,11 +123,6 @@ class Guard:
             answer = refuse(RefusedError(405, f"this takes only {allowed}"))
             answer.headers["allow"] = allowed
             return answer
-        if path == UPLOAD:
-            length = headers.get("content-length", "")
-            if not length.isdecimal():
-                raise RefusedError(411, "an upload must tell its length")
-            self.folder.make_room(int(length))
         return None
 
     def _has_key(self, client: HTTPConnection) -> bool:

@@ -29,11 +29,12 @@ STARTING_SECONDS = 60  # in which a new folder may not have its lock yet
 MEMORY = Path("/dev/shm")  # a folder in memory, on Linux
 
 
-@dataclass(frozen=True)
+@dataclass
 class PageFolder:
     """A private folder; nothing outside it can be asked for."""
 
     path: Path
+    coming: int = 0  # bytes of uploads under way
 
     def holds(self, name: str) -> bool:
         """Whether ``name``, which a client sent, is a file in here."""
@@ -74,6 +75,16 @@ class PageFolder:
         os.utime(path, (FAR, FAR))
         return path
 
+    @contextmanager
+    def room_for(self, count: int) -> Iterator[None]:
+        """Within the block so many bytes may come. Raises RefusedError as ``make_room``."""
+        self.make_room(count)
+        self.coming += count
+        try:
+            yield
+        finally:
+            self.coming -= count
+
     def make_room(self, count: int) -> None:
         """Remove what is too old and, for ``count`` more bytes, what is oldest.
 
@@ -85,7 +96,7 @@ class PageFolder:
                 status = path.stat()
                 if stat.S_ISREG(status.st_mode):
                     found.append((status.st_mtime, status.st_size, path))
-        now, total = time.time(), count + sum(size for _, size, _ in found)
+        now, total = time.time(), count + self.coming + sum(size for _, size, _ in found)
         for made, size, path in sorted(found):
             if now - made < (KEPT_SECONDS if total <= MOST_BYTES else JUST_MADE):
                 break

@@ -113,9 +113,10 @@ class Server(uvicorn.Server):
 
 
 class PatientOnce(H11Protocol):
-    """Closes connections on which no request begins in good time."""
+    """Closes connections on which no request begins, or no answer is read, in good time."""
 
     timer: TimerHandle | None = None
+    unread = 0  # bytes of answers that the client had not taken at the last look
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """A client has come."""
@@ -141,6 +142,12 @@ class PatientOnce(H11Protocol):
             self.timer.cancel()
 
     def _out_of_time(self) -> None:
+        unread, self.unread = self.unread, self.transport.get_write_buffer_size()
+        if self.unread:  # (closing would wait for it to be taken, and keep it in memory)
+            if self.unread == unread:
+                self.transport.abort()
+            self._wait()
+            return
         answered: Any = self.cycle is None or self.cycle.response_complete
         if answered and not self.transport.is_closing():
             self.transport.close()

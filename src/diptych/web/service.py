@@ -114,6 +114,12 @@ class Service:
         except DamagedPictureError as error:
             raise RefusedError(422, f"cannot read the picture: {error}") from error
         height, width = picture.shape[:2]
+        if math.prod(scaled_shape(height, width, size)) > self.limits.pixels:
+            raise RefusedError(
+                413,
+                f"at size={size} the picture would be more than {self.limits.megapixels:g} million "
+                "pixels: give a smaller size",
+            )
 
         def taken(size: int | None) -> tuple[int, int]:
             return model.translator.taken(*scaled_shape(height, width, size))

@@ -204,6 +204,9 @@ def test_sixteen_bits_that_would_become_black(
     (black,) = (f for f in check(folders, wide).findings if f.kind == "nearly black")
     assert black.cases[0].about == "values reach only 4095 of 65535"
     assert black.advice == "the range is 0,65535: give one that fits them"
+    narrow = build_config({"data": {"size": 32}, "a": {"depth": "native", "range": [0, 300]}})
+    (white,) = (f for f in check(folders, narrow).findings if f.kind == "beyond the range")
+    assert white.cases[0].about == "values usually reach 4095, beyond the range 0,300"
 
 
 def test_one_dark_picture_among_others_is_no_black_folder(clean: Path) -> None:

@@ -179,6 +179,6 @@ def test_files_and_folders_without_permission(tmp_path: Path) -> None:
         "a/good.png (24, 36, 3)",
         "a/secret.png permission denied",
         "locked/x.png permission denied",
-        "cannot list the folder locked/below: Permission denied",
-        "cannot list the folder b/dark: Permission denied",
+        "cannot list the folder locked/below: Permission denied: make it readable, or move it away",
+        "cannot list the folder b/dark: Permission denied: make it readable, or move it away",
     ], done.stderr

@@ -152,6 +152,7 @@ CASES = [
     (train("a", "bee"), 1, ["there is no folder bee"]),
     (["report", "nope"], 1, ["there is no run in nope"]),
     (["report", "MODEL"], 1, ["is a file: give the run folder"]),
+    (["evaluate", "MODEL"], 1, ["is a file: give the run folder", "evaluate RUN --model"]),
     (["import", "a/town-0000.png", "-o", "x.safetensors"], 1, ["0000.png is not a .pth"]),
     (["import", "pop.webp", "-o", "x.safetensors"], 1, ["pop.webp is not a .pth"]),
     (["translate", "MODEL", "iphone.jpg", "-o", "out"], 1, ["it is a HEIC picture: save it as"]),

@@ -45,7 +45,7 @@ from diptych.evaluation.table import score_tables
 from diptych.evaluation.wanted import find_wanted
 from diptych.evaluation.yardstick import make_yardstick
 from diptych.files import file_sha256
-from diptych.model_file import load_model
+from diptych.model_file import load_model, save_model
 from diptych.report.compare import _grid as comparison_grid
 from diptych.report.page import picture_url
 from diptych.training.log import Log
@@ -807,6 +807,14 @@ def test_scores_flatter_where_an_earlier_run_knew_the_pictures(
     )
     assert third.returncode == 0, third.stderr  # what the first one knew is known for good
     assert json.loads((tmp_path / "3" / "data.json").read_text())["a"] == known[1]
+
+
+def test_a_model_of_other_pictures_is_not_blamed_on_these(trained: Path, tmp_path: Path) -> None:
+    pair = load_model(trained / "model.safetensors", CPU)
+    deep = replace(pair.info, b=replace(pair.info.b, dtype="uint16", high=65535.0))
+    save_model(tmp_path / "deep.safetensors", replace(pair, info=deep))
+    with pytest.raises(UsageError, match=r"uint16, 0 to 65535 as B, and those of .* are .* uint8"):
+        package.evaluate(trained, model=tmp_path / "deep.safetensors", device="cpu")
 
 
 def test_the_same_pictures_are_known_again() -> None:

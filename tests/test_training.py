@@ -33,7 +33,7 @@ from diptych.model_file import load_model, save_model
 from diptych.settings import build_config, merge
 from diptych.surroundings import Shared, usual_torch
 from diptych.training import checkpoint
-from diptych.training.disk import bytes_needed
+from diptych.training.room import bytes_needed, memory_needed
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import Listener, resume_run, start_run
 from diptych.training.trainer import Status, Trainer
@@ -609,6 +609,22 @@ def test_a_run_takes_the_room_that_was_foreseen(towns: Path, tmp_path: Path) -> 
     assert made < bytes_needed(Trainer(run.config(), run, a, b, CPU)) < 2 * made
 
 
+def test_a_step_that_cannot_fit_into_memory_is_not_begun(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system would end the process, and say nothing."""
+    run = RunFolder(tmp_path / "run")
+    settings = config(training={"batch": 64})
+    a, b = open_domains(data_folders(towns), settings)
+    need = memory_needed(Trainer(settings, run, a, b, CPU))
+    assert 64 * 32 * 32 * 6 * 4 < need < 10**8
+    monkeypatch.setattr("diptych.training.room.memory_at_hand", lambda device: need - 1)
+    with pytest.raises(DiptychError, match=r"a step needs more than .* use a smaller --batch"):
+        start_run(data_folders(towns), run, settings)
+    monkeypatch.setattr("diptych.training.room.memory_at_hand", lambda device: need)
+    assert start_run(data_folders(towns), run, settings)
+
+
 def test_losses_are_means_over_the_steps_since_the_last_line(towns: Path) -> None:
     """Also after a run that ended between two log steps was made longer."""
     one = trainer(towns, training={"log_every": 10})
@@ -781,10 +797,14 @@ def test_settings_of_the_other_method_are_remarked_on(
     towns: Path, tmp_path: Path, diptych: Command
 ) -> None:
     options = ["--data", towns, *TINY_OPTIONS, "--steps", "1", "--method", "cut"]
-    for said, more in ((False, []), (True, ["--set", "loss.identity=0"])):
-        done = diptych("train", *options, "--run", tmp_path / f"run-{said}", *more)
+    for i, (said, more) in enumerate((
+        (False, []), (True, ["--set", "loss.identity=0"]), (False, ["--preset", "laptop"]),
+        (True, ["--preset", "laptop", "--set", "training.judged=6", "--set", "loss.cycle=1"]),
+    )):  # fmt: skip
+        done = diptych("train", *options, "--run", tmp_path / f"run-{i}", *more)
         assert done.returncode == 0, done.stderr
         assert ("loss.cycle and loss.identity are CycleGAN's" in done.stdout) is said
+        assert ("training.judged adds no fakes" in done.stdout) is (i == 3)
 
 
 def test_paths_mean_what_they_meant_at_the_call(

@@ -617,6 +617,8 @@ def test_a_tensor_is_scaled_as_an_array_is(translator: Translator) -> None:
         (torch.zeros(0, 3, 8, 8), "without pixels"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "give one of floats in [-1, 1]"),
         (torch.full((3, 8, 8), torch.nan), "the tensor holds NaN or infinity"),
+        (255 * torch.ones(3, 8, 8), "values reach from 255 to 255: give pictures in [-1, 1]"),
+        (torch.zeros(3, 8, 8, device="meta"), "the tensor has no values, or is sparse"),
         (b"no picture", "cannot read the picture: not a picture"),
         ((n for n in range(3)), "cannot translate a generator"),
         (Image.new("La", (8, 8)), "conversion from La"),

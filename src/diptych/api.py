@@ -14,7 +14,7 @@ from diptych.config import Config, DomainConfig, FeatureName
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import PixelFormat, Pixels, resize_labels
 from diptych.device import choose_device
-from diptych.errors import DiptychError, UsageError, one_of
+from diptych.errors import DiptychError, UsageError, one_of, typed
 from diptych.evaluation.features import FEATURE_NAMES, make_feature_net
 from diptych.evaluation.heldout import Heldout, read_heldout
 from diptych.evaluation.results import Evaluation
@@ -23,7 +23,7 @@ from diptych.evaluation.table import score_tables
 from diptych.evaluation.wanted import Target, Wanted, find_wanted
 from diptych.files import as_path, explain_os_errors, write_whole
 from diptych.memory import freed_memory_kept
-from diptych.model_file import Side, read_info
+from diptych.model_file import ModelInfo, Side, read_info
 from diptych.settings import Tree
 from diptych.surroundings import usual_torch
 from diptych.training.choice import make_config
@@ -149,6 +149,11 @@ def evaluate(
     ``unread``. Raises DiptychError with one line.
     """
     folder, where = RunFolder(as_path(run).absolute()), choose_device(device)
+    if folder.path.is_file():
+        raise DiptychError(
+            f"{run} is a file: give the run folder that it came from, or score it on the pictures "
+            f"of another: diptych evaluate RUN --model {typed(as_path(run))}"
+        )
     for domain, target in (("a", a), ("b", b)):
         if not isinstance(target, Target):
             raise UsageError(f"{domain} says what else to score: give a diptych.Target")
@@ -160,6 +165,8 @@ def evaluate(
             "those: go without a size"
         )
     pair = translator.pair
+    if model is not None and folder.model.exists():
+        _check_formats(run, model, pair.info, read_info(folder.model))
     if size is not None or model is not None:
         pixels = config.data.size if size is None else size
         pair, config = at_size(translator, pixels), with_size(config, pixels)
@@ -192,6 +199,16 @@ def evaluate(
         except DiptychError as error:  # (they took minutes)
             _warn(f"the scores are not kept: {error}")
     return found
+
+
+def _check_formats(run: str | Path, model: str | Path, its: ModelInfo, own: ModelInfo) -> None:
+    """Raise UsageError for another model that takes pictures of another kind than the run's."""
+    for name, taken, there in (("A", its.a, own.a), ("B", its.b, own.b)):
+        if (taken.channels, taken.dtype) != (there.channels, there.dtype):
+            raise UsageError(
+                f"{model} takes {taken.describe()} as {name}, and those of {run} are "
+                f"{there.describe()}: score it on a run of its own kind"
+            )
 
 
 def _heldout(

@@ -127,7 +127,7 @@ class _TrainingView:
         self.progress.update(self.reading[name], completed=done, info=f"{total} pictures")
 
     def ready(self, trainer: Trainer) -> None:
-        from diptych.training.disk import bytes_needed
+        from diptych.training.room import bytes_needed
 
         config, state = trainer.config, trainer.state
         (self.length,) = config.training.length

@@ -32,7 +32,7 @@ from diptych.data.geometry import fit_for_training, load_size
 from diptych.data.many import in_order, or_reason
 from diptych.data.opening import DamagedPictureError, no_warnings
 from diptych.data.pixels import Pixels
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, counted
 from diptych.files import (
     explain_os_errors,
     file_sha256,
@@ -304,7 +304,7 @@ def of_one_kind(
     if not entries:
         first = skipped[0]
         raise DiptychError(
-            f"none of the {len(skipped)} pictures in {folder} can be read; "
+            f"none of the {counted(len(skipped), 'picture')} in {folder} can be read; "
             f"the first: {first.name}: {first.reason}"
         )
     kinds = Counter((dtype, entry.shape[2]) for dtype, entry in entries)

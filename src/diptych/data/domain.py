@@ -135,7 +135,9 @@ def check_request(folders: Folders, config: Config) -> None:
 def check_different(a: Domain, b: Domain) -> None:
     """Raise UsageError if A and B hold the same pictures."""
     if contents(a.cache) == contents(b.cache):
-        raise UsageError(f"A and B hold the same pictures: {a.folder} and {b.folder}")
+        raise UsageError(
+            f"A and B hold the same pictures: {a.folder} and {b.folder}: give two different ones"
+        )
 
 
 def make_domain(

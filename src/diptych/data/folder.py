@@ -9,10 +9,11 @@ from pathlib import Path
 from diptych.data.decode import SUFFIXES
 from diptych.errors import DiptychError
 
-# Folders of small copies, deleted and old files: of Synology's and QNAP's disks, macOS, Windows.
+# Folders of small copies, deleted and old files: of Synology's and QNAP's disks, macOS, Windows,
+# Linux.
 OF_STORAGE = frozenset([
     "@eaDir", "@tmp", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "__MACOSX",
-    "$RECYCLE.BIN", "System Volume Information",
+    "$RECYCLE.BIN", "System Volume Information", "lost+found",
 ])  # fmt: skip
 PHONES = frozenset([".heic", ".heif"])  # pictures that Pillow cannot read: to be named as such
 
@@ -29,7 +30,10 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
     """
 
     def fail(error: OSError) -> None:
-        raise DiptychError(f"cannot list the folder {error.filename}: {error.strerror}")
+        raise DiptychError(
+            f"cannot list the folder {error.filename}: {error.strerror}: make it readable, or move "
+            "it away"
+        )
 
     try:
         if not folder.exists():

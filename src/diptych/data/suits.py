@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from diptych.config import Config
 from diptych.data.domain import Domain
 from diptych.data.pixels import DIM
-from diptych.errors import UsageError
+from diptych.errors import UsageError, counted
 
 FEW = 20  # pictures to learn from
+FAR_BEYOND = 4  # ranges: what stands out (bone, metal, a lamp) may well be cut off
 
 
 @dataclass(frozen=True)
 class Doubt:
     """What training does not refuse, and still would not do well with."""
 
-    kind: Literal["few", "nearly black"]
+    kind: Literal["few", "nearly black", "beyond the range"]
     about: str
     advice: str
 
@@ -25,11 +27,11 @@ class Doubt:
 def doubts(domain: Domain) -> list[Doubt]:
     """Whether there are few pictures, or dark ones, as where 12 of 16 bits are used.
 
-    A range that is given, or that of the model to go on from, may be of far higher values.
+    A range that is given, or that of the model to go on from, may be of far other values.
     """
     found = []
     if len(domain.train) < FEW:
-        about = f"{len(domain.train)} pictures to learn from"
+        about = f"{counted(len(domain.train), 'picture')} to learn from"
         found.append(Doubt("few", about, "so few teach little: some hundred are usual"))
     reached = max(entry.high for entry in domain.cache.entries)
     stored = domain.pixel_format
@@ -39,6 +41,12 @@ def doubts(domain: Domain) -> list[Doubt]:
             advice = f"the range is {stored.low:g},{stored.high:g}: give one that fits them"
         about = f"values reach only {reached:g} of {stored.high:g}"
         found.append(Doubt("nearly black", about, advice))
+    usually = median(entry.high for entry in domain.cache.entries)
+    if usually > stored.low + (stored.high - stored.low) * FAR_BEYOND:
+        about = f"values usually reach {usually:g}, beyond the range {stored.low:g},{stored.high:g}"
+        found.append(
+            Doubt("beyond the range", about, "all above it is one colour: give one that fits them")
+        )
     return found
 
 

@@ -90,6 +90,8 @@ def example(format_: Format, way: Way, uint8: bool, background: str) -> str:
         imports.append("from PIL import Image, ImageOps" if pil[0] else "from PIL import Image")
     signature = "serving_default" if uint8 else "float"
     steps = [
+        "if len(sys.argv) != 3:",
+        '    sys.exit(f"usage: python {sys.argv[0]} PICTURE TARGET.png")',
         "source, target = sys.argv[1:]",
         "here = Path(__file__).parent",
         runtime.load.format(name=way.name, signature=signature),

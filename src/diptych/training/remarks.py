@@ -7,6 +7,7 @@ from diptych.data.cache import contents
 from diptych.data.domain import Domain
 from diptych.data.suits import doubts
 from diptych.errors import counted
+from diptych.settings import read_preset, section
 from diptych.training.learned import learned_by, learned_here, run_before
 
 
@@ -42,7 +43,8 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
     data = config.data
     if data.zoom > 1 and not data.zooms:
         lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")
-    usual, loss = LossConfig(), config.loss
+    of_preset, loss = read_preset(config.preset), config.loss
+    usual = LossConfig.model_validate(section(of_preset, "loss"))
     if config.method != "cyclegan" and (loss.cycle, loss.identity) != (usual.cycle, usual.identity):
         lines.append(
             f"loss.cycle and loss.identity are CycleGAN's: {config.method} has contrast.source and "
@@ -51,7 +53,9 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
     generator = config.generator
     if generator.architecture == "unet" and generator.dropout and generator.levels < 6:
         lines.append("generator.dropout is off: a U-Net has it from 6 generator.levels on")
-    if not config.training.history and config.training.more_judged > config.training.untouched:
+    training = config.training
+    asked_for = training.judged != section(of_preset, "training").get("judged")
+    if asked_for and not training.history and training.more_judged > training.untouched:
         lines.append("training.judged adds no fakes: without training.history there are no older")
     if a.pixel_format.channels != b.pixel_format.channels:
         channels = counted(a.pixel_format.channels, "channel")

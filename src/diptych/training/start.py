@@ -26,10 +26,10 @@ from diptych.settings import Tree, build_config, merge, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in
-from diptych.training.disk import check_disk
 from diptych.training.learned import learned_from
 from diptych.training.provenance import made_with, rounding
 from diptych.training.remarks import remarks
+from diptych.training.room import check_disk, check_memory
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer, Watch
 
@@ -182,6 +182,7 @@ def _train(
         trainer = Trainer(config, run, a, b, device, yardstick, listener.warning)
         if leader:
             check_disk(trainer)
+        check_memory(trainer)
         has_begun = resume and bool(checkpoint.checkpoints(run.checkpoints))
         said = [] if has_begun else _take_first_weights(trainer)
         if resume:

@@ -31,9 +31,9 @@ SCALED = ("resize-crop", "resize")  # trainings that show pictures at one size, 
 
 def parse_see(text: str, name: str = "--see") -> See:
     """What was typed. Raises UsageError, which calls it ``name``."""
-    if text == "auto":
+    if text.lower() == "auto":
         return "auto"
-    if text == "own":
+    if text.lower() == "own":
         return "own"
     if text.isascii() and text.isdecimal() and int(text) >= SMALLEST:
         return int(text)

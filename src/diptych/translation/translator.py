@@ -45,6 +45,8 @@ from diptych.translation.reading import as_stored, read_bytes, read_file
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
 
+MOST_IN_TENSORS = 1.5  # resampling goes a little beyond 1; another normalisation reaches 2
+
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 where it is quicker
 
 
@@ -289,8 +291,15 @@ class Translator:
             )
         if 0 in x.shape:
             raise UsageError("cannot translate a tensor without pixels")
+        if x.is_sparse or x.is_meta:
+            raise UsageError("the tensor has no values, or is sparse: give a dense one")
         if not x.isfinite().all():
             raise UsageError("the tensor holds NaN or infinity")
+        if x.abs().max() > MOST_IN_TENSORS:
+            raise UsageError(
+                f"the tensor's values reach from {float(x.min()):g} to {float(x.max()):g}: give "
+                "pictures in [-1, 1]"
+            )
         batch = (x if x.ndim == 4 else x[None]).to(torch.float32)
         if size is not None:
             try:

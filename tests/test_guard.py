@@ -20,7 +20,8 @@ from diptych.settings import build_config, merge
 from diptych.training import checkpoint
 from diptych.training.guard import MOST_IN_A_ROW, GuardedAdam, any_not_finite
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import Listener, resume_run, start_run
+from diptych.training.session import Listener
+from diptych.training.start import resume_run, start_run
 from diptych.training.step import _without_broken_ones
 from diptych.training.trainer import Status, Watch
 

@@ -35,7 +35,8 @@ from diptych.surroundings import Shared, usual_torch
 from diptych.training import checkpoint
 from diptych.training.room import bytes_needed, memory_needed
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import Listener, resume_run, start_run
+from diptych.training.session import Listener
+from diptych.training.start import resume_run, start_run
 from diptych.training.trainer import Status, Trainer
 
 CPU = torch.device("cpu")

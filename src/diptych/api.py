@@ -29,9 +29,9 @@ from diptych.surroundings import usual_torch
 from diptych.training.choice import make_config
 from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder
+from diptych.training.session import Listener
 from diptych.training.start import (
     ONLY_LENGTH,
-    Listener,
     pick_folders,
     resume_run,
     start_run,

@@ -19,7 +19,8 @@ from diptych.files import explain_os_errors, replace, write_whole
 from diptych.settings import Tree
 from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import Listener, start_run
+from diptych.training.session import Listener
+from diptych.training.start import start_run
 from diptych.translation.translator import Translator, load
 
 TRAINING_TOWNS = 500  # of each domain, all different

@@ -25,7 +25,7 @@ from diptych.errors import printable
 
 if TYPE_CHECKING:
     from diptych.training.run_folder import RunFolder
-    from diptych.training.start import Listener
+    from diptych.training.session import Listener
     from diptych.training.trainer import Status, Trainer
 
 # Under torchrun process 0 speaks for all. (Clusters set RANK alone too: see distributed.py.)
@@ -96,7 +96,7 @@ def _table(cells: Sequence[Sequence[str]]) -> tuple[Table, int]:
 @contextmanager
 def training_listener(run: RunFolder) -> Iterator[Listener]:
     """Within the block a training shows itself on the console."""
-    from diptych.training.start import Listener
+    from diptych.training.session import Listener
 
     progress = progress_bar()
     view = _TrainingView(run, progress)

@@ -157,21 +157,12 @@ class Translator:
         return self._as_it_is(x, to)
 
     def _as_it_is(self, x: Tensor, to: Side) -> Tensor:
-        """As ``tensor``, where the network sees the picture at its own size.
-
-        It is padded by reflection to what the network needs, and cropped back.
-        """
+        """As ``tensor``, where the network sees the picture at its own size."""
         count, _, height, width = x.shape
         picture = self._rows(lambda places: x[:1, :, places], to, height, width)
         cut = self._cut(picture, to, count, stored=2 * 4 * x.numel())
         if cut is None:
-            padded = x.to(self.device)
-            if (picture.height, picture.width) != (height, width):
-                padded = padded[..., reflection(torch.arange(picture.height), height), :]
-                padded = padded[..., reflection(torch.arange(picture.width), width)]
-            with self._autocast():
-                fake: Tensor = self.quick[to](padded)
-            return fake[..., :height, :width].to(x.device)
+            return self._whole(x, to)
         if count > 1:
             return torch.cat([self._as_it_is(one[None], to) for one in x])
         channels = self.formats(to)[1].channels
@@ -182,6 +173,21 @@ class Translator:
 
         self._translate_cut(picture, to, cut, (height, width), write)
         return whole.to(x.device)
+
+    def _whole(self, x: Tensor, to: Side) -> Tensor:
+        """As ``tensor``, in one pass of the network.
+
+        It is padded by reflection to what the network needs, and cropped back.
+        """
+        height, width = x.shape[2:]
+        rows, columns = self._padded(height, width)
+        padded = x.to(self.device)
+        if (rows, columns) != (height, width):
+            padded = padded[..., reflection(torch.arange(rows), height), :]
+            padded = padded[..., reflection(torch.arange(columns), width)]
+        with self._autocast():
+            fake: Tensor = self.quick[to](padded)
+        return fake[..., :height, :width].to(x.device)
 
     @usual_place()
     @torch.inference_mode()
@@ -213,7 +219,7 @@ class Translator:
             stored = torch.from_numpy(np.stack(list(pictures)))
             if source.dtype == "uint8":  # a GPU is handed bytes, and hands over bytes
                 stored = stored.to(self.device)
-            return list(target.to_pixels(self._as_it_is(source.to_tensor(stored), to)))
+            return list(target.to_pixels(self._whole(source.to_tensor(stored), to)))
         if count > 1:
             return [self.arrays([one], to)[0] for one in pictures]
         whole = np.empty((height, width, target.channels), target.dtype)

@@ -1,0 +1,254 @@
+"""One session of a training: pictures, run folder and networks are made ready, then it trains."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from diptych.config import Config
+from diptych.data.domain import Domain, Folders, open_domains
+from diptych.data.suits import check_shapes
+from diptych.device import choose_device
+from diptych.errors import UsageError
+from diptych.evaluation.features import make_feature_net
+from diptych.evaluation.heldout import read_heldout
+from diptych.evaluation.yardstick import Yardstick, make_yardstick
+from diptych.files import as_path, explain_os_errors, is_text, write_whole
+from diptych.lock import only_one
+from diptych.memory import freed_memory_kept
+from diptych.settings import build_config, merge, to_yaml
+from diptych.surroundings import quickest_convolutions, usual_torch
+from diptych.training import checkpoint, distributed
+from diptych.training.choice import model_in
+from diptych.training.learned import learned_from
+from diptych.training.provenance import made_with, rounding
+from diptych.training.remarks import remarks
+from diptych.training.room import check_disk, check_memory
+from diptych.training.run_folder import RunFolder
+from diptych.training.trainer import Trainer, Watch
+
+_TRAINING = threading.RLock()  # held by the thread that trains
+NO_LOCKS = (
+    "this file system has no locks: see to it yourself that no second training uses the run folder"
+)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Functions to call while a training is prepared and runs; all may stay None."""
+
+    decoding: Callable[[str, int, int], None] | None = None  # domain, done, total
+    ready: Callable[[Trainer], None] | None = None
+    warning: Callable[[str], None] | None = None
+    watch: Watch | None = None
+
+    def warn(self, line: str) -> None:
+        """Pass a warning on, if anybody listens."""
+        if self.warning is not None:
+            self.warning(line)
+
+
+SILENT = Listener()
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is asked of one session of a run: its first, or one that goes on (``resumes``)."""
+
+    run: RunFolder
+    folders: Folders
+    config: Config
+    listener: Listener
+    max_minutes: float | None
+    resumes: bool
+    moved: bool = False  # ``folders`` are not where the pictures were
+
+    def train(self) -> bool:
+        """Train to the end, or for ``max_minutes``; returns whether to the end.
+
+        Raises DiptychError with one line.
+        """
+        self._check()
+        run, listener = self.run, self.listener
+        device = choose_device(self.config.training.device)
+        with ExitStack() as held:
+            held.enter_context(_process_for_training(device))
+            leader = distributed.rank() == 0
+            if not leader:
+                distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
+            elif self.resumes:
+                run.check_places()
+                self._hold(held.enter_context(only_one(run.path)))
+            a, b = self._pictures(leader)
+            config, yardstick = self._how_to_score(a, b, device) if leader else (self.config, None)
+            if leader:
+                if not self.resumes:
+                    self._hold(held.enter_context(run.made(config)))
+                self._write_down(config, a, b, yardstick)
+                for line in remarks(config, a, b):
+                    listener.warn(line)
+                distributed.wait_for_all()
+            trainer = Trainer(config, run, a, b, device, yardstick, listener.warning)
+            if leader:
+                check_disk(trainer)
+            check_memory(trainer)
+            for line in self._weights(trainer):
+                if leader:
+                    listener.warn(line)
+            if leader and listener.ready is not None:
+                listener.ready(trainer)
+            return trainer.train(listener.watch, self.max_minutes)
+
+    def _check(self) -> None:
+        """What can be said before anything is opened."""
+        place, minutes = self.run.path.absolute(), self.max_minutes
+        if not is_text(place):  # (other libraries write and read in it too)
+            raise UsageError(f"the name of the run {place} is no text: choose another")
+        if not self.config.training.length:
+            raise UsageError("how long? give --steps, --epochs or --minutes")
+        if minutes is not None and not 0 <= minutes < math.inf:
+            raise UsageError(f"max_minutes {minutes!r}: give a number of minutes")
+
+    def _hold(self, locked: bool) -> None:
+        if not locked:
+            self.listener.warn(NO_LOCKS)
+
+    def _pictures(self, leader: bool) -> tuple[Domain, Domain]:
+        """Both domains. Raises DiptychError if they do not suit, or are others than before."""
+        a, b = open_domains(self.folders, self.config, self.listener.decoding if leader else None)
+        check_shapes(self.config, a, b)
+        if self.resumes:
+            self.run.check_data(a, b)
+            if not self.moved:  # the test folders may have got more pictures since
+                a, b = self.run.with_heldout(a, "a"), self.run.with_heldout(b, "b")
+        return a, b
+
+    def _how_to_score(
+        self, a: Domain, b: Domain, device: torch.device
+    ) -> tuple[Config, Yardstick | None]:
+        """The yardstick, and settings that name its features: resuming scores by the same."""
+        yardstick = _yardstick(self.config, a, b, device)
+        if yardstick is None:
+            return self.config, None
+        return _with_training(self.config, "features", yardstick.net.name), yardstick
+
+    def _write_down(
+        self, config: Config, a: Domain, b: Domain, yardstick: Yardstick | None
+    ) -> None:
+        """What the run folder says of the pictures, where that is new."""
+        run = self.run
+        other_scores = self.resumes and run.scores_differently(a, b)
+        with explain_os_errors(f"write the run folder {run.path}"):
+            if self.resumes:
+                run.sweep()
+                checkpoint.sweep(run.checkpoints)
+                run.make_folders()  # (somebody may have made room)
+            if other_scores:
+                self._set_scores_aside(yardstick)
+            if self.moved or other_scores or not self.resumes:
+                learned = {"a": learned_from(config, a, "a"), "b": learned_from(config, b, "b")}
+                run.write_data(self.folders, a, b, learned)
+
+    def _set_scores_aside(self, yardstick: Yardstick | None) -> None:
+        """The held-out pictures are others than before: scores by those no longer count."""
+        self.run.evaluation.unlink(missing_ok=True)
+        if yardstick is not None:
+            changed = self.run.set_best_aside()
+            self.listener.warn(changed)
+            self.run.note(changed)
+
+    def _weights(self, trainer: Trainer) -> list[str]:
+        """The first ones, or those of the newest checkpoint; returns what a person should know."""
+        said = []
+        if not (self.resumes and checkpoint.checkpoints(self.run.checkpoints)):
+            said += _take_first_weights(trainer)
+        if self.resumes:
+            said += _take_back(trainer)
+            if distributed.rank() == 0:  # the length may be new
+                settings = to_yaml(trainer.config, made_with(trainer.config))
+                with explain_os_errors(f"write the run folder {self.run.path}"):
+                    write_whole(self.run.path / "config.yaml", settings)
+        return said
+
+
+def with_absolute_start(config: Config) -> Config:
+    """The settings, whose model to start from is found from any folder: resuming may be there."""
+    if config.training.start_from is None:
+        return config
+    place = as_path(config.training.start_from).absolute()
+    return _with_training(config, "start_from", str(place))
+
+
+def _with_training(config: Config, name: str, value: str) -> Config:
+    return build_config(merge(config.model_dump(), {"training": {name: value}}))
+
+
+@contextmanager
+def _process_for_training(device: torch.device) -> Iterator[None]:
+    """For one training the process is its own, set up as it needs it; afterwards as before."""
+    if not _TRAINING.acquire(blocking=False):
+        raise UsageError(
+            "another thread of this process trains: start this one in a process of its own, "
+            "with random numbers and settings of its own"
+        )
+    try:
+        with (
+            usual_torch(device),
+            distributed.process_group(device),
+            quickest_convolutions(),
+            freed_memory_kept(device),
+        ):
+            yield
+    finally:
+        _TRAINING.release()
+
+
+def _yardstick(config: Config, a: Domain, b: Domain, device: torch.device) -> Yardstick | None:
+    """What held-out pictures will be scored by. Raises DiptychError if they cannot be."""
+    if not config.training.evaluate_every:
+        return None
+    held_a, held_b = (
+        read_heldout(domain.heldout, reading, domain.pixel_format, config)
+        for domain, reading in ((a, config.a), (b, config.b))
+    )
+    return make_yardstick(held_a, held_b, make_feature_net(config.training.features, device))
+
+
+def _take_first_weights(trainer: Trainer) -> list[str]:
+    """Those of the model to start from, if there is one; returns what a person should know."""
+    if trainer.config.training.start_from is None:
+        return []
+    place = Path(trainer.config.training.start_from)
+    checkpoints = RunFolder(place).checkpoints if place.is_dir() else None
+    left = trainer.state.start_from(model_in(place), checkpoints)
+    return [f"{', '.join(left)}: not in {place}, so learned from the start"] if left else []
+
+
+def _take_back(trainer: Trainer) -> list[str]:
+    """The newest checkpoint; returns what a person should know.
+
+    Raises UsageError for a new length that the run has reached.
+    """
+    run, state, said = trainer.run, trainer.state, []
+    noted = run.made_with()
+    for name, now in rounding(trainer.config).items():
+        then = noted.get(name)
+        if trainer.device.type == "cpu" and then not in (None, now):
+            said.append(
+                f"the run went with {name} {then} and goes on with {now}, which rounds otherwise: "
+                "not to the same bytes as a run that was never stopped"
+            )
+    said += [f"{problem}; going on from step {state.step}" for problem in trainer.resume()]
+    given, before = trainer.config.training.length, run.config().training.length
+    if trainer.progress() >= 1 and given != before:
+        raise UsageError(
+            f"{run.path} has made {state.step} steps in {state.seconds / 60:.3g} minutes: the "
+            "length is that of the whole run, give a larger one"
+        )
+    return said

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from diptych.config import DataConfig, DomainConfig
 from diptych.data.batches import Batches
-from diptych.data.cache import open_cache
+from diptych.data.cache_folder import open_cache
 from diptych.data.domain import Domain
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import RGB

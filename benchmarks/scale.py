@@ -27,10 +27,10 @@ from measure import in_turns, options, report, start, table
 from step import in_memory
 
 from diptych.config import DataConfig, DomainConfig
-from diptych.data import cache as caches
+from diptych.data import cache_folder
 from diptych.data.alike import Look, alike_pairs
 from diptych.data.batches import Batches
-from diptych.data.cache import Entry
+from diptych.data.cache import Entry, PictureCache, columns
 from diptych.data.domain import check_different, make_domain
 from diptych.data.sampler import Sampler
 from diptych.memory import freed_memory_kept
@@ -108,10 +108,10 @@ class Index:
         self.data, self.reading = DataConfig(size=SIDE), DomainConfig()
         index = entries(count)
         self.files = [self.folder / entry.name for entry in index]
-        own = caches.place_of(self.folder, self.files, self.reading, self.data, 4)
+        own = cache_folder.place_of(self.folder, self.files, self.reading, self.data, 4)
         own.mkdir(parents=True)
         np.zeros(SIDE * SIDE * 3, np.uint8).tofile(own / "pixels.bin")
-        text = {"dtype": "uint8", "entries": caches.columns(index), "skipped": []}
+        text = {"dtype": "uint8", "entries": columns(index), "skipped": []}
         (own / "index.json").write_text(json.dumps(text))
         self.cache = self.open()
         self.domain = make_domain(self.folder, self.cache, None, self.reading, self.data)
@@ -127,8 +127,8 @@ class Index:
             )
         ]
 
-    def open(self) -> caches.PictureCache:
-        return caches.open_cache(self.folder, self.files, self.reading, self.data, 4)
+    def open(self) -> PictureCache:
+        return cache_folder.open_cache(self.folder, self.files, self.reading, self.data, 4)
 
 
 MOST_LOOKS = 30_000  # (to read so many takes ``data check`` minutes)
@@ -166,7 +166,7 @@ PASSES = iter(range(10**9))
 def compare(index: Index) -> None:
     """The check that A and B are different, with a copy of A that differs in the last picture."""
     other = index.cache.entries[:-1]
-    fewer = caches.PictureCache(index.cache.pixels, index.cache.dtype, other, ())
+    fewer = PictureCache(index.cache.pixels, index.cache.dtype, other, ())
     check_different(
         index.domain,
         type(index.domain)(index.folder, fewer, (), (), index.domain.pixel_format),

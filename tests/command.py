@@ -54,7 +54,7 @@ class Commands:
 
 def serve() -> None:
     """Fork a process for each line of the input; its exit code is a line of the output."""
-    import diptych.api
+    import diptych.scoring
     import diptych.training.samples  # noqa: F401 (with those before, nearly all)
     from diptych.cli.main import main
 

@@ -15,7 +15,7 @@ from conftest import TINY_OPTIONS, Command
 from PIL import Image
 
 from diptych.data.alike import Look, alike_pairs, groups, look_of
-from diptych.data.cache import open_cache
+from diptych.data.cache_folder import open_cache
 from diptych.data.check import Check, check
 from diptych.data.domain import Folders, data_folders, open_domains
 from diptych.data.folder import find_pictures

@@ -216,8 +216,8 @@ def test_the_demo_from_start_to_end(tmp_path: Path, diptych: Command) -> None:
 def test_options_of_the_other_commands_arrive(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diptych.api import Target
     from diptych.cli import data, demo, evaluate, export, import_, report, translate
+    from diptych.scoring import Target
 
     class Arrived(Exception):  # noqa: N818
         pass
@@ -253,7 +253,7 @@ def test_options_of_the_other_commands_arrive(
     )  # fmt: skip
     assert given == [trained, "cpu", 64, "bf16", 32]
     given = options_of(
-        "api.evaluate", evaluate.evaluate, trained, "inception", out, True, "#fff,#000",
+        "scoring.evaluate", evaluate.evaluate, trained, "inception", out, True, "#fff,#000",
         "#f00,#00f", "340", "3,4", 48, tmp_path, device="cpu",
     )  # fmt: skip
     a, b = Target("#f00,#00f", (3, 4)), Target("#fff,#000", (340,))

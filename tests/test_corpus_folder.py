@@ -18,7 +18,7 @@ from corpus_process import reasons
 from measured import run_measured
 from PIL import Image
 
-from diptych.data.cache import open_cache
+from diptych.data.cache_folder import open_cache
 from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
 from diptych.errors import printable

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diptych.data.batches import Batches, crop, resized
-from diptych.data.cache import open_cache, place_of
+from diptych.data.cache_folder import open_cache, place_of
 from diptych.data.check import check
 from diptych.data.decode import DamagedPictureError, read_picture
 from diptych.data.domain import Folders, data_folders, open_domains, read_for_looking, split
@@ -188,7 +188,7 @@ def test_a_picture_that_can_be_read_again_comes_back(
         return read_picture(path, *how)
 
     with monkeypatch.context() as disk:
-        disk.setattr("diptych.data.cache.read_picture", failing)
+        disk.setattr("diptych.data.cache_folder.read_picture", failing)
         assert [one.name for one in open_domains(folders, config())[0].skipped] == ["1.png"]
     assert not open_domains(folders, config())[0].skipped
 
@@ -287,7 +287,7 @@ def test_a_cache_that_another_process_has_made_meanwhile_is_left_to_it(
     write_pictures(folder, 3)
     other_process = f"""
 from pathlib import Path
-from diptych.data.cache import open_cache
+from diptych.data.cache_folder import open_cache
 from diptych.data.folder import find_pictures
 from diptych.settings import build_config
 folder, D = Path({str(folder)!r}), {{"layers": 1}}

@@ -24,7 +24,6 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 import diptych as package
-from diptych.api import Target
 from diptych.data import town
 from diptych.data.pixels import RGB
 from diptych.errors import DiptychError, UsageError
@@ -48,6 +47,7 @@ from diptych.files import file_sha256
 from diptych.model_file import load_model, save_model
 from diptych.report.compare import _grid as comparison_grid
 from diptych.report.page import picture_url
+from diptych.scoring import Target
 from diptych.training.log import Log
 from diptych.training.looks import write_scores
 from diptych.training.run_folder import RunFolder

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import TINY
 
-from diptych.data import cache
+from diptych.data import cache_folder
 from diptych.data.domain import data_folders
 from diptych.errors import typed
 from diptych.files import write_whole
@@ -88,7 +88,7 @@ def test_what_killed_processes_left_is_swept_after_a_day(trained: Path, tmp_path
         os.utime(tmp_path / name, (now - 2 * 86_400,) * 2)
     writing.sweep({tmp_path})
     deploy.sweep(tmp_path)
-    cache.sweep(tmp_path)
+    cache_folder.sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".3-4.partial.mp4", *somebodys}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from diptych.api import Target, evaluate
 from diptych.data import town
 from diptych.data.domain import Folders, data_folders
 from diptych.demo import HELDOUT_TOWNS, SIZE, TRAINING_TOWNS, measure
+from diptych.scoring import Target, evaluate
 from diptych.settings import Tree
 from diptych.translation.translator import load
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from diptych.errors import DiptychError as DiptychError
 
 if TYPE_CHECKING:
-    from diptych.api import Target as Target
-    from diptych.api import evaluate as evaluate
     from diptych.api import train as train
+    from diptych.scoring import Target as Target
+    from diptych.scoring import evaluate as evaluate
     from diptych.translation.translator import Translator as Translator
     from diptych.translation.translator import load as load
 
@@ -25,10 +25,14 @@ if not TYPE_CHECKING:  # (by it any name would be right)
 
     def __getattr__(name: str) -> Any:
         """Load PyTorch only when something that needs it is asked for (PEP 562)."""
-        if name in ("Target", "evaluate", "train"):
-            from diptych import api
+        if name == "train":
+            from diptych.api import train
 
-            return getattr(api, name)
+            return train
+        if name in ("Target", "evaluate"):
+            from diptych import scoring
+
+            return getattr(scoring, name)
         if name in ("Translator", "load"):
             from diptych.translation import translator
 

@@ -272,6 +272,10 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
 
+    def reading(self, domain: Literal["a", "b"]) -> DomainConfig:
+        """How the pictures of a domain are read."""
+        return self.a if domain == "a" else self.b
+
     @model_validator(mode="before")
     @classmethod
     def _usual_for_cut(cls, tree: Any) -> Any:

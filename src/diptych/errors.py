@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
 Name = TypeVar("Name", bound=str)
+HERE = Path(__file__).parent
 
 
 class DiptychError(Exception):
@@ -25,6 +28,14 @@ class UsageError(DiptychError):
     """The request itself is wrong: an unknown name, a bad value. Exit code 2."""
 
     exit_code = 2
+
+
+def warn(line: str) -> None:
+    """A warning that points to the line which called diptych (``skip_file_prefixes`` of 3.12)."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and Path(frame.f_code.co_filename).is_relative_to(HERE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(line, stacklevel=level)
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

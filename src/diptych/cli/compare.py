@@ -18,13 +18,13 @@ def compare(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Put runs side by side: their scores, and the same pictures. Unscored runs are scored."""
-    from diptych.api import evaluate, stored_evaluation
     from diptych.cli.console import say, show_table
     from diptych.cli.evaluate import keep
     from diptych.errors import UsageError, one_of
     from diptych.evaluation.features import FEATURE_NAMES
     from diptych.report.compare import comparison_tables, write_comparison
     from diptych.report.page import check_page_name
+    from diptych.scoring import evaluate, stored_evaluation
     from diptych.training.run_folder import RunFolder
 
     if len(runs) < 2:

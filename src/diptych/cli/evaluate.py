@@ -49,20 +49,20 @@ def evaluate(
     import json
     from dataclasses import asdict
 
-    import diptych.api
+    import diptych.scoring
     from diptych.cli.console import say, show_table
     from diptych.errors import counted, one_of, printable, typed
     from diptych.evaluation.features import FEATURE_NAMES
     from diptych.evaluation.table import score_tables
     from diptych.training.run_folder import RunFolder
 
-    found = diptych.api.evaluate(
+    found = diptych.scoring.evaluate(
         run,
         features=one_of("--features", features, FEATURE_NAMES),
         inception_file=inception_file,
         paired=paired,
-        a=diptych.api.Target(palette_a, _classes("--classifier-a", classifier_a)),
-        b=diptych.api.Target(palette, _classes("--classifier", classifier)),
+        a=diptych.scoring.Target(palette_a, _classes("--classifier-a", classifier_a)),
+        b=diptych.scoring.Target(palette, _classes("--classifier", classifier)),
         size=size,
         device=device,
         keep=False,
@@ -87,8 +87,8 @@ def evaluate(
 
 def keep(run: Path, found: Evaluation) -> bool:
     """Write the scores into the run folder; where that cannot be, say so, and return False."""
-    from diptych.api import keep_evaluation
     from diptych.errors import DiptychError
+    from diptych.scoring import keep_evaluation
 
     try:
         keep_evaluation(run, found)

@@ -1,54 +1,27 @@
-"""Each picture is decoded once: a memory-mapped file of pixels with an index.
+"""Pictures of a folder, decoded once: a memory-mapped file of pixels with an index.
 
-A cache folder is named by a hash of what it was made from (file names, sizes, times, and how they
-were read), so a changed folder gets a new cache and an unchanged one is opened at once. Times are
-those of the last writing and of the last change, as in git's index: the first travels with files.
 Pictures may differ in size; they are stored one after the other in their own dtype.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diptych.config import DataConfig, DomainConfig
-from diptych.data.decode import read_picture
-from diptych.data.geometry import fit_for_training, load_size
-from diptych.data.many import in_order, or_reason
-from diptych.data.opening import DamagedPictureError, no_warnings
+from diptych.data.opening import no_warnings
 from diptych.data.pixels import Pixels
-from diptych.errors import DiptychError, counted
-from diptych.files import (
-    explain_os_errors,
-    file_sha256,
-    flush_to_disk,
-    replace,
-    sweep_old,
-    sync_folder,
-    write_whole,
-)
 
-# Of the cache's layout and of how pictures are read; part of the key, so old ones are not found.
-VERSION = 5
 PIXELS, INDEX = "pixels.bin", "index.json"  # the files of a cache
-ALIGNED = 8  # bytes: where a picture starts is a multiple of this, so that any dtype can be viewed
 ON_GPU = 1 / 8  # of its free memory may be taken by one folder's pictures
-OnProgress = Callable[[int, int], None]  # done, total
 
 
 @dataclass(frozen=True)
@@ -116,176 +89,9 @@ class PictureCache:
         return values.to(device) if values.nbytes <= ON_GPU * free else values
 
 
-def cache_root() -> Path:
-    """Where caches live: ``$DIPTYCH_CACHE``, or ``diptych`` in the user's cache folder."""
-    if given := os.environ.get("DIPTYCH_CACHE"):
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    try:
-        return (Path(home) if home else Path.home() / ".cache") / "diptych"
-    except RuntimeError as error:  # as of a user who is known by a number alone
-        raise DiptychError(
-            "there is no home folder to keep decoded pictures in: set DIPTYCH_CACHE to a folder"
-        ) from error
-
-
 def contents(cache: PictureCache) -> set[str]:
     """What tells its pictures apart: the sha256 of their files."""
     return {entry.content for entry in cache.entries}
-
-
-def open_cache(
-    folder: Path,
-    files: Sequence[Path],
-    domain: DomainConfig,
-    data: DataConfig,
-    multiple: int,
-    on_progress: OnProgress | None = None,
-) -> PictureCache:
-    """Open the cache of ``files`` (all below ``folder``), building it if it is not there yet.
-
-    Raises DiptychError when not one file can be read, or the cache cannot be written.
-    """
-    root = cache_root()
-    place = place_of(folder, files, domain, data, multiple)
-    with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
-        found = place.exists()
-        if found:
-            cache = _read_if_whole(place)
-            if cache is not None and not _some_read_now(cache, folder, domain, data):
-                return cache
-            cache = None  # (Windows removes no file that is mapped)
-        root.mkdir(parents=True, exist_ok=True)
-        sweep(root)
-        aside = place.with_name(f"{place.name}.{uuid4().hex}.partial")
-        try:
-            _build(aside, folder, files, domain, data, multiple, on_progress)
-            if found:
-                shutil.rmtree(place, ignore_errors=True)
-            try:
-                replace(aside, place)
-                sync_folder(root)
-            except OSError:
-                if _read_if_whole(place) is None:  # (else another process was faster)
-                    raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        _forget_others(place)
-        return _read(place)
-
-
-def sweep(root: Path) -> None:
-    """Remove what processes that were killed while building have left."""
-    sweep_old(root, r"[0-9a-f]{16}-[0-9a-f]{32}\.[0-9a-f]{32}\.partial")
-
-
-def _forget_others(place: Path) -> None:
-    """Remove what was decoded of the same folder in the same way before its files changed.
-
-    (A training that still reads it keeps it; on Windows it is removed another time.)
-    """
-    where = place.name.partition("-")[0]
-    for other in place.parent.glob(f"{where}-*"):
-        if other != place and not other.name.endswith(".partial"):
-            shutil.rmtree(other, ignore_errors=True)
-
-
-def _read_if_whole(place: Path) -> PictureCache | None:
-    """The cache; None if a power cut or somebody's hand has left only part of it."""
-    try:
-        return _read(place)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _some_read_now(
-    cache: PictureCache, folder: Path, domain: DomainConfig, data: DataConfig
-) -> bool:
-    """Whether a file that could not be read can be now: permissions and disks get mended."""
-    for one in cache.skipped:
-        if not one.readable:
-            with suppress(DamagedPictureError):
-                read_picture(folder / one.name, domain, data.background)
-                return True
-    return False
-
-
-def place_of(
-    folder: Path, files: Sequence[Path], domain: DomainConfig, data: DataConfig, multiple: int
-) -> Path:
-    """The folder of the cache of ``files``, named by all that its content depends on.
-
-    The first half of its name is of the folder and how it is read, the second one of the files.
-    """
-    usual = 3 if domain.depth == "8bit" else None
-    reading = {
-        "version": VERSION,
-        "depth": domain.depth,
-        "channels": domain.channels or usual,
-        "data": data.model_dump(include={"size", "preprocess", "background"}),
-        "load_size": load_size(data),
-        "zoom": data.zoom if data.zooms else 1.0,
-        "multiple": multiple if data.preprocess == "none" else None,  # (else sizes are given)
-    }
-    place = hashlib.sha256(json.dumps(reading, sort_keys=True).encode())
-    place.update(os.fsencode(os.path.realpath(folder)))
-    digest = hashlib.sha256()
-    for path in files:
-        try:
-            status = path.stat()
-        except OSError:
-            continue  # gone since the scan: building will name it
-        digest.update(os.fsencode(path.relative_to(folder)))
-        times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
-        digest.update(f"\0{status.st_size} {times}\0".encode())
-    return cache_root() / f"{place.hexdigest()[:16]}-{digest.hexdigest()[:32]}"
-
-
-def _build(
-    aside: Path,
-    folder: Path,
-    files: Sequence[Path],
-    domain: DomainConfig,
-    data: DataConfig,
-    multiple: int,
-    on_progress: OnProgress | None,
-) -> None:
-    """Decode every file on all cores and write the pixels in order, then the index."""
-    aside.mkdir()
-    fit = fit_for_training(data, multiple)
-
-    def decode(path: Path) -> tuple[str, Pixels, float, float]:
-        picture = read_picture(path, domain, data.background)
-        low, high = float(picture.min()), float(picture.max())
-        return file_sha256(path), fit(picture), low, high
-
-    entries: list[tuple[str, Entry]] = []  # with the dtype of each
-    skipped: list[Skipped] = []
-    offset = 0
-    with open(aside / PIXELS, "wb") as out:
-        for done, (path, result) in enumerate(in_order(or_reason(decode), files), 1):
-            name = str(path.relative_to(folder))
-            if isinstance(result, str):
-                skipped.append(Skipped(name, result))
-            else:
-                content, picture, low, high = result
-                out.write(bytes(-offset % ALIGNED))
-                offset += -offset % ALIGNED
-                out.write(picture.tobytes())
-                shape = (picture.shape[0], picture.shape[1], picture.shape[2])
-                entries.append((str(picture.dtype), Entry(name, content, offset, shape, low, high)))
-                offset += picture.nbytes
-            if on_progress is not None:
-                on_progress(done, len(files))
-        out.flush()
-        flush_to_disk(out.fileno())
-    kept, dtype = of_one_kind(folder, entries, skipped)
-    index = {
-        "dtype": dtype,
-        "entries": columns(kept),
-        "skipped": [vars(one) for one in skipped],
-    }
-    write_whole(aside / INDEX, json.dumps(index))
 
 
 def columns(entries: Sequence[Entry]) -> list[list[Any]]:
@@ -293,33 +99,7 @@ def columns(entries: Sequence[Entry]) -> list[list[Any]]:
     return [list(column) for column in zip(*(vars(e).values() for e in entries), strict=True)]
 
 
-def of_one_kind(
-    folder: Path, entries: Sequence[tuple[str, Entry]], skipped: list[Skipped]
-) -> tuple[list[Entry], str]:
-    """The entries of the commonest dtype and channel count, and that dtype.
-
-    ``entries`` come with the dtype of each; the rest go to ``skipped``. Raises DiptychError if
-    there are none.
-    """
-    if not entries:
-        first = skipped[0]
-        raise DiptychError(
-            f"none of the {counted(len(skipped), 'picture')} in {folder} can be read; "
-            f"the first: {first.name}: {first.reason}"
-        )
-    kinds = Counter((dtype, entry.shape[2]) for dtype, entry in entries)
-    (dtype, channels), _ = kinds.most_common(1)[0]
-    kept = []
-    for own_dtype, entry in entries:
-        if (own_dtype, entry.shape[2]) == (dtype, channels):
-            kept.append(entry)
-        else:
-            reason = f"{own_dtype} with {entry.shape[2]} channels among {dtype} with {channels}"
-            skipped.append(Skipped(entry.name, reason, readable=True))
-    return kept, dtype
-
-
-def _read(place: Path) -> PictureCache:
+def read_cache(place: Path) -> PictureCache:
     """Raises OSError, ValueError, KeyError or TypeError if it is not whole."""
     index = json.loads((place / INDEX).read_text())
     name, content, offset, shape, low, high = index["entries"]

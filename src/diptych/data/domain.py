@@ -11,7 +11,8 @@ from typing import cast
 
 from diptych.config import Config, DataConfig, DomainConfig
 from diptych.data.alpha import parse_background
-from diptych.data.cache import OnProgress, PictureCache, Skipped, contents, open_cache
+from diptych.data.cache import PictureCache, Skipped, contents
+from diptych.data.cache_folder import OnProgress, open_cache
 from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import Resize, fit_for_looking

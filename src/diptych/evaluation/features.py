@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.config import FeatureName
-from diptych.data.cache import cache_root
+from diptych.data.cache_folder import cache_root
 from diptych.data.download import fetch
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, file_sha256

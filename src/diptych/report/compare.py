@@ -129,8 +129,7 @@ def _grid(
         if to not in translator.pair.ways:
             continue
         own, other = translator.formats(to)
-        reading = config.a if side == "a" else config.b
-        found = read_for_looking(common[:most], reading, own, config)
+        found = read_for_looking(common[:most], config.reading(side), own, config)
         if not columns:
             columns.append({path: picture_url(p, own) for path, p in found})
         fakes = [translator.arrays([p], to)[0] for _, p in found]

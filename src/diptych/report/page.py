@@ -221,7 +221,7 @@ def _rows(
 ) -> list[Row]:
     """``paired``: a held-out picture of the same name is the true translation."""
     own, other = pair.info.formats(to)
-    own_reading, other_reading = (config.a, config.b) if to == "b" else (config.b, config.a)
+    own_reading, other_reading = config.reading(other_side(to)), config.reading(to)
     mine, others = ([Path(p) for p in data[s]["heldout"]] for s in (other_side(to), to))
     places = partners(mine, others) if paired else None
     true_of = {} if places is None else dict(zip(mine, [others[i] for i in places], strict=True))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from pydantic import TypeAdapter
 
 from diptych import lock
 from diptych.config import Config
-from diptych.data.domain import Domain, Folders
+from diptych.data.domain import Folders
 from diptych.errors import DiptychError, UsageError, typed
 from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
-from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
+from diptych.model_file import IMPORT_ADVICE, holds_foreign_weights, read_info
 from diptych.settings import build_config, read_tree, to_yaml
 from diptych.training.distributed import started_together
 from diptych.training.provenance import made_with
@@ -169,64 +168,6 @@ class RunFolder:
             raise DiptychError(
                 f"{file}: {error} (it was written by diptych {by}; is this another version?)"
             ) from error
-
-    def write_data(
-        self, folders: Folders, a: Domain, b: Domain, learned_from: Mapping[str, Sequence[Path]]
-    ) -> None:
-        """Note where the pictures are, how they are stored, and which are held out.
-
-        ``learned_from``: those of the held-out ones that the networks know all the same.
-        """
-        data: dict[str, Any] = {
-            "folders": {k: str(v.absolute()) if v else None for k, v in vars(folders).items()}
-        }
-        for name, domain in (("a", a), ("b", b)):
-            data[name] = {
-                "training_pictures": len(domain.train),
-                "fingerprint": domain.fingerprint(),
-                "heldout_fingerprint": domain.heldout_fingerprint(),
-                "pixel_format": vars(domain.pixel_format),
-                "heldout": [str(path.absolute()) for path in domain.heldout],
-                "learned_from": [str(path.absolute()) for path in learned_from[name]],
-                "skipped": [vars(one) for one in domain.skipped],
-            }
-        write_whole(self.path / "data.json", json.dumps(data, indent=1))
-
-    def check_data(self, a: Domain, b: Domain) -> None:
-        """Refuse to go on with other training pictures than the run began with."""
-        data = self.data()
-        records, now = (data["a"], data["b"]), (a, b)
-        noted = [record["fingerprint"] for record in records]
-        found = [domain.fingerprint() for domain in now]
-        if noted != found and noted == found[::-1]:
-            raise DiptychError(
-                f"A and B are the other way round: {self.path} learns from {b.folder} to {a.folder}"
-            )
-        for record, domain, fingerprint in zip(records, now, found, strict=True):
-            if record["fingerprint"] != fingerprint:
-                then = record["training_pictures"]
-                raise DiptychError(
-                    f"the pictures in {domain.folder} have changed since {self.path} began ({then} "
-                    f"to learn from then, {len(domain.train)} now; their names and order count): "
-                    "make them as they were, or go on from it in a new run, with --from "
-                    f"{typed(self.path)}"
-                )
-
-    def with_heldout(self, domain: Domain, side: Side) -> Domain:
-        """The domain with those pictures held out that ``write_data`` has noted."""
-        noted = [Path(path) for path in self.data()[side]["heldout"]]
-        contents = dict(zip(domain.heldout, domain.heldout_contents, strict=True))
-        return replace(
-            domain,
-            heldout=tuple(noted),
-            heldout_contents=tuple(contents.get(path, "missing") for path in noted),
-        )
-
-    def scores_differently(self, a: Domain, b: Domain) -> bool:
-        """Whether the held-out pictures are others than ``write_data`` has noted."""
-        data = self.data()
-        noted = [data["a"].get("heldout_fingerprint"), data["b"].get("heldout_fingerprint")]
-        return None not in noted and noted != [a.heldout_fingerprint(), b.heldout_fingerprint()]
 
     def set_best_aside(self) -> str:
         """Begin anew to look for the best model; returns what to tell a person about it."""

@@ -26,6 +26,12 @@ from diptych.settings import build_config, merge, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in
+from diptych.training.data_note import (
+    check_data,
+    scores_differently,
+    with_heldout,
+    write_data,
+)
 from diptych.training.learned import learned_from
 from diptych.training.provenance import made_with, rounding
 from diptych.training.remarks import remarks
@@ -124,9 +130,9 @@ class Session:
         a, b = open_domains(self.folders, self.config, self.listener.decoding if leader else None)
         check_shapes(self.config, a, b)
         if self.resumes:
-            self.run.check_data(a, b)
+            check_data(self.run, a, b)
             if not self.moved:  # the test folders may have got more pictures since
-                a, b = self.run.with_heldout(a, "a"), self.run.with_heldout(b, "b")
+                a, b = with_heldout(self.run, a, "a"), with_heldout(self.run, b, "b")
         return a, b
 
     def _how_to_score(
@@ -143,7 +149,7 @@ class Session:
     ) -> None:
         """What the run folder says of the pictures, where that is new."""
         run = self.run
-        other_scores = self.resumes and run.scores_differently(a, b)
+        other_scores = self.resumes and scores_differently(run, a, b)
         with explain_os_errors(f"write the run folder {run.path}"):
             if self.resumes:
                 run.sweep()
@@ -153,7 +159,7 @@ class Session:
                 self._set_scores_aside(yardstick)
             if self.moved or other_scores or not self.resumes:
                 learned = {"a": learned_from(config, a, "a"), "b": learned_from(config, b, "b")}
-                run.write_data(self.folders, a, b, learned)
+                write_data(run, self.folders, a, b, learned)
 
     def _set_scores_aside(self, yardstick: Yardstick | None) -> None:
         """The held-out pictures are others than before: scores by those no longer count."""

@@ -117,7 +117,7 @@ class Stepper:
         bad = self._update(losses)
         for value, before in zip(self.model.buffers(), statistics, strict=True):
             value.copy_(torch.where(bad == 0, value, before))
-        self._note(parts, bad)
+        self._add_up(parts, bad)
         state.step += 1
 
     def _generator_pass(self, a: Tensor, b: Tensor, _: Fakes, weights: LossConfig) -> Results:
@@ -218,7 +218,7 @@ class Stepper:
         state.bad_in_row = (state.bad_in_row + 1) * bad
         return bad
 
-    def _note(self, parts: list[Terms], bad: Tensor) -> None:
+    def _add_up(self, parts: list[Terms], bad: Tensor) -> None:
         """Add the losses up on the device: reading them would make a GPU wait at every step.
 
         Those of a step that was not made are left out.

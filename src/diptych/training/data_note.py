@@ -1,0 +1,81 @@
+"""What a run notes about its pictures (``data.json``), and whether they are still the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diptych.data.domain import Domain, Folders
+from diptych.errors import DiptychError, typed
+from diptych.files import write_whole
+from diptych.model_file import Side
+from diptych.training.run_folder import RunFolder
+
+
+def write_data(
+    run: RunFolder,
+    folders: Folders,
+    a: Domain,
+    b: Domain,
+    learned_from: Mapping[str, Sequence[Path]],
+) -> None:
+    """Note where the pictures are, how they are stored, and which are held out.
+
+    ``learned_from``: those of the held-out ones that the networks know all the same.
+    """
+    data: dict[str, Any] = {
+        "folders": {k: str(v.absolute()) if v else None for k, v in vars(folders).items()}
+    }
+    for name, domain in (("a", a), ("b", b)):
+        data[name] = {
+            "training_pictures": len(domain.train),
+            "fingerprint": domain.fingerprint(),
+            "heldout_fingerprint": domain.heldout_fingerprint(),
+            "pixel_format": vars(domain.pixel_format),
+            "heldout": [str(path.absolute()) for path in domain.heldout],
+            "learned_from": [str(path.absolute()) for path in learned_from[name]],
+            "skipped": [vars(one) for one in domain.skipped],
+        }
+    write_whole(run.path / "data.json", json.dumps(data, indent=1))
+
+
+def check_data(run: RunFolder, a: Domain, b: Domain) -> None:
+    """Refuse to go on with other training pictures than the run began with."""
+    data = run.data()
+    records, now = (data["a"], data["b"]), (a, b)
+    noted = [record["fingerprint"] for record in records]
+    found = [domain.fingerprint() for domain in now]
+    if noted != found and noted == found[::-1]:
+        raise DiptychError(
+            f"A and B are the other way round: {run.path} learns from {b.folder} to {a.folder}"
+        )
+    for record, domain, fingerprint in zip(records, now, found, strict=True):
+        if record["fingerprint"] != fingerprint:
+            then = record["training_pictures"]
+            raise DiptychError(
+                f"the pictures in {domain.folder} have changed since {run.path} began ({then} "
+                f"to learn from then, {len(domain.train)} now; their names and order count): "
+                "make them as they were, or go on from it in a new run, with --from "
+                f"{typed(run.path)}"
+            )
+
+
+def with_heldout(run: RunFolder, domain: Domain, side: Side) -> Domain:
+    """The domain with those pictures held out that ``write_data`` has noted."""
+    noted = [Path(path) for path in run.data()[side]["heldout"]]
+    contents = dict(zip(domain.heldout, domain.heldout_contents, strict=True))
+    return replace(
+        domain,
+        heldout=tuple(noted),
+        heldout_contents=tuple(contents.get(path, "missing") for path in noted),
+    )
+
+
+def scores_differently(run: RunFolder, a: Domain, b: Domain) -> bool:
+    """Whether the held-out pictures are others than ``write_data`` has noted."""
+    data = run.data()
+    noted = [data["a"].get("heldout_fingerprint"), data["b"].get("heldout_fingerprint")]
+    return None not in noted and noted != [a.heldout_fingerprint(), b.heldout_fingerprint()]

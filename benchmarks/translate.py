@@ -31,7 +31,7 @@ from diptych.memory import freed_memory_kept
 from diptych.model_file import GeneratorPair, ModelInfo
 from diptych.networks import initialise, make_generator
 from diptych.translation.files import translate_files
-from diptych.translation.jobs import plan
+from diptych.translation.jobs import plan_folder
 from diptych.translation.translator import Translator
 
 
@@ -77,7 +77,7 @@ def measure(
 
     def diptych() -> None:
         """As the command does."""
-        jobs = plan([folder], by_diptych, "png")
+        jobs = plan_folder([folder], by_diptych, "png")
         translate_files(translator, jobs, "b", None, given.batch)
 
     with freed_memory_kept(device):

@@ -16,7 +16,7 @@ from diptych.config import GeneratorConfig
 from diptych.data.pixels import DType, PixelFormat, preview, resize, with_channels
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.translation.files import translate_files
-from diptych.translation.jobs import plan
+from diptych.translation.jobs import plan_folder
 from diptych.translation.translator import Translator, load
 from diptych.translation.writing import write_picture
 
@@ -108,7 +108,7 @@ def test_identity_network_returns_16_bit_files_bit_for_bit(
     write_picture(source, values, pixel_format)
     info = ModelInfo(GeneratorConfig(), pixel_format, pixel_format, 64, "crop", "white", 0)
     translator = Translator(GeneratorPair(nn.Identity(), nn.Identity(), info), torch.device("cpu"))
-    jobs = plan([source], tmp_path / "out", ending)
+    jobs = plan_folder([source], tmp_path / "out", ending)
     (outcome,) = translate_files(translator, jobs, "b")
     assert outcome.problem is None
     np.testing.assert_array_equal(translator.read(outcome.job.target, "b"), values)

@@ -30,7 +30,7 @@ from diptych.data.folder import find_pictures
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.translation.files import translate_files
-from diptych.translation.jobs import Job, plan
+from diptych.translation.jobs import Job, plan_folder
 from diptych.translation.translator import Translator, load, parse_precision
 from diptych.translation.writing import check_format, encode_picture, write_picture
 
@@ -428,7 +428,7 @@ def test_names_that_some_disks_take_for_one(tmp_path: Path) -> None:
     for name in ("Horse.jpg", "horse.png", "caf\u00e9.png", "cafe\u0301.jpg"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "in" / name).touch()
-    targets = [job.target.name for job in plan([tmp_path / "in"], tmp_path / "out", "png")]
+    targets = [job.target.name for job in plan_folder([tmp_path / "in"], tmp_path / "out", "png")]
     assert len({unicodedata.normalize("NFC", name).lower() for name in targets}) == 4
 
 
@@ -493,7 +493,7 @@ def test_a_gpu_is_given_two_batches_at_once(trained: Path, tmp_path: Path) -> No
 
     for i in range(24):
         noise(32, 32, i).save(tmp_path / f"{i}.png")
-    jobs = plan([tmp_path], tmp_path.parent / f"{tmp_path.name}-out", "png")
+    jobs = plan_folder([tmp_path], tmp_path.parent / f"{tmp_path.name}-out", "png")
     threads = torch.get_num_threads()
     torch.set_num_threads(8)
     try:
@@ -513,7 +513,7 @@ def test_pictures_side_by_side_are_those_alone(translator: Translator, tmp_path:
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        jobs = plan([tmp_path / "in"], tmp_path / "out", "png")
+        jobs = plan_folder([tmp_path / "in"], tmp_path / "out", "png")
         outcomes = translate_files(translator, jobs, "b")
         assert torch.get_num_threads() == 2
     finally:
@@ -528,7 +528,9 @@ def test_a_folder_may_be_called_like_a_picture(translator: Translator, tmp_path:
     (tmp_path / "in" / "x.png").mkdir(parents=True)
     noise(32, 32, 0).save(tmp_path / "in" / "x.jpg")
     noise(32, 32, 1).save(tmp_path / "in" / "x.png" / "y.jpg")
-    outcomes = translate_files(translator, plan([tmp_path / "in"], tmp_path / "out", "png"), "b")
+    outcomes = translate_files(
+        translator, plan_folder([tmp_path / "in"], tmp_path / "out", "png"), "b"
+    )
     assert all(outcome.problem is None for outcome in outcomes)
     made = {
         path.relative_to(tmp_path / "out").as_posix() for path in find_pictures(tmp_path / "out")

@@ -73,55 +73,26 @@ def translate(
 ) -> None:  # fmt: skip
     """Translate pictures and videos with a trained model."""
     from diptych.cli.console import note, say
-    from diptych.data.decode import SUFFIXES
-    from diptych.data.folder import PHONES
     from diptych.errors import DiptychError, UsageError, counted, one_of
-    from diptych.files import lies_in
     from diptych.model_file import SIDES
     from diptych.translation.afar import parse_see
     from diptych.translation.clip_names import is_clip
-    from diptych.translation.jobs import left_to_do, plan, plan_file
+    from diptych.translation.jobs import left_to_do, plan
     from diptych.translation.large import parse_tile
     from diptych.translation.smooth import measures_frames
     from diptych.translation.translator import load, parse_precision
-    from diptych.translation.writing import (
-        PICTURE_ENDINGS,
-        check_format,
-        default_format,
-        format_of,
-        sweep,
-    )
+    from diptych.translation.writing import sweep
 
-    if "-" in (str(out), *map(str, inputs)):
-        raise UsageError("translate reads and writes files, not pipes: name them")
+    _check_request(run, inputs, out, size)
     side = one_of("--to", to, SIDES) or "b"
-    if run.is_file() and run.suffix.lower() in SUFFIXES | PHONES:
-        raise UsageError(f"{run} is a picture: the run comes first, then pictures, then -o OUT")
-    if size is not None and size < 1:
-        raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
     translator = load(run, device, parse_tile(tile), parse_precision(precision), parse_see(see))
     translator.pair.towards(side)  # (a model of one way says so before it looks for pictures)
     _, target = translator.formats(side)
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing disagree: leave one of them out")
     existing: Existing = "replace" if overwrite else "skip" if skip_existing else "refuse"
-    ending = format_of(f".{format_}") if format_ else default_format(target)
-    if os.path.realpath(out) == os.path.realpath(run) or lies_in(out, run / "samples"):
-        raise UsageError(f"{out} is where {run} keeps its own files: choose another output folder")
-    for learned in _folders_of(run):
-        if lies_in(out, learned):
-            raise UsageError(
-                f"{out} lies in {learned}, whose pictures {run} was trained on: choose another "
-                "output folder"
-            )
-    names_file = (is_clip(out) or out.suffix.lower() in PICTURE_ENDINGS) and not out.is_dir()
-    if names_file:
-        if format_ and not is_clip(out) and format_of(out.suffix) != ending:
-            raise UsageError(f"{out} and --format {format_} disagree: leave one of them out")
-        planned = plan_file(inputs, out, target)
-    else:
-        check_format(ending, target)
-        planned = plan(inputs, out, ending)
+    _check_is_free(out, run)
+    planned = plan(inputs, out, format_, target)
     jobs = left_to_do(planned, existing)
     there = len(planned) - len(jobs)
     if not jobs:
@@ -155,6 +126,35 @@ def translate(
     )
     notes = [f"{n} {what}" for n, what in ((len(skipped), "skipped"), (there, "were there")) if n]
     say(f"{written} written to {out}" + (f" ({', '.join(notes)})" if notes else ""))
+
+
+def _check_request(run: Path, inputs: Sequence[Path], out: Path, size: int | None) -> None:
+    """Raise UsageError for what was mixed up."""
+    from diptych.data.decode import SUFFIXES
+    from diptych.data.folder import PHONES
+    from diptych.errors import UsageError
+
+    if "-" in (str(out), *map(str, inputs)):
+        raise UsageError("translate reads and writes files, not pipes: name them")
+    if run.is_file() and run.suffix.lower() in SUFFIXES | PHONES:
+        raise UsageError(f"{run} is a picture: the run comes first, then pictures, then -o OUT")
+    if size is not None and size < 1:
+        raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
+
+
+def _check_is_free(out: Path, run: Path) -> None:
+    """Raise UsageError where translations would be taken for a run's own files, or learned from."""
+    from diptych.errors import UsageError
+    from diptych.files import lies_in
+
+    if os.path.realpath(out) == os.path.realpath(run) or lies_in(out, run / "samples"):
+        raise UsageError(f"{out} is where {run} keeps its own files: choose another output folder")
+    for learned in _folders_of(run):
+        if lies_in(out, learned):
+            raise UsageError(
+                f"{out} lies in {learned}, whose pictures {run} was trained on: choose another "
+                "output folder"
+            )
 
 
 def _why_unplayed(translator: Translator, to: Side, smooth: float) -> DiptychError | None:

@@ -17,7 +17,7 @@ from diptych.errors import DiptychError, UsageError
 from diptych.files import lies_in
 from diptych.translation.clip_names import ENDINGS as CLIP_ENDINGS
 from diptych.translation.clip_names import UNPLAYED, check_clip_name, clip_ending, is_clip
-from diptych.translation.writing import check_format, format_of
+from diptych.translation.writing import PICTURE_ENDINGS, check_format, default_format, format_of
 
 Existing = Literal["refuse", "replace", "skip"]  # what to do where a translation would lie
 
@@ -30,7 +30,23 @@ class Job:
     target: Path
 
 
-def plan(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
+def plan(inputs: Sequence[Path], out: Path, format_: str | None, target: PixelFormat) -> list[Job]:
+    """What becomes what: in the folder ``out`` or, of one input, a file that is called so.
+
+    ``format_``: of the pictures in a folder; None: the usual one for pictures such as ``target``.
+    Raises as ``plan_folder`` and ``plan_file``, and UsageError for a format that cannot hold them.
+    """
+    ending = format_of(f".{format_}") if format_ else default_format(target)
+    names_file = (is_clip(out) or out.suffix.lower() in PICTURE_ENDINGS) and not out.is_dir()
+    if not names_file:
+        check_format(ending, target)
+        return plan_folder(inputs, out, ending)
+    if format_ and not is_clip(out) and format_of(out.suffix) != ending:
+        raise UsageError(f"{out} and --format {format_} disagree: leave one of them out")
+    return plan_file(inputs, out, target)
+
+
+def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
     """Where each picture and video goes: folders keep their structure below ``out``.
 
     What is given twice goes there once. Raises DiptychError for an input that is missing, and
@@ -81,7 +97,7 @@ def plan(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
 def plan_file(inputs: Sequence[Path], out: Path, target: PixelFormat) -> list[Job]:
     """One picture or video to a file of a given name.
 
-    Raises as ``plan``, and UsageError where such a file cannot hold it.
+    Raises as ``plan_folder``, and UsageError where such a file cannot hold it.
     """
     if len(inputs) > 1 or inputs[0].is_dir():
         what = "video" if is_clip(out) else "picture"

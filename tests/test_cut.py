@@ -12,7 +12,7 @@ from conftest import TINY, TINY_OPTIONS, Command
 from torch import Tensor
 
 import diptych as package
-from diptych.cut import CUT, nce
+from diptych.cut import CUT, choose_places, nce
 from diptych.errors import UsageError
 from diptych.losses import plain_l1
 from diptych.settings import build_config, merge
@@ -50,7 +50,9 @@ def cut(method: str, **contrast: Any) -> tuple[Any, CUT, Tensor, Tensor]:
     return config, model, a, b
 
 
-def by_hand(model: CUT, fake: Tensor, source: Tensor, temperature: float) -> Tensor:
+def by_hand(
+    model: CUT, fake: Tensor, source: Tensor, temperature: float, flip: bool = False
+) -> Tensor:
     """PatchNCE over all patches, layer by layer, features taken with hooks, not ``features``."""
     G = model.G_ab
     watched = [G.encode[4], G.encode[7], G.transform[0], G.transform[4]]
@@ -68,6 +70,7 @@ def by_hand(model: CUT, fake: Tensor, source: Tensor, temperature: float) -> Ten
 
     losses = []
     for query, key, H in zip(features(fake), features(source), model.H, strict=True):
+        query = query.flip(3) if flip else query
         unit = [torch.nn.functional.normalize(H(f.flatten(2).mT), dim=2) for f in (query, key)]
         losses.append(patch_nce_by_hand(unit[0], unit[1].detach(), temperature))
     return torch.tensor(losses, dtype=torch.float64).mean()
@@ -109,6 +112,9 @@ def test_fastcut_weighs_and_mirrors() -> None:
             mirrored = torch.equal(fakes["b"], model.G_ab(a.flip(3)))
             fake = fakes["b"].flip(3) if mirrored else fakes["b"]
             assert mirrored or torch.equal(fake, model.G_ab(a))
+            if mirrored not in seen:  # (by hand it takes a while)
+                contrast = by_hand(model, fakes["b"], a, config.contrast.temperature, mirrored)
+                torch.testing.assert_close(terms["contrast_a"], contrast, rtol=1e-9, atol=0)
             seen.add(mirrored)
             assert set(terms) == {"G_ab/adversarial", "contrast_a", "plain_a"}
             torch.testing.assert_close(terms["plain_a"], plain_l1(fake, a), rtol=1e-9, atol=0)
@@ -125,6 +131,16 @@ def test_keys_take_no_gradient_and_queries_do() -> None:
     assert fake.grad is not None
     assert float(fake.grad.abs().sum()) > 0
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.H.parameters())
+
+
+def test_patches_are_drawn_from_the_whole_picture_anew_each_time() -> None:
+    layer = torch.zeros(1, 1, 40, 40)
+    draws = [choose_places(layer, 16).tolist() for _ in range(100)]
+    assert all(len(set(draw)) == 16 for draw in draws)
+    assert draws[0] != draws[1]
+    seen = [place for draw in draws for place in draw]
+    assert min(seen) < 600
+    assert 1000 < max(seen) < 1600
 
 
 @pytest.fixture(scope="module")

@@ -383,6 +383,15 @@ def test_the_range_of_16_bit_pictures_is_measured_on_the_training_set(tmp_path: 
     assert (b.pixel_format.low, b.pixel_format.high) == (0, 1000)
 
 
+def test_a_given_range_counts_for_8_bit_pictures_too(tmp_path: Path) -> None:
+    for name in "ab":
+        write_pictures(tmp_path / name, 2, first=2 * (name == "b"))
+    settings = build_config(merge(config().model_dump(), {"a": {"range": (16, 235)}}))
+    a, b = open_domains(Folders(tmp_path / "a", tmp_path / "b"), settings)
+    assert a.pixel_format == PixelFormat(3, "uint8", 16, 235)
+    assert b.pixel_format == RGB
+
+
 def test_what_is_held_out_does_not_count_for_the_range(tmp_path: Path) -> None:
     for name, most in (("a", 1000), ("b", 2000)):
         (tmp_path / name).mkdir()
@@ -435,6 +444,9 @@ def test_the_sampler_is_a_function_of_seed_stream_and_position() -> None:
     assert first[0] == first[4]
     for other in (Sampler(100, 2, 0), Sampler(100, 1, 1)):
         assert [other.draw(p) for p in positions] != first
+        assert [other.draw(p).index for p in range(9)] != [
+            Sampler(100, 1, 0).draw(p).index for p in range(9)
+        ]
 
 
 def test_crops_and_flips_are_spread_evenly() -> None:

@@ -46,6 +46,8 @@ def test_two_processes_make_the_step_of_one_with_twice_the_batch(
         torch.testing.assert_close(
             ranks[0][f"gradient.{name}"], parameter.grad, atol=1e-5, rtol=1e-4, msg=name
         )
+    for name, loss in single._mean_losses().items():
+        assert float(ranks[0][f"loss.{name}"]) == pytest.approx(loss, rel=1e-3), name
 
 
 def test_weights_stay_equal_over_many_steps(towns: Path, tmp_path: Path) -> None:

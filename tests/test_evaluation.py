@@ -24,6 +24,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 import diptych as package
+from diptych.config import GeneratorConfig
 from diptych.data import town
 from diptych.data.pixels import RGB
 from diptych.errors import DiptychError, UsageError
@@ -44,7 +45,8 @@ from diptych.evaluation.table import score_tables
 from diptych.evaluation.wanted import find_wanted
 from diptych.evaluation.yardstick import make_yardstick
 from diptych.files import file_sha256
-from diptych.model_file import load_model, save_model
+from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
+from diptych.networks import make_generator
 from diptych.report.compare import _grid as comparison_grid
 from diptych.report.page import picture_url
 from diptych.scoring import Target
@@ -128,6 +130,30 @@ def test_kid_is_unbiased_and_its_interval_covers() -> None:
     assert 0.88 < covered <= 0.99
 
 
+@pytest.mark.parametrize("partners", [None, [2, -1, 0, 7, 1, -1, -1, 3, 5, 6]])
+def test_kid_and_its_interval_by_hand(partners: list[int] | None) -> None:
+    """The quantiles of resamples; copies of one picture, and partners, are not compared."""
+    x, y = samples(10, 5, 1), samples(8, 5, 2, shift=0.3)
+    of_x = np.array(partners or [-1] * len(x))
+
+    def likeness_of(x: np.ndarray, y: np.ndarray, apart: np.ndarray) -> float:
+        return float(((x @ y.T / 5 + 1) ** 3)[apart].mean())
+
+    def distance(i: np.ndarray, j: np.ndarray) -> float:
+        within = likeness_of(x[i], x[i], i[:, None] != i) + likeness_of(y[j], y[j], j[:, None] != j)
+        return within - 2 * likeness_of(x[i], y[j], of_x[i][:, None] != j)
+
+    found = kid(x, y, partners, 300)
+    assert found.value == pytest.approx(distance(np.arange(10), np.arange(8)))
+    rng = np.random.default_rng(0)
+    draws = [rng.multinomial(n, np.full(n, 1 / n), size=300) for n in (10, 8)]
+    values = [
+        distance(*(np.repeat(np.arange(len(n)), n) for n in draw))
+        for draw in zip(*draws, strict=True)
+    ]
+    assert [found.low, found.high] == pytest.approx(np.quantile(values, [0.025, 0.975]))
+
+
 def test_precision_and_recall_of_known_sets() -> None:
     real = samples(60, 4, 0)
     assert precision_recall(real, real.copy()) == (1, 1)
@@ -177,6 +203,26 @@ def test_sets_are_scored_the_right_way_round() -> None:
     found = score_sets(translated, untouched, Described(real, None), list(map(str, range(60))), [])
     assert (found.translations.precision, found.untouched.precision) == (1, 0)
     assert found.translations.recall < 0.1
+
+
+def test_partners_are_left_out_of_translations_and_untouched_alike() -> None:
+    made, untouched, real = (samples(9, 4, seed) for seed in range(3))
+    partners = [3, -1, 0, 1, 2, 8, 7, 6, -1]
+    found = score_sets(
+        *(Described(x, None) for x in (made, untouched, real)), list("abcdefghi"), [], partners
+    )
+    assert found.translations.kid == kid(made, real, partners)
+    assert found.untouched.kid == kid(untouched, real, partners)
+
+
+def test_a_partner_that_cannot_be_read_is_none() -> None:
+    first, second = (np.full((4, 4, 3), value, np.uint8) for value in (1, 2))
+    source = Heldout([Path("a/x.png"), Path("a/y.png")], [first, second], RGB)
+    real = Heldout([Path("b/y.png")], [second], RGB, [Path("b/x.png")])
+    found = find_wanted(Target(), source, real, (), True, False)
+    assert found.partners == [-1, 0]
+    assert found.truths is not None
+    assert found.truths[0] is None
 
 
 def test_the_split_is_drawn_at_random() -> None:
@@ -777,6 +823,18 @@ def test_a_training_and_evaluate_know_the_same_pairs(
         assert direction.paired is not None
         assert direction.distances is not None
         assert now[direction.to] == direction.distances.translations.kid
+
+
+def test_a_training_is_scored_without_dropout_and_goes_on_with_it() -> None:
+    config = GeneratorConfig(width=4, blocks=1, dropout=0.5)
+    info = ModelInfo(config, RGB, RGB, 32, "crop", "white", 0)
+    pair = GeneratorPair(*(make_generator(config, 3, 3) for _ in "ab"), info)
+    pictures = [*np.random.default_rng(0).integers(0, 256, (18, 32, 32, 3), np.uint8)]
+    names = [Path(f"{i}.png") for i in range(18)]
+    a, b = (Heldout(names[own], pictures[own], RGB) for own in (slice(9), slice(9, 18)))
+    yardstick = make_yardstick(a, b, features.FeatureNet("inception", brightnesses))
+    assert yardstick.kid(pair, CPU) == yardstick.kid(pair, CPU)
+    assert all(part.training for network in pair.networks for part in network.modules())
 
 
 def test_scores_flatter_where_an_earlier_run_knew_the_pictures(

@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,11 @@ import torch
 from conftest import TINY
 
 from diptych.data import cache_folder
-from diptych.data.domain import data_folders
+from diptych.data.domain import data_folders, open_domains
 from diptych.errors import typed
 from diptych.files import write_whole
 from diptych.interchange import deploy
-from diptych.settings import build_config
+from diptych.settings import build_config, merge
 from diptych.training import checkpoint
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import start_run
@@ -50,6 +51,56 @@ def test_what_is_written_is_flushed_before_it_gets_its_name(
     checkpoint.finish(tmp_path, 5, {})
     assert seen[-1] == ("folder", True)
     assert not any(exists for _, exists in seen[2:-1])
+
+
+def watch_flushes(
+    root: Path, note: Callable[[Path, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Call ``note`` with each file below ``root`` that is flushed, and with its size by then."""
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        status = os.fstat(handle)
+        for path in root.rglob("*"):
+            if path.is_file() and os.path.samestat(path.stat(), status):
+                note(path, status.st_size)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_pixels_are_flushed_before_their_cache_gets_its_name(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
+    sizes: dict[str, int] = {}
+
+    def note(path: Path, size: int) -> None:
+        if path.name == cache_folder.PIXELS and path.parent.suffix == ".partial":
+            sizes[path.parent.name.partition(".")[0]] = size
+
+    watch_flushes(tmp_path, note, monkeypatch)
+    open_domains(data_folders(towns), build_config(TINY))
+    assert len(sizes) == 4
+    assert sizes == {
+        path.parent.name: path.stat().st_size for path in tmp_path.rglob(cache_folder.PIXELS)
+    }
+
+
+def test_lines_are_flushed_before_the_checkpoint_after_them_gets_its_name(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    made: list[int] = []
+
+    def note(path: Path, size: int) -> None:
+        if path == run.metrics and size > 0:
+            made.append(len(checkpoint.checkpoints(run.checkpoints)))
+
+    watch_flushes(run.path, note, monkeypatch)
+    start_run(data_folders(towns), run, build_config(merge(TINY, {"training": {"steps": 3}})))
+    assert made == [0]
+    assert len(checkpoint.checkpoints(run.checkpoints)) == 1
 
 
 def test_file_systems_that_flush_no_folders(

@@ -214,6 +214,20 @@ def test_what_was_saved_while_failing_is_gone_after_going_back(
     assert [path.name for path in checkpoint.checkpoints(one.run.checkpoints)] == ["step-00000002"]
 
 
+def test_weights_that_are_no_numbers_are_not_saved(towns: Path, tmp_path: Path) -> None:
+    one = trainer(towns)
+    one.run = RunFolder(tmp_path)
+    one.run.checkpoints.mkdir()
+    one.step()
+    one.save()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    one.step()
+    next(one.state.model.parameters()).data.view(-1)[0] = float("nan")
+    with pytest.raises(DiptychError, match="became NaN before step 2 and were not saved"):
+        one.save()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_fp16_and_batch_norm_change_nothing_in_a_bad_step(
     towns: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,23 @@ def test_old_and_wrapped_files(tmp_path: Path) -> None:
         torch.testing.assert_close(ours, network.double()(x), rtol=0, atol=1e-9)
 
 
+def test_batch_norm_of_a_pytorch_that_counted_no_batches(tmp_path: Path) -> None:
+    """Before 0.4.1; the count is of no use to us."""
+    theirs = trained(resnet(4, 2, batch=True))
+    counted = "num_batches_tracked"
+    old = {key: value for key, value in theirs.state_dict().items() if not key.endswith(counted)}
+    torch.save(old, tmp_path / "old.pth")
+    found = rebuild(tmp_path / "old.pth")
+    assert isinstance(found, ForeignGenerator)
+    x = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        ours = found.network.double()(x)
+        torch.testing.assert_close(ours, theirs.double()(x), rtol=0, atol=1e-9)
+    counts = [n for key, n in found.network.state_dict().items() if key.endswith(counted)]
+    assert counts
+    assert not any(counts)
+
+
 @pytest.mark.parametrize("norm", [nn.InstanceNorm2d, nn.BatchNorm2d])
 def test_discriminators(norm: Any, tmp_path: Path) -> None:
     bias = norm is nn.InstanceNorm2d

@@ -70,6 +70,26 @@ def test_gradient_penalty_of_a_linear_critic_is_known() -> None:
     torch.testing.assert_close(slope, 20 * (w.norm() - 1) * w / w.norm())
 
 
+def test_gradient_penalty_looks_between_real_and_fake_pictures() -> None:
+    """For D(x) = |x|^2 / 2 the slope is x itself. Each pair has one share of its own."""
+    seen: list[Tensor] = []
+
+    class Bowl(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.detach())
+            return x.square().flatten(1).sum(1) / 2
+
+    real, fake = torch.randn(2, 5, 3, 4, 4, dtype=torch.float64)
+    penalty = gradient_penalty(Bowl(), real, fake)
+    (points,) = seen
+    shares = ((points - real) / (fake - real)).flatten(1)
+    torch.testing.assert_close(shares, shares[:, :1].expand_as(shares))
+    assert 0 < float(shares.min()) < float(shares.max()) < 1
+    assert len(set(shares[:, 0].tolist())) == 5
+    expected = 10 * (points.flatten(1).norm(dim=1) - 1).square().mean()
+    torch.testing.assert_close(penalty, expected)
+
+
 def test_r1_penalty_of_a_linear_critic_is_known() -> None:
     """For D(x) = w.x it is |w|^2 / 2, and its slope in w is w."""
     w = torch.randn(3 * 4 * 4, dtype=torch.float64, requires_grad=True)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from diptych.config import GeneratorConfig
+from diptych.config import DiscriminatorConfig, GeneratorConfig
 from diptych.data.pixels import DType, PixelFormat, preview, resize, with_channels
-from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.translation.files import translate_files
 from diptych.translation.jobs import plan_folder
 from diptych.translation.translator import Translator, load
@@ -131,6 +131,26 @@ def test_the_format_is_kept_in_the_model_file(tmp_path: Path) -> None:
     assert out.dtype == np.float32
     assert out.min() >= -5
     assert out.max() <= 7.25
+
+
+def test_a_model_comes_back_ready_for_use_with_its_discriminators(tmp_path: Path) -> None:
+    from diptych.networks import make_discriminator, make_generator
+
+    config, judge = GeneratorConfig(width=4, blocks=1, dropout=0.5), DiscriminatorConfig(width=2)
+    a, b = PixelFormat(1, "uint8", 0, 255), PixelFormat(3, "uint8", 0, 255)
+    pair = GeneratorPair(
+        make_generator(config, 1, 3), make_generator(config, 3, 1),
+        ModelInfo(config, a, b, 64, "crop", "white", 9, judge),
+        make_discriminator(judge, 1), make_discriminator(judge, 3),
+    )  # fmt: skip
+    save_model(tmp_path / "model.safetensors", pair)
+    loaded = load_model(tmp_path / "model.safetensors", torch.device("cpu"))
+    assert loaded.parts.keys() == pair.parts.keys()
+    for name, network in loaded.parts.items():
+        torch.testing.assert_close(network.state_dict(), pair.parts[name].state_dict())
+        assert not any(part.training for part in network.modules())
+    x = torch.rand(1, 1, 32, 32)
+    assert torch.equal(loaded.G_ab(x), loaded.G_ab(x))
 
 
 @settings(max_examples=30)

@@ -55,7 +55,7 @@ def test_weights_move_seldom() -> None:
 
 def test_plateau_waits_for_patience_and_then_lowers_the_rate() -> None:
     plateau = Plateau(factor=0.5, patience=2)
-    for loss in (1.0, 0.8, 0.81, 0.80):
+    for loss in (1.0, 0.8, 0.81, 0.795):  # (less than 1 % below the best is no improvement)
         plateau.look(loss)
     assert plateau.share == 1.0
     plateau.look(0.805)
@@ -101,6 +101,16 @@ def test_history_passes_no_gradient_and_none_at_size_0_remembers() -> None:
     assert history.pictures == []
 
 
+def test_a_past_picture_of_another_size_is_not_shown() -> None:
+    history = History(3, seed=0)
+    past = torch.zeros(3, 1, 2, 2)
+    history.exchange(past)
+    for _ in range(20):
+        fake = torch.ones(1, 1, 2, 3)
+        assert torch.equal(history.exchange(fake), fake)
+    assert torch.equal(torch.cat(history.pictures), past)
+
+
 def test_recalled_pictures_are_any_of_the_past() -> None:
     history = History(9, seed=0)
     history.exchange(torch.arange(9.0).view(9, 1, 1, 1))
@@ -116,6 +126,14 @@ def test_average_halves_the_distance_in_one_half_life() -> None:
         update_average(average, current, keep_share(100, step=10_000))
     torch.testing.assert_close(average.weight, (start + current.weight) / 2)
     assert keep_share(500, step=1) < 1e-3  # the random start is forgotten at once
+
+
+def test_statistics_are_those_of_the_last_step_not_averages() -> None:
+    average, current = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    current(torch.rand(3, 2, 4, 4))
+    update_average(average, current, 0.9)
+    expected = dict(current.named_buffers())
+    torch.testing.assert_close(dict(average.named_buffers()), expected, rtol=0, atol=0)
 
 
 def test_what_most_steps_leave_out_one_makes_up_for() -> None:

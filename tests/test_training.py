@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import pickle
@@ -305,10 +306,32 @@ def test_d_may_judge_more_pictures_than_g_translates(towns: Path) -> None:
         config(training={"judged": 3}, data={"preprocess": "none"})
 
 
+def test_each_history_draws_its_own_lots(towns: Path) -> None:
+    of_a, of_b = (history.generator for history in trainer(towns).state.histories.values())
+    assert not torch.equal(of_a.get_state(), of_b.get_state())
+
+
 def test_what_d_sees_more_of_are_other_pictures(towns: Path) -> None:
     stepper = trainer(towns, training={"judged": 3}).stepper
     of = (stepper.batches_a, stepper.batches_b, stepper.more_a, stepper.more_b)
     assert len({batches.sampler.stream for batches in of}) == 4
+
+
+def test_what_d_sees_more_of_is_new_in_each_step(
+    towns: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trainer(towns, training={"judged": 3})
+    seen: list[int] = []
+    at = one.stepper.more_a.at
+
+    def watched(position: int, size: int) -> torch.Tensor:
+        seen.extend(range(position, position + size))
+        return at(position, size)
+
+    monkeypatch.setattr(one.stepper.more_a, "at", watched)
+    for _ in range(3):
+        one.step()
+    assert seen == list(range(3 * 2))
 
 
 def test_the_average_is_what_is_kept_and_follows_every_step(towns: Path) -> None:
@@ -421,6 +444,22 @@ def test_all_networks_learn(towns: Path, method: str) -> None:
     one.step()
     still = [name for name, p in one.state.model.named_parameters() if torch.equal(p, before[name])]
     assert not [name for name in still if name.endswith("weight")]
+
+
+@pytest.mark.parametrize("method", ["cyclegan", "cut"])
+def test_discriminators_learn_from_their_own_loss_alone(towns: Path, method: str) -> None:
+    one = trainer(towns, method=method, training={"history": 0})
+    model = one.state.model
+    judges = copy.deepcopy(model.discriminators)
+    a, b = one.stepper._batch(0)
+    with torch.no_grad():
+        fakes = {name: G(x) for name, G, x in zip("ba", model.generators, (a, b), strict=False)}
+    one.step()
+    found = [p.grad for p in model.discriminators.parameters()]
+    model.discriminators.load_state_dict(judges.state_dict())
+    loss, _ = model.discriminator_loss(a, b, fakes, one.config.loss)
+    expected = torch.autograd.grad(loss, list(model.discriminators.parameters()))
+    torch.testing.assert_close(found, list(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step", "plateau"])
@@ -691,6 +730,19 @@ def test_a_run_that_was_stopped_before_it_saved_starts_again(towns: Path, tmp_pa
     run.model.unlink()
     resume_run(run)
     assert [line["step"] for line in run.read_metrics()] == [3, 6, 9, 12]
+
+
+@pytest.mark.parametrize("left", ["model", "checkpoints"])
+def test_what_is_left_of_a_run_is_not_written_over(
+    towns: Path, trained: Path, tmp_path: Path, left: str
+) -> None:
+    run = copied(trained, tmp_path / "run")
+    if left == "model":
+        shutil.rmtree(run.checkpoints)
+    else:
+        run.model.unlink()
+    with pytest.raises(UsageError, match="already holds a run"):
+        start_run(data_folders(towns), run, config())
 
 
 def test_there_are_no_closer_looks_at_whole_pictures(

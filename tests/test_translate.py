@@ -659,6 +659,14 @@ def test_tensors_may_be_learned_from(trained: Path, tile: Any) -> None:
     torch.nn.Conv2d(3, 1, 3)(y.add_(0.1)).mean().backward()
 
 
+def test_strips_are_exact_also_where_the_program_computes_in_bf16(trained: Path) -> None:
+    one, x = load(trained, "cpu", tile=16), torch.rand(1, 3, 90, 70) * 2 - 1
+    expected = one.to_b(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = one.to_b(x)
+    assert torch.equal(found, expected)
+
+
 def test_train_and_load_from_python(towns: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     run = package.train(

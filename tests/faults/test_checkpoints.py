@@ -124,6 +124,28 @@ def test_one_that_was_about_to_be_replaced_gets_its_name_back(
     assert not list((run / "checkpoints").glob(".*"))
 
 
+def test_a_stop_while_one_is_replaced_costs_neither(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(trained / "checkpoints" / "step-00000012", folder / "step-00000012")
+    aside = checkpoint.stage(folder, 12)
+    checkpoint.write_part(aside, "model", {"w": torch.zeros(2)})
+
+    def stopped(source: Path, target: Path) -> None:
+        if source == aside:
+            raise KeyboardInterrupt
+        source.rename(target)
+
+    monkeypatch.setattr(checkpoint, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.finish(folder, 12, {})
+    monkeypatch.undo()
+    checkpoint.sweep(folder)
+    step, _, parts, _ = checkpoint.read_newest(folder)
+    assert (step, list(parts)) == (12, ["model"])
+
+
 def test_of_one_that_was_damaged_the_new_one_gets_the_name(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     shutil.copytree(trained / "checkpoints", folder)

@@ -240,7 +240,7 @@ def load_by_place(network: nn.Module, places: Places, tensors: Tensors) -> None:
                 used.add(theirs)
             elif name == "bias":  # before batch norm they leave it out
                 own[ours] = torch.zeros_like(own[ours])
-            else:
+            elif name != "num_batches_tracked":  # (PyTorch before 0.4.1 had none)
                 raise ValueError(f"{theirs} is missing")
     ignored = (".filt", *STATISTICS)
     unknown = [n for n in tensors if n not in used and not n.endswith(ignored)]

@@ -24,6 +24,7 @@ from diptych.files import write_whole
 from diptych.interchange import deploy
 from diptych.settings import build_config, merge
 from diptych.training import checkpoint
+from diptych.training.records import append_line, read_lines
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import start_run
 from diptych.translation import writing
@@ -119,6 +120,16 @@ def test_file_systems_that_flush_no_folders(
     reason = errno.EIO
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         write_whole(tmp_path / "x", "on a disk that fails")
+
+
+def test_a_line_that_was_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
+    lines = tmp_path / "warnings.jsonl"
+    for step, text in ((1, "whole"), (2, "é")):
+        append_line(lines, step, {"text": text})
+    lines.write_bytes(lines.read_bytes() + b'{"step": 3, "te')
+    append_line(lines, 4, {"text": "noted on resuming"})
+    texts = {line["step"]: line["text"] for line in read_lines(lines, str)}
+    assert texts == {1: "whole", 2: "é", 4: "noted on resuming"}
 
 
 def test_names_as_long_as_they_get(tmp_path: Path) -> None:

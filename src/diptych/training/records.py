@@ -6,6 +6,7 @@ A run folder may come from a stranger, or have been edited, or cut short by a fu
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -78,9 +79,13 @@ def read_record(path: Path, kind: type[T]) -> T:
 
 
 def append_line(path: Path, step: int, values: dict[str, Any]) -> None:
-    """One line more in a JSON-lines file."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, **values}) + "\n")
+    """One line more in a JSON-lines file, whose last one may have been cut short."""
+    line = json.dumps({"step": step, **values}) + "\n"
+    with open(path, "a+b") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else f"\n{line}"
+        file.write(line.encode())
 
 
 def read_lines(path: Path, values: type[T]) -> list[dict[str, T]]:

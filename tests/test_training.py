@@ -1036,7 +1036,7 @@ def test_a_start_that_was_killed_can_be_made_again(
         (run / left).touch()
     start = ("train", "--data", towns, "--run", run, *TINY_OPTIONS, "--steps", "1")
     begun = RunFolder(tmp_path / "begun")
-    with begun.made(config()):
+    with begun.begun(config()):
         pass
     refused = diptych("train", "--run", begun.path, "--resume")
     assert refused.returncode == 1

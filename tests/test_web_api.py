@@ -25,7 +25,7 @@ from web import Server, as_png, one_way_model, served_file, wait_until
 
 import diptych as package
 from diptych.web.metrics import Metrics
-from diptych.web.worker import GivenUpError, Job, Worker
+from diptych.web.worker import GivenUpError, Order, Worker
 
 
 @pytest.fixture(scope="module")
@@ -215,12 +215,12 @@ def test_pictures_of_one_size_share_a_batch(trained: Path, tmp_path: Path) -> No
     pictures = [rng.integers(0, 256, (32, size, 3), np.uint8) for size in (32, 32, 48, 32, 32)]
     batches: list[int] = []
     worker = Worker(batch=3, watch=lambda count, seconds: batches.append(count))
-    jobs = [Job(tiny, "b", False, picture) for picture in pictures]
-    jobs += [Job(tiny, "a", False, pictures[0]), Job(tiny, "b", True, pictures[0])]
-    jobs += [Job(one_way, "b", True, pictures[0]), Job(tiny, "b", False, pictures[0])]
-    jobs[-1].done.cancel()
+    orders = [Order(tiny, "b", False, picture) for picture in pictures]
+    orders += [Order(tiny, "a", False, pictures[0]), Order(tiny, "b", True, pictures[0])]
+    orders += [Order(one_way, "b", True, pictures[0]), Order(tiny, "b", False, pictures[0])]
+    orders[-1].done.cancel()
     with worker.changed:  # all are there before the first is taken
-        futures = [worker.submit(job) for job in jobs]
+        futures = [worker.submit(order) for order in orders]
     made = [future.result(timeout=60) for future in futures[:-1]]
     worker.close()
     assert batches == [3, 1, 1, 1, 1, 1]  # 0, 1, 3 together; 2; 4; to A; and back; one-way
@@ -240,11 +240,11 @@ def test_a_large_photograph_is_given_up_when_nobody_waits(trained: Path) -> None
     far = package.load(trained, "cpu", see=32)
     worker = Worker(batch=1, watch=lambda *_: None)
     photograph = np.zeros((4000, 4000, 3), np.uint8)  # (many bands, whose end is looked for)
-    job = Job(far, "b", False, photograph)
-    job.given_up = True
+    order = Order(far, "b", False, photograph)
+    order.given_up = True
     with pytest.raises(GivenUpError):
-        worker.submit(job).result(timeout=60)
-    usual = Job(far, "b", False, photograph[:100, :100])
+        worker.submit(order).result(timeout=60)
+    usual = Order(far, "b", False, photograph[:100, :100])
     assert worker.submit(usual).result(timeout=60).fake.shape == (100, 100, 3)
     worker.close()
 
@@ -256,10 +256,10 @@ def test_one_who_gives_up_takes_nobody_with_them(trained: Path) -> None:
     worker = Worker(batch=8, watch=lambda count, seconds: batches.append(count))
     picture = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
     large = np.zeros((200, 200, 3), np.uint8)
-    jobs = [Job(far, "b", False, one) for one in (picture, picture, picture, large, large)]
-    jobs[0].given_up = True
+    orders = [Order(far, "b", False, one) for one in (picture, picture, picture, large, large)]
+    orders[0].given_up = True
     with worker.changed:
-        futures = [worker.submit(job) for job in jobs]
+        futures = [worker.submit(order) for order in orders]
     made = [future.result(timeout=60) for future in futures]
     assert worker.close()
     assert batches == [3, 1, 1]
@@ -282,7 +282,7 @@ def test_a_batch_without_room_goes_one_by_one(
     worker = Worker(batch=3, watch=lambda *_: None)
     pictures = [np.full((32, 32, 3), value, np.uint8) for value in (0, 255, 90)]
     with worker.changed:
-        futures = [worker.submit(Job(tiny, "b", False, picture)) for picture in pictures]
+        futures = [worker.submit(Order(tiny, "b", False, picture)) for picture in pictures]
     fakes = [futures[i].result(timeout=60).fake for i in (0, 2)]
     with pytest.raises(RuntimeError, match="not enough memory"):
         futures[1].result(timeout=60)
@@ -307,7 +307,7 @@ def test_what_is_in_line_at_the_end_is_told_so(
     monkeypatch.setattr(tiny, "arrays", slowly)
     worker = Worker(batch=1, watch=lambda *_: None)
     picture = np.zeros((32, 32, 3), np.uint8)
-    first, second = (worker.submit(Job(tiny, "b", False, picture)) for _ in range(2))
+    first, second = (worker.submit(Order(tiny, "b", False, picture)) for _ in range(2))
     assert begun.wait(60)
     threading.Thread(target=lambda: (wait_until(lambda: worker.closing), may_end.set())).start()
     assert worker.close()

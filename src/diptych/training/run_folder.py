@@ -126,7 +126,7 @@ class RunFolder:
         return any(not path.name.endswith(started) for path in self.path.iterdir())
 
     @contextmanager
-    def made(self, config: Config) -> Iterator[bool]:
+    def begun(self, config: Config) -> Iterator[bool]:
         """Make the folder, lock it for the block, and write down the settings.
 
         Yields whether there is a lock, as ``only_one`` does.

@@ -95,7 +95,7 @@ class Session:
             config, yardstick = self._how_to_score(a, b, device) if leader else (self.config, None)
             if leader:
                 if not self.resumes:
-                    self._hold(held.enter_context(run.made(config)))
+                    self._hold(held.enter_context(run.begun(config)))
                 self._write_down(config, a, b, yardstick)
                 for line in remarks(config, a, b):
                     listener.warn(line)

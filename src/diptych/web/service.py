@@ -19,7 +19,7 @@ from diptych.translation.writing import check_format, default_format, encode_pic
 from diptych.web.limits import Limits, RefusedError
 from diptych.web.metrics import Metrics
 from diptych.web.models import ServedModel
-from diptych.web.worker import Job, Translation, Worker
+from diptych.web.worker import Order, Translation, Worker
 
 DECODING = 2  # pictures at once: a large one takes a few hundred megabytes
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Service:
                 raise self.busy()
             self.pixels += pixels
             try:
-                return await self._network(Job(model.translator, to, back, picture), model, ends)
+                return await self._network(Order(model.translator, to, back, picture), model, ends)
             finally:
                 self.pixels -= pixels
         finally:
@@ -141,8 +141,8 @@ class Service:
         except TooLargeError as error:  # (where the limit for the network is very high)
             raise RefusedError(413, str(error)) from error
 
-    async def _network(self, job: Job, model: ServedModel, ends: float) -> Translation:
-        future = self.worker.submit(job)
+    async def _network(self, order: Order, model: ServedModel, ends: float) -> Translation:
+        future = self.worker.submit(order)
         try:
             made = await asyncio.wait_for(asyncio.wrap_future(future), ends - time.monotonic())
         except asyncio.TimeoutError:
@@ -156,8 +156,8 @@ class Service:
                 503, "the picture is too large for the memory of the server: try a smaller size"
             ) from error
         finally:
-            job.given_up = True
-        self.metrics.pictures.labels(model.name, job.to).inc()
+            order.given_up = True
+        self.metrics.pictures.labels(model.name, order.to).inc()
         return made
 
     async def _in_thread(self, work: Callable[[], T], ends: float) -> T:

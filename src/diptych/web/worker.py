@@ -30,7 +30,7 @@ class Translation:
 
 
 @dataclass(eq=False)
-class Job:
+class Order:
     """One picture to translate; ``done`` gets its Translation, or an error."""
 
     translator: Translator
@@ -40,7 +40,7 @@ class Job:
     done: Future[Translation] = field(default_factory=Future)
     given_up: bool = False  # nobody waits for it any more
 
-    def goes_with(self, other: Job) -> bool:
+    def goes_with(self, other: Order) -> bool:
         """Whether both can be in one batch."""
         return (
             self.translator is other.translator
@@ -58,34 +58,34 @@ Watch = Callable[[int, float], None]
 
 
 class Worker:
-    """Runs jobs in the order they came, with those that fit into the same batch."""
+    """Runs orders in the order they came, with those that fit into the same batch."""
 
     def __init__(self, batch: int, watch: Watch) -> None:
         self.batch = batch
         self.watch = watch
-        self.jobs: deque[Job] = deque()
+        self.orders: deque[Order] = deque()
         self.changed = threading.Condition()
         self.closing = False
         self.thread = threading.Thread(target=self._run, name="diptych networks", daemon=True)
         self.thread.start()
 
-    def submit(self, job: Job) -> Future[Translation]:
-        """Put a job in line. Cancelling the future takes it out again, unless it has begun."""
+    def submit(self, order: Order) -> Future[Translation]:
+        """Put a order in line. Cancelling the future takes it out again, unless it has begun."""
         with self.changed:
-            self.jobs.append(job)
+            self.orders.append(order)
             self.changed.notify()
-        return job.done
+        return order.done
 
     def close(self) -> bool:
-        """End the thread; jobs that have not begun are cancelled.
+        """End the thread; orders that have not begun are cancelled.
 
         False if it is still busy with a batch that nobody waits for, which ends with the process.
         """
         with self.changed:
             self.closing = True
-            for job in self.jobs:
-                job.done.cancel()
-            self.jobs.clear()
+            for order in self.orders:
+                order.done.cancel()
+            self.orders.clear()
             self.changed.notify()
         self.thread.join(timeout=5)
         return not self.thread.is_alive()
@@ -96,42 +96,44 @@ class Worker:
             self._translate(batch)
             self.watch(len(batch), time.perf_counter() - started)
 
-    def _next_batch(self) -> list[Job]:
-        """The oldest job and those that go with it; none when closing."""
+    def _next_batch(self) -> list[Order]:
+        """The oldest order and those that go with it; none when closing."""
         with self.changed:
             while True:
-                self.changed.wait_for(lambda: self.jobs or self.closing)
+                self.changed.wait_for(lambda: self.orders or self.closing)
                 if self.closing:
                     return []
-                first = self.jobs[0]
+                first = self.orders[0]
                 own = first.picture.shape[0] * first.picture.shape[1]
                 pixels = max(own, math.prod(first.translator.taken(*first.picture.shape[:2])))
                 on_cpu = first.translator.device.type == "cpu"
                 room = CPU_PIXELS_AT_ONCE if on_cpu else PIXELS_AT_ONCE
                 most = max(1, min(self.batch, room // pixels))
-                chosen = [job for job in self.jobs if job.goes_with(first)][:most]
-                for job in chosen:
-                    self.jobs.remove(job)
+                chosen = [order for order in self.orders if order.goes_with(first)][:most]
+                for order in chosen:
+                    self.orders.remove(order)
                 # (Nobody waits any longer for those that were cancelled.)
-                if batch := [job for job in chosen if job.done.set_running_or_notify_cancel()]:
+                if batch := [
+                    order for order in chosen if order.done.set_running_or_notify_cancel()
+                ]:
                     return batch
 
-    def _translate(self, batch: list[Job]) -> None:
+    def _translate(self, batch: list[Order]) -> None:
         try:
             made = translate_batch(batch)
         except Exception as error:  # out of memory, mostly
             if len(batch) == 1 or isinstance(error, GivenUpError):
-                for job in batch:
-                    job.done.set_exception(error)
+                for order in batch:
+                    order.done.set_exception(error)
                 return
-            for job in batch:
-                self._translate([job])
+            for order in batch:
+                self._translate([order])
             return
-        for job, translation in zip(batch, made, strict=True):
-            job.done.set_result(translation)
+        for order, translation in zip(batch, made, strict=True):
+            order.done.set_result(translation)
 
 
-def translate_batch(batch: list[Job]) -> list[Translation]:
+def translate_batch(batch: list[Order]) -> list[Translation]:
     """Translate pictures of one shape, and back where asked for, in one batch.
 
     Raises GivenUpError where nobody waits for any of them.
@@ -139,13 +141,14 @@ def translate_batch(batch: list[Job]) -> list[Translation]:
     translator, to = batch[0].translator, batch[0].to
 
     def look(share: float) -> None:
-        if all(job.given_up for job in batch):
+        if all(order.given_up for order in batch):
             raise GivenUpError
 
-    fakes = translator.arrays([job.picture for job in batch], to, look)
+    fakes = translator.arrays([order.picture for order in batch], to, look)
     recs: list[Pixels | None] = [None] * len(batch)
     if batch[0].back and translator.pair.back_from(to) is not None:
         recs = list(translator.arrays(fakes, other_side(to), look))
     return [
-        Translation(job.picture, one, rec) for job, one, rec in zip(batch, fakes, recs, strict=True)
+        Translation(order.picture, one, rec)
+        for order, one, rec in zip(batch, fakes, recs, strict=True)
     ]

@@ -58,7 +58,7 @@ Watch = Callable[[int, float], None]
 
 
 class Worker:
-    """Runs orders in the order they came, with those that fit into the same batch."""
+    """Fills orders, the oldest first, with those that fit into the same batch."""
 
     def __init__(self, batch: int, watch: Watch) -> None:
         self.batch = batch
@@ -70,7 +70,7 @@ class Worker:
         self.thread.start()
 
     def submit(self, order: Order) -> Future[Translation]:
-        """Put a order in line. Cancelling the future takes it out again, unless it has begun."""
+        """Put an order in line. Cancelling the future takes it out again, unless it has begun."""
         with self.changed:
             self.orders.append(order)
             self.changed.notify()
@@ -113,9 +113,8 @@ class Worker:
                 for order in chosen:
                     self.orders.remove(order)
                 # (Nobody waits any longer for those that were cancelled.)
-                if batch := [
-                    order for order in chosen if order.done.set_running_or_notify_cancel()
-                ]:
+                batch = [one for one in chosen if one.done.set_running_or_notify_cancel()]
+                if batch:
                     return batch
 
     def _translate(self, batch: list[Order]) -> None:
@@ -149,6 +148,6 @@ def translate_batch(batch: list[Order]) -> list[Translation]:
     if batch[0].back and translator.pair.back_from(to) is not None:
         recs = list(translator.arrays(fakes, other_side(to), look))
     return [
-        Translation(order.picture, one, rec)
-        for order, one, rec in zip(batch, fakes, recs, strict=True)
+        Translation(one.picture, fake, rec)
+        for one, fake, rec in zip(batch, fakes, recs, strict=True)
     ]

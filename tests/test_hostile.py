@@ -186,6 +186,15 @@ def write_manifest(place: Path, manifest: dict[str, Any]) -> None:
     (place / "manifest.json").write_text(json.dumps(signed))
 
 
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(trained: Path, tmp_path: Path) -> None:
+    place = tmp_path / "step-00000012"
+    shutil.copytree(trained / "checkpoints" / place.name, place)
+    (place / "model.safetensors").unlink()
+    os.mkfifo(place / "model.safetensors")
+    with pytest.raises(DiptychError, match=r"is not whole: model\.safetensors is missing"):
+        checkpoint.read(place)
+
+
 @pytest.mark.parametrize(
     "name", ["../model.safetensors", "/etc/passwd", "a/../../model.safetensors", "..", ""]
 )

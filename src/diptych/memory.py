@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import sys
@@ -28,7 +29,7 @@ def memory_at_hand(device: torch.device) -> float:
         return torch.cuda.mem_get_info(device)[0] + idle
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    return min(_free_memory(), _left_to_the_group())
+    return min(_free_memory(), left_to_groups())
 
 
 def _free_memory() -> float:
@@ -45,16 +46,48 @@ def _free_memory() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
 
 
-def _left_to_the_group() -> float:
-    """What the control group (a container, say) allows beyond what it uses; caches do not count."""
-    group = Path("/sys/fs/cgroup")
+def left_to_groups(
+    own: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")
+) -> float:
+    """Bytes that control groups (a container's, a cluster's) leave to this process.
+
+    A group may use no more than those above it, either. Infinite where there is no limit.
+    """
     try:
-        most = float((group / "memory.max").read_text())  # "max", where there is no limit
-        used = float((group / "memory.current").read_text())
-        caches = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return most - used + float(caches["file"])
-    except (OSError, ValueError, KeyError):
-        return float("inf")
+        lines = own.read_text().splitlines()
+    except OSError:  # (Linux alone has them)
+        return math.inf
+    left = math.inf
+    for line in lines:
+        _, kinds, name = line.split(":", 2)
+        if kinds == "":  # version 2: one tree for all kinds
+            root, most, used = mounted, "memory.max", "memory.current"
+        elif "memory" in kinds.split(","):
+            root, most, used = (
+                mounted / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+            )  # fmt: skip
+        else:
+            continue
+        group = root / name.lstrip("/")
+        for place in (group, *group.parents):
+            if place.is_relative_to(root):
+                left = min(left, _left_to(place, most, used))
+    return left
+
+
+def _left_to(group: Path, most: str, used: str) -> float:
+    try:
+        limit = float((group / most).read_text())  # "max", where there is none
+        lines = (group / "memory.stat").read_text().splitlines()
+        counts = {name: float(count) for name, count in map(str.split, lines)}
+        # What is cached of files can be taken back. (Files in memory count as such, and cannot.)
+        cached = sum(
+            counts.get(f"total_{name}", counts.get(name, 0.0))
+            for name in ("active_file", "inactive_file")
+        )
+        return limit - float((group / used).read_text()) + cached
+    except (OSError, ValueError):
+        return math.inf
 
 
 def _keep(on: bool) -> None:

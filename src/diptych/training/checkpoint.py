@@ -87,6 +87,8 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
         for name, expected in manifest["files"].items():
             if Path(name).name != name:
                 raise DiptychError(f"the checkpoint {checkpoint} names a file outside: {name!r}")
+            if not (checkpoint / name).is_file():  # (a pipe would be waited for)
+                raise DiptychError(f"the checkpoint {checkpoint} is not whole: {name} is missing")
             data = (checkpoint / name).read_bytes()
             if hashlib.sha256(data).hexdigest() != expected["sha256"]:
                 raise DiptychError(f"the checkpoint {checkpoint} is damaged: {name} has changed")

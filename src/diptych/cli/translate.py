@@ -171,16 +171,15 @@ def _why_unplayed(translator: Translator, to: Side, smooth: float) -> DiptychErr
     return None
 
 
-def _folders_of(run: Path) -> list[Path]:
+def _folders_of(run: Path) -> tuple[Path, ...]:
     """Those that a run learned from; none for a model file, or a folder that does not say."""
     from diptych.errors import DiptychError
     from diptych.training.run_folder import RunFolder
 
     try:
-        folders = RunFolder(run).folders()
+        return RunFolder(run).folders().all
     except DiptychError:
-        return []
-    return [folder for folder in vars(folders).values() if folder is not None]
+        return ()
 
 
 def _translate_pictures(

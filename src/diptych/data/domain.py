@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -39,6 +40,11 @@ class Folders:
         return Folders(self.a.absolute(), self.b.absolute(), *tests)
 
     @property
+    def all(self) -> tuple[Path, ...]:
+        """Those that there are."""
+        return tuple(filter(None, (self.a, self.b, self.test_a, self.test_b)))
+
+    @property
     def tested(self) -> bool:
         """Whether there is a test folder."""
         return self.test_a is not None or self.test_b is not None
@@ -56,6 +62,13 @@ class Domain:
     heldout_contents: tuple[str, ...] = ()  # sha256 of the held-out files
     test_folder: Path | None = None
     test_skipped: tuple[Skipped, ...] = ()  # of those in it
+
+    @cached_property
+    def learned_here(self) -> tuple[Path, ...]:
+        """Held-out pictures whose copies are trained on."""
+        learned = {self.cache.entries[i].content for i in self.train}
+        held = zip(self.heldout, self.heldout_contents, strict=True)
+        return tuple(path for path, content in held if content in learned)
 
     def fingerprint(self) -> str:
         """Changes when a training picture is added, removed or altered, or its place in order."""
@@ -103,8 +116,7 @@ def open_domains(
     multiple = config.generator.size_multiple
 
     # All folders first: decoding one takes a while, and the name of another may be wrong.
-    places = filter(None, (folders.a, folders.b, folders.test_a, folders.test_b))
-    files = {folder: find_pictures(folder) for folder in places}
+    files = {folder: find_pictures(folder) for folder in folders.all}
 
     def decoded(name: str, folder: Path, reading: DomainConfig) -> PictureCache:
         return open_cache(folder, files[folder], reading, config.data, multiple, progress(name))

@@ -26,6 +26,7 @@ from diptych.evaluation.results import Evaluation
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.report.chart import line_chart
+from diptych.training.checkpoint import step_of
 from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import translate_there_and_back
@@ -74,9 +75,11 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     metrics = run.read_metrics()
     seconds = metrics[-1].get("seconds", 0) if metrics else 0
     of_demo, scored = run.read_demo_scores(pair.info.step), run.read_evaluation(pair.info.step)
-    held_a, held_b = ([Path(path) for path in data[side]["heldout"]] for side in ("a", "b"))
-    together = belong_together(held_a, held_b)
-    paired = together if scored is None else _paired(scored.evaluation)
+    if scored is not None:
+        paired = _paired(scored.evaluation)
+    else:
+        held_a, held_b = (list(map(Path, record["heldout"])) for record in (data["a"], data["b"]))
+        paired = belong_together(held_a, held_b)
     galleries = [
         Gallery(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
         for other in pair.ways
@@ -172,18 +175,17 @@ def _thousandfold(scores: list[dict[str, float]]) -> list[dict[str, float]]:
 
 def _sheets(run: RunFolder) -> list[tuple[int, str]]:
     """Step and picture of the sample sheets, at most MOST_SHEETS of them, without broken ones."""
-    steps = {path: path.stem.removeprefix("step-") for path in run.samples.glob("step-*.png")}
-    numbered = (path for path, step in steps.items() if step.isdecimal())
-    paths = sorted(numbered, key=lambda path: int(steps[path]))
-    if len(paths) > MOST_SHEETS:
-        chosen = np.linspace(0, len(paths) - 1, MOST_SHEETS).round().astype(int)
-        paths = [paths[i] for i in chosen]
+    named = ((step_of(path.stem), path) for path in run.samples.glob("step-*.png"))
+    found = sorted((step, path) for step, path in named if step is not None)
+    if len(found) > MOST_SHEETS:
+        chosen = np.linspace(0, len(found) - 1, MOST_SHEETS).round().astype(int)
+        found = [found[i] for i in chosen]
     sheets = []
-    for path in paths:
+    for step, path in found:
         with suppress(DamagedPictureError):
             shown = to_pil(read_picture(path, DomainConfig()))
             shown.thumbnail((MOST_WEBP, MOST_WEBP))
-            sheets.append((int(steps[path]), data_url(shown, "WEBP")))
+            sheets.append((step, data_url(shown, "WEBP")))
     return sheets
 
 

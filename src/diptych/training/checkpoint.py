@@ -37,6 +37,12 @@ def step_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def step_of(name: str) -> int | None:
+    """The step in a name as ``step_name`` makes them; None in any other."""
+    number = name.removeprefix("step-")
+    return int(number) if number.isdecimal() else None
+
+
 def stage(folder: Path, step: int) -> Path:
     """The folder, made if need be, where the parts of a coming checkpoint are written.
 
@@ -75,7 +81,7 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> Path:
 def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
     """The step, the numbers and the parts of a checkpoint. Raises DiptychError if not whole."""
     try:
-        manifest = json.loads((checkpoint / "manifest.json").read_text())
+        manifest = json.loads(_content(checkpoint, "manifest.json"))
         if manifest["format"] > FORMAT:
             raise NewerCheckpointError(
                 f"the checkpoint {checkpoint} was written by a newer diptych: update yours"
@@ -87,9 +93,7 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
         for name, expected in manifest["files"].items():
             if Path(name).name != name:
                 raise DiptychError(f"the checkpoint {checkpoint} names a file outside: {name!r}")
-            if not (checkpoint / name).is_file():  # (a pipe would be waited for)
-                raise DiptychError(f"the checkpoint {checkpoint} is not whole: {name} is missing")
-            data = (checkpoint / name).read_bytes()
+            data = _content(checkpoint, name)
             if hashlib.sha256(data).hexdigest() != expected["sha256"]:
                 raise DiptychError(f"the checkpoint {checkpoint} is damaged: {name} has changed")
             parts[name.removesuffix(".safetensors")] = load_tensors(data)
@@ -102,6 +106,12 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
         OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError
     ) as error:  # fmt: skip
         raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
+
+
+def _content(checkpoint: Path, name: str) -> bytes:
+    if not (checkpoint / name).is_file():  # (a pipe would be waited for)
+        raise DiptychError(f"the checkpoint {checkpoint} is not whole: {name} is missing")
+    return (checkpoint / name).read_bytes()
 
 
 def digest(manifest: dict[str, Any]) -> str:
@@ -129,7 +139,7 @@ def _from_format_2(parts: Parts) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The finished checkpoints, oldest first; folders of other names are somebody's copies."""
-    found = (p for p in folder.glob("step-*") if p.name.removeprefix("step-").isdecimal())
+    found = (path for path in folder.glob("step-*") if step_of(path.name) is not None)
     return sorted(found, key=_step_of)
 
 

@@ -15,14 +15,7 @@ def learned_from(config: Config, domain: Domain, side: Side) -> list[Path]:
     """Those that this training learns from, or that the run which it goes on from has."""
     before = run_before(config)
     earlier = [] if before is None else learned_by(before, domain, side)
-    return sorted({*learned_here(domain), *earlier})
-
-
-def learned_here(domain: Domain) -> list[Path]:
-    """Those whose copies are trained on."""
-    learned = {domain.cache.entries[i].content for i in domain.train}
-    held = zip(domain.heldout, domain.heldout_contents, strict=True)
-    return [path for path, content in held if content in learned]
+    return sorted({*domain.learned_here, *earlier})
 
 
 def learned_by(run: RunFolder, domain: Domain, side: Side) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from diptych.files import flush_to_disk, write_whole
-from diptych.training.checkpoint import step_name
+from diptych.training.checkpoint import step_name, step_of
 from diptych.training.records import append_line
 from diptych.training.run_folder import RunFolder
 from diptych.training.summary import SummaryWriter
@@ -47,8 +47,7 @@ class Log:
                 kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
                 write_whole(path, "".join(kept))
         for sheet in self.run.samples.glob("step-*.png"):
-            number = sheet.stem.removeprefix("step-")
-            if number.isdecimal() and int(number) > step:
+            if (step_of(sheet.stem) or 0) > step:
                 sheet.unlink()
         self.scored = {line["step"] for line in scores if line["step"] <= step}
 

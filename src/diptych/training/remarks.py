@@ -8,7 +8,7 @@ from diptych.data.domain import Domain
 from diptych.data.suits import doubts
 from diptych.errors import counted
 from diptych.settings import read_preset, section
-from diptych.training.learned import learned_by, learned_here, run_before
+from diptych.training.learned import learned_by, run_before
 
 
 def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
@@ -23,7 +23,7 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
                 lines.append(
                     f"left out {counted(len(skipped), 'picture')} of {folder}: {names}{more}"
                 )
-        if here := learned_here(domain):
+        if here := domain.learned_here:
             lines.append(
                 f"trained on, although held out: {counted(len(here), 'picture')} of "
                 f"{domain.folder}; scores will flatter (diptych data check says which)"

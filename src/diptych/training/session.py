@@ -90,12 +90,12 @@ class Session:
                 distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
             elif self.resumes:
                 run.check_places()
-                self._hold(held.enter_context(only_one(run.path)))
+                self._warn_unless(held.enter_context(only_one(run.path)))
             a, b = self._pictures(leader)
             config, yardstick = self._how_to_score(a, b, device) if leader else (self.config, None)
             if leader:
                 if not self.resumes:
-                    self._hold(held.enter_context(run.begun(config)))
+                    self._warn_unless(held.enter_context(run.begun(config)))
                 self._write_down(config, a, b, yardstick)
                 for line in remarks(config, a, b):
                     listener.warn(line)
@@ -121,7 +121,7 @@ class Session:
         if minutes is not None and not 0 <= minutes < math.inf:
             raise UsageError(f"max_minutes {minutes!r}: give a number of minutes")
 
-    def _hold(self, locked: bool) -> None:
+    def _warn_unless(self, locked: bool) -> None:
         if not locked:
             self.listener.warn(NO_LOCKS)
 

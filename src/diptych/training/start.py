@@ -33,7 +33,7 @@ def start_run(
 
     Raises DiptychError with one line.
     """
-    for pictures in filter(None, (folders.a, folders.b, folders.test_a, folders.test_b)):
+    for pictures in folders.all:
         if lies_in(run.path, pictures):
             raise UsageError(
                 f"the run {run.path} would lie among the pictures of {pictures}, and its samples "
@@ -75,7 +75,7 @@ def resume_run(
     if moved is not None and run.folders().tested and not moved.tested:
         raise UsageError(f"{run.path} has test folders too: give --data DIR, which holds all")
     if moved is None:
-        for folder in filter(None, (folders.a, folders.b, folders.test_a, folders.test_b)):
+        for folder in folders.all:
             if not folder.is_dir():
                 raise DiptychError(
                     f"the pictures of {run.path} were in {folder}, which is not there: put them "

@@ -76,12 +76,13 @@ class Guard:
         with ExitStack() as held:
             try:
                 answer = self._check(scope)
-                scope = with_boundary_alone(scope)
-                if answer is None and scope["path"] == JOIN:
-                    receive = await self._checked_message(receive)
-                if answer is None and scope["path"] == UPLOAD:
-                    length = HTTPConnection(scope).headers.get("content-length", "")
-                    held.enter_context(self._room_for(length))
+                if answer is None:
+                    scope = with_boundary_alone(scope)
+                    if scope["path"] == JOIN:
+                        receive = await self._checked_message(receive)
+                    if scope["path"] == UPLOAD:
+                        length = HTTPConnection(scope).headers.get("content-length", "")
+                        held.enter_context(self._room_for(length))
             except RefusedError as refusal:
                 answer = refuse(refusal)
             if answer is not None:

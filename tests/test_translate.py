@@ -241,7 +241,7 @@ def test_what_is_damaged_keeps_no_folder_from_being_finished(
     (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
     command = ["translate", trained, tmp_path / "in", "-o", tmp_path / "out", "--skip-existing"]
     for said in ("1 picture written to {} (1 skipped)",
-                 "0 pictures written to {} (1 skipped, 1 were there)"):  # fmt: skip
+                 "0 pictures written to {} (1 skipped, 1 there before)"):  # fmt: skip
         done = diptych(*command)
         assert done.returncode == 0, done.stderr
         assert said.format(tmp_path / "out") in done.stdout

@@ -181,7 +181,9 @@ class DomainConfig(Section):
 
     channels: Count | None = None  # None: 3 for 8-bit pictures, the files' own when native
     depth: Depth = "8bit"  # native keeps 16-bit and float values
-    range: tuple[float, float] | None = None  # values mapped to [-1, 1]; None: measured
+    range: tuple[float, float] | None = (
+        None  # mapped to [-1, 1]; None: of 8 bits all, else measured
+    )
 
     @model_validator(mode="after")
     def _check(self) -> DomainConfig:

@@ -15,7 +15,9 @@ def demo(
         Optional[Path], typer.Option(help="Folder to make. Default: runs/demo, runs/demo-2 ...")
     ] = None,
     minutes: Annotated[float, typer.Option(min=0.01, help="How long to train.")] = 3.0,
-    seed: Annotated[int, typer.Option(min=0, help="Another start.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed: another one gives other first weights.")
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     open_: Annotated[
         bool, typer.Option("--open/--no-open", help="Show the report in a browser.")

@@ -19,8 +19,8 @@ def train(
     preset: Annotated[
         Optional[str],
         typer.Option(
-            help="laptop, repaint, paper or classic. Default: paper with a GPU; without one "
-            "laptop, or repaint for CUT and networks that cannot retouch."
+            help="laptop, repaint, paper or classic. Default: paper with a CUDA or ROCm "
+            "GPU; else laptop, or repaint for CUT and networks that cannot retouch."
         ),
     ] = None,
     from_: Annotated[
@@ -34,7 +34,7 @@ def train(
     ] = None,
     method: Annotated[
         Optional[str],
-        typer.Option(help="cyclegan (both ways), or cut, fastcut: from A to B only, lighter."),
+        typer.Option(help="cyclegan (both ways), or cut, fastcut: from A to B only."),
     ] = None,
     steps: Annotated[Optional[int], typer.Option(help="Length in steps ...")] = None,
     epochs: Annotated[
@@ -55,7 +55,8 @@ def train(
     batch: Annotated[Optional[int], typer.Option(help="Pictures of each domain per batch.")] = None,
     accumulate: Annotated[Optional[int], typer.Option(help="Batches per step.")] = None,
     seed: Annotated[
-        Optional[int], typer.Option(help="Same seed, same result (on as many CPU threads).")
+        Optional[int],
+        typer.Option(help="Same seed, same result: on a CPU, by steps or epochs, as many threads."),
     ] = None,
     device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     precision: Annotated[Optional[str], typer.Option(help="auto, float32, bf16 or fp16.")] = None,

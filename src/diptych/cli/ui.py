@@ -43,7 +43,7 @@ def ui(
         float, typer.Option(help="For a picture to arrive.")
     ] = Limits.upload_seconds,
     answer_seconds: Annotated[
-        float, typer.Option(help="From then on to the answer.")
+        float, typer.Option(help="From then on to the translation; as long again to write it.")
     ] = Limits.answer_seconds,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:

@@ -55,10 +55,11 @@ class Translator:
 
     ``tile``: when to translate a picture in strips, which gives the same result in little memory:
     ``auto`` where it does not fit into memory whole, ``off`` never; a number: always, so many rows
-    at a time.
+    at a time (a multiple of 4, at least 16).
 
     ``precision``: ``bf16`` computes convolutions of 16 bits where a picture is taken whole, on
-    processors with matrix units (AMX) several times as fast, and a few of 255 levels off.
+    processors with matrix units (AMX) several times as fast, on AMD since Zen 4 twice, and a few
+    of 255 levels off.
 
     ``see``: the shorter side that the networks are shown larger pictures at; what they change is
     enlarged and added to the picture, which keeps its size and detail. ``auto``: four times the

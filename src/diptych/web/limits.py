@@ -31,7 +31,7 @@ class Limits:
     waiting_megapixels: float = 100  # of them together, once decoded and scaled
     batch: int = 8  # pictures of one size that go through the network together
     upload_seconds: float = 30  # for a request to arrive
-    answer_seconds: float = 60  # from then on to the answer
+    answer_seconds: float = 60  # from then on to the translation, and again to its file
 
     def __post_init__(self) -> None:
         for field in fields(self):

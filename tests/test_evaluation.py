@@ -815,8 +815,11 @@ def test_a_training_and_evaluate_know_the_same_pairs(
     a = read_heldout(views, config.a, RGB, config)
     b = read_heldout(partners, config.b, RGB, config)
     assert len(b.unread) == 1
-    ways = (find_wanted(Target(), *held, (), None, False) for held in ((a, b), (b, a)))
-    found = evaluate_pair(pair, a, b, net, CPU, *ways)
+    wanted = {
+        "b": find_wanted(Target(), a, b, (), None, False),
+        "a": find_wanted(Target(), b, a, (), None, False),
+    }
+    found = evaluate_pair(pair, {"a": a, "b": b}, net, CPU, wanted)
     now = make_yardstick(a, b, net).kid(pair, CPU)
     for direction in found.directions:
         assert direction.paired is not None

@@ -47,7 +47,7 @@ def run(towns: Path, place: Path, **sections: Any) -> tuple[RunFolder, list[str]
     said: list[str] = []
     folder = RunFolder(place)
     config = build_config(merge(merge(TINY, SETTINGS), sections))
-    start_run(data_folders(towns), folder, config, Listener(warning=said.append))
+    start_run(data_folders(towns), folder, config, Listener(warn=said.append))
     return folder, said
 
 
@@ -134,7 +134,7 @@ def test_stops_while_steps_are_left_out_keep_the_way_back(
             raise KeyboardInterrupt
 
     def listener(watch: Watch) -> Listener:
-        return Listener(warning=said.append, watch=watch)
+        return Listener(warn=said.append, watch=watch)
 
     config = build_config(merge(TINY, SETTINGS))
     with pytest.raises(KeyboardInterrupt):
@@ -189,7 +189,7 @@ def test_going_back_passes_over_what_was_saved_while_failing(
     monkeypatch.undo()
     Poison(monkeypatch, "generator_loss", set(range(1, MOST_IN_A_ROW)))
     said: list[str] = []
-    assert resume_run(folder, listener=Listener(warning=said.append))
+    assert resume_run(folder, listener=Listener(warn=said.append))
     (line,) = [line for line in said if "NaN" in line]
     assert "back to step 30," in line
 

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from diptych.errors import DiptychError, UsageError
 from diptych.interrupt import InterruptedRunError, StopNowError, StopRequest
 from diptych.model_file import load_model, save_model
 from diptych.settings import build_config, merge
-from diptych.surroundings import Shared, usual_torch
+from diptych.surroundings import shared, usual_torch
 from diptych.training import checkpoint
 from diptych.training.room import bytes_needed, memory_needed
 from diptych.training.run_folder import RunFolder
@@ -928,14 +929,24 @@ def test_one_training_at_a_time(towns: Path, tmp_path: Path) -> None:
 
 def test_settings_of_the_process_are_given_back_by_the_last() -> None:
     value = ["as it was"]
-    shared = Shared(lambda: value[0], lambda new: value.__setitem__(0, new), "as needed")
-    one, two = shared.within(), shared.within()
-    one.__enter__()
-    two.__enter__()
-    one.__exit__(None, None, None)
-    assert value == ["as needed"]
-    two.__exit__(None, None, None)
-    assert value == ["as it was"]
+
+    @shared
+    @contextmanager
+    def needed() -> Iterator[None]:
+        before = value[0]
+        value[0] = f"needed, {before}"
+        yield
+        value[0] = before
+
+    for _ in range(2):
+        one, two = needed(), needed()
+        one.__enter__()
+        two.__enter__()
+        assert value == ["needed, as it was"]
+        one.__exit__(None, None, None)
+        assert value == ["needed, as it was"]
+        two.__exit__(None, None, None)
+        assert value == ["as it was"]
 
 
 def test_a_default_device_around_a_call(trained: Path) -> None:
@@ -1075,7 +1086,7 @@ def test_other_threads_are_remarked_on(trained: Path, tmp_path: Path) -> None:
     assert now in file.read_text()
     for threads, count in ((now, 0), ("threads: '77'", 1)):
         file.write_text(file.read_text().replace(now, threads))
-        resume_run(run, {"training": {"steps": 13 + count}}, Listener(warning=said.append))
+        resume_run(run, {"training": {"steps": 13 + count}}, Listener(warn=said.append))
         assert len([line for line in said if "went with threads 77" in line]) == count
 
 

@@ -8,6 +8,7 @@ zebra = diptych.load("runs/h2z").to_b("horse.jpg")
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from diptych.errors import DiptychError as DiptychError
@@ -22,22 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["DiptychError", "Target", "Translator", "evaluate", "load", "train"]
 
 if not TYPE_CHECKING:  # (by it any name would be right)
+    _HOMES = {
+        "train": "api", "evaluate": "scoring", "Target": "scoring",
+        "load": "translation.translator", "Translator": "translation.translator",
+    }  # fmt: skip
 
     def __getattr__(name: str) -> Any:
         """Load PyTorch only when something that needs it is asked for (PEP 562)."""
-        if name == "train":
-            from diptych.api import train
-
-            return train
-        if name in ("Target", "evaluate"):
-            from diptych import scoring
-
-            return getattr(scoring, name)
-        if name in ("Translator", "load"):
-            from diptych.translation import translator
-
-            return getattr(translator, name)
-        raise AttributeError(f"module 'diptych' has no attribute {name!r}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'diptych' has no attribute {name!r}")
+        return getattr(import_module(f"diptych.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 
 from diptych.errors import UsageError, warn
@@ -11,15 +10,9 @@ from diptych.evaluation.results import Evaluation
 from diptych.files import as_path
 from diptych.scoring import evaluate
 from diptych.settings import Tree
-from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import Listener
-from diptych.training.start import (
-    ONLY_LENGTH,
-    pick_folders,
-    resume_run,
-    start_run,
-)
+from diptych.training.start import run_training
 from diptych.training.trainer import Watch
 from diptych.translation.translator import Translator, load
 
@@ -77,18 +70,14 @@ def train(
         raise UsageError(f"settings are a dictionary of sections, not a {type(settings).__name__}")
     if watch is not None and not callable(watch):
         raise UsageError(f"watch is a function, not a {type(watch).__name__}")
-    if max_minutes is not None and not isinstance(max_minutes, Real):
-        raise UsageError(f"max_minutes {max_minutes!r}: give a number")
     folder = RunFolder(as_path(run).absolute())
-    listener = Listener(watch=watch, warning=warn)
-    if resume:
-        if preset or config or start_from:
-            raise UsageError(ONLY_LENGTH)
-        moved = pick_folders(a, b, data).absolute() if a or b or data else None
-        finished = resume_run(folder, settings, listener, max_minutes, moved)
-    else:
-        file, before = (as_path(x) if x is not None else None for x in (config, start_from))
-        made = make_config(preset, file, settings, before)
-        folders = pick_folders(a, b, data).absolute()
-        finished = start_run(folders, folder, made, listener, max_minutes)
+
+    def place(given: str | Path | None) -> Path | None:
+        return None if given is None else as_path(given).absolute()  # (``watch`` may go elsewhere)
+
+    finished = run_training(
+        folder, place(a), place(b), place(data), preset=preset, config=place(config),
+        start_from=place(start_from), resume=resume, settings=settings or {},
+        listener=Listener(watch=watch, warn=warn), max_minutes=max_minutes,
+    )  # fmt: skip
     return Run(folder.path, finished)

@@ -69,8 +69,8 @@ class GeneratorConfig(Section):
             ):
                 if value in ("retouch", "antialias"):
                     raise ValueError(f"generator.{name} {value} needs architecture resnet")
-        if self.architecture != "resnet" and self.halvings != 2:
-            raise ValueError("generator.halvings are for the architecture resnet")
+            if self.halvings != 2:
+                raise ValueError("generator.halvings are for the architecture resnet")
         if self.architecture == "mobile" and self.dropout:
             raise ValueError("generator.dropout is not for the architecture mobile")
         if len(self.mobile_widths()) != self.blocks + 5:

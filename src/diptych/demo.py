@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from diptych.config import Config
 from diptych.data import town
@@ -95,16 +94,12 @@ def measure(translator: Translator) -> Scores:
     return Scores(
         float(right.mean()),
         {name: float(right[classes == i].mean()) for i, name in enumerate(town.CLASSES)},
-        _l1(fake_maps, maps),
-        _l1(fake_aerials, aerials),
+        RGB.l1(fake_maps, maps),
+        RGB.l1(fake_aerials, aerials),
         float((town.read_aerial(fake_aerials) == classes).mean()),
         float((town.read_aerial(aerials) == classes).mean()),
         HELDOUT_TOWNS,
     )
-
-
-def _l1(x: np.ndarray, y: np.ndarray) -> float:
-    return float(torch.nn.functional.l1_loss(RGB.to_tensor(x), RGB.to_tensor(y)))
 
 
 def write_scores(run: RunFolder, scores: Scores) -> None:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, overload
 
 Name = TypeVar("Name", bound=str)
 HERE = Path(__file__).parent
@@ -36,6 +36,10 @@ def warn(line: str) -> None:
     while frame is not None and Path(frame.f_code.co_filename).is_relative_to(HERE):
         frame, level = frame.f_back, level + 1
     warnings.warn(line, stacklevel=level)
+
+
+def unheard(*said: object) -> None:
+    """The listener to tell where there is no other."""
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
@@ -96,6 +100,10 @@ def typed(text: object) -> str:
     return shlex.quote(word)
 
 
+@overload
+def one_of(option: str, text: str, valid: Iterable[Name]) -> Name: ...
+@overload
+def one_of(option: str, text: str | None, valid: Iterable[Name]) -> Name | None: ...
 def one_of(option: str, text: str | None, valid: Iterable[Name]) -> Name | None:
     """``text``, given with ``option``, as one of the ``valid`` names; None for none given.
 

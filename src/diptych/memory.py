@@ -7,12 +7,13 @@ import math
 import os
 import platform
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
-from diptych.surroundings import Shared
+from diptych.surroundings import shared
 
 # mallopt's parameters (malloc.h of the GNU C library).
 TRIM_THRESHOLD = -1
@@ -102,7 +103,14 @@ def _keep(on: bool) -> None:
         c.malloc_trim(0)
 
 
-_kept = Shared(lambda: False, _keep, True)
+@shared
+@contextmanager
+def _kept() -> Iterator[None]:
+    _keep(True)
+    try:
+        yield
+    finally:
+        _keep(False)
 
 
 def freed_memory_kept(device: torch.device) -> AbstractContextManager[None]:
@@ -111,4 +119,4 @@ def freed_memory_kept(device: torch.device) -> AbstractContextManager[None]:
     Without it the features of each step, or of each picture that is translated, are given back to
     the system and come again page by page, for which threads wait for one another.
     """
-    return _kept.within() if device.type == "cpu" else nullcontext()
+    return _kept() if device.type == "cpu" else nullcontext()

@@ -32,6 +32,11 @@ def other_side(side: Side) -> Side:
     return "b" if side == "a" else "a"
 
 
+def way_name(to: Side) -> str:
+    """``A to B``."""
+    return f"{other_side(to).upper()} to {to.upper()}"
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What the file says about its networks."""

@@ -17,10 +17,10 @@ from diptych.evaluation.heldout import Heldout, read_heldout
 from diptych.evaluation.results import Evaluation
 from diptych.evaluation.scores import evaluate_pair
 from diptych.evaluation.table import score_tables
-from diptych.evaluation.wanted import Target, Wanted, find_wanted
+from diptych.evaluation.wanted import Target, find_wanted
 from diptych.files import as_path, explain_os_errors, write_whole
 from diptych.memory import freed_memory_kept
-from diptych.model_file import ModelInfo, Side, read_info
+from diptych.model_file import ModelInfo, Side, other_side, read_info
 from diptych.surroundings import usual_torch
 from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder
@@ -61,9 +61,10 @@ def evaluate(
             f"{run} is a file: give the run folder that it came from, or score it on the pictures "
             f"of another: diptych evaluate RUN --model {typed(as_path(run))}"
         )
-    for domain, target in (("a", a), ("b", b)):
+    targets: dict[Side, Target] = {"a": a, "b": b}
+    for side, target in targets.items():
         if not isinstance(target, Target):
-            raise UsageError(f"{domain} says what else to score: give a diptych.Target")
+            raise UsageError(f"{side} says what else to score: give a diptych.Target")
     config, data = folder.config(), folder.data()
     translator = load(folder.saved_model() if model is None else model, where)
     if size is not None and config.data.preprocess == "none":
@@ -80,24 +81,24 @@ def evaluate(
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
 
-    held_a = _heldout(folder, data, "a", config, pair.info.a)
-    held_b = _heldout(folder, data, "b", config, pair.info.b)
-    places = folder.folders()
-    ordered = (
-        bool(paired) and _is_all_of(held_a, places.test_a) and _is_all_of(held_b, places.test_b)
+    held: dict[Side, Heldout] = {
+        "a": _heldout(folder, data, "a", config, pair.info.a),
+        "b": _heldout(folder, data, "b", config, pair.info.b),
+    }
+    tests = folder.folders()
+    ordered = bool(paired) and (
+        _is_all_of(held["a"], tests.test_a) and _is_all_of(held["b"], tests.test_b)
     )
-
-    labels = _labels(b, held_b, config.b, config)
-    to_b = find_wanted(b, held_a, held_b, labels, paired, ordered)
-    to_a = Wanted()
-    if "a" in pair.ways:
-        labels = _labels(a, held_a, config.a, config)
-        to_a = find_wanted(a, held_b, held_a, labels, paired, ordered)
+    wanted = {}
+    for to in pair.ways:
+        labels = _labels(targets[to], held[to], config.reading(to), config)
+        source = held[other_side(to)]
+        wanted[to] = find_wanted(targets[to], source, held[to], labels, paired, ordered)
     file = as_path(inception_file) if inception_file is not None else None
     name = one_of("features", features, FEATURE_NAMES)
     with usual_torch(where), freed_memory_kept(where):
         net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
-        found = evaluate_pair(pair, held_a, held_b, net, where, to_b, to_a)
+        found = evaluate_pair(pair, held, net, where, wanted)
     if model is None:
         found = replace(found, learned_from=flattering(data))
     if keep and size is None and model is None:

@@ -148,6 +148,11 @@ def build_config(tree: Tree) -> Config:
         raise UsageError(_one_line(error)) from error
 
 
+def changed(config: Config, settings: Tree) -> Config:
+    """``config`` with other settings on top. Raises UsageError as ``build_config``."""
+    return build_config(merge(config.model_dump(), settings))
+
+
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     path, seen = [str(part) for part in first["loc"]], reprlib.repr(first["input"])

@@ -4,47 +4,47 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Generic, TypeVar
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 
-T = TypeVar("T")
 
+def shared(
+    block: Callable[[], AbstractContextManager[None]],
+) -> Callable[[], AbstractContextManager[None]]:
+    """``block`` for what is of the whole process, also of its other threads.
 
-class Shared(Generic[T]):
-    """A setting of the whole process, also of its other threads.
-
-    The first block that needs it as ``value`` sets it so; the last one gives back what was before.
+    The first of the blocks that overlap begins it, the last one ends it.
     """
-
-    def __init__(self, get: Callable[[], T], set_: Callable[[T], None], value: T) -> None:
-        self._get, self._set, self._value = get, set_, value
-        self._lock, self._inside, self._before = threading.Lock(), 0, value
+    lock, inside, held = threading.Lock(), 0, ExitStack()
 
     @contextmanager
-    def within(self) -> Iterator[None]:
-        """Within the block it is as needed."""
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._before = self._get()
-                self._set(self._value)
+    def within() -> Iterator[None]:
+        nonlocal inside
+        with lock:
+            inside += 1
+            if inside == 1:
+                held.enter_context(block())
         try:
             yield
         finally:
-            with self._lock:
-                self._inside -= 1
-                if not self._inside:
-                    self._set(self._before)
+            with lock:
+                inside -= 1
+                if not inside:
+                    held.close()
+
+    return within
 
 
-def _set_benchmark(on: bool) -> None:
-    torch.backends.cudnn.benchmark = on
-
-
-_dtype = Shared(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
-_benchmark = Shared(lambda: torch.backends.cudnn.benchmark, _set_benchmark, True)
+@shared
+@contextmanager
+def _float32() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager
@@ -66,12 +66,19 @@ def usual_torch(device: torch.device) -> Iterator[None]:
     devices = [device] if on_gpu else []
     with (
         torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad(),
-        torch.autocast(device.type, enabled=False), _dtype.within(), usual_place(),
+        torch.autocast(device.type, enabled=False), _float32(), usual_place(),
         torch.cuda.device(device) if on_gpu else nullcontext(),
     ):  # fmt: skip
         yield
 
 
-def quickest_convolutions() -> AbstractContextManager[None]:
+@shared
+@contextmanager
+def quickest_convolutions() -> Iterator[None]:
     """Within the block cuDNN tries its ways to convolve once for each shape, and takes the best."""
-    return _benchmark.within()
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -14,16 +14,13 @@ from harness import last_step
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from diptych.data.domain import data_folders, open_domains
 from diptych.errors import DiptychError
 from diptych.model_file import load_model
 from diptych.training import checkpoint
 from diptych.training.run_folder import RunFolder
 from diptych.training.start import resume_run
-from diptych.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "run-format-1"
 PARTS = ["model", "average", "optimizer-G", "optimizer-D", "process-0"]
 
 
@@ -191,32 +188,3 @@ def test_a_newer_format_is_refused_in_one_line(trained: Path, tmp_path: Path) ->
     save_file(load_file(model), tmp_path / "new.safetensors", {"diptych": json.dumps(info)})
     with pytest.raises(DiptychError, match=r"by a newer diptych: update"):
         load_model(tmp_path / "new.safetensors", CPU)
-
-
-def test_a_checkpoint_of_format_1_goes_on_where_it_stopped(towns: Path, tmp_path: Path) -> None:
-    """The fixture was written by the version before format 2, which also trained on to step 12."""
-    config = RunFolder(FORMAT_1).config()
-    a, b = open_domains(data_folders(towns), config)
-    shutil.copytree(FORMAT_1, tmp_path / "run")
-    run = RunFolder(tmp_path / "run")
-    then = run.read_metrics()
-    trainer = Trainer(config, run, a, b, CPU)
-    assert not trainer.resume()
-    assert trainer.state.step == 4
-    trainer.train()
-    now = run.read_metrics()
-    assert [line["step"] for line in now] == [line["step"] for line in then] == [3, 6, 9, 12]
-    for before, after in zip(then, now, strict=True):
-        # (The rate was that of the coming step then.)
-        for name in before.keys() - {"seconds", "step", "rate"}:
-            assert after[name] == pytest.approx(before[name], rel=1e-4), (after["step"], name)
-
-
-def test_a_model_of_format_1_translates(towns: Path) -> None:
-    pair = load_model(FORMAT_1 / "model.safetensors", CPU)
-    x = torch.rand(1, 3, 32, 32) * 2 - 1
-    for to in pair.ways:
-        with torch.no_grad():
-            assert pair.towards(to)(x).shape == x.shape
-    assert pair.ways == ("b", "a")
-    assert pair.info.step == 12

@@ -46,7 +46,7 @@ def export(
     side = one_of("--to", to, SIDES)
     pair = load(run, "cpu").pair
     ways = pair.ways if side is None else (side,)
-    if chosen is None or chosen == "official":
+    if chosen == "official":
         if uint8 or float16:
             raise UsageError("--uint8 and --float16 are for other formats than official")
         paths = export_official(pair, ways, out, overwrite)

@@ -27,7 +27,6 @@ def import_(
     ] = False,
 ) -> None:
     """Make a model of weights from the CycleGAN, CUT and GAN Compression repositories."""
-
     from diptych.cli.console import say
     from diptych.errors import UsageError, one_of, typed
     from diptych.files import explain_os_errors

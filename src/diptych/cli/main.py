@@ -61,7 +61,7 @@ def root(
         typer.Option("--version", help="Print the version.", callback=_say_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Two folders of pictures in, a translator between them out."""
+    """Only for the help: ``main`` finds --debug wherever it stands; --version has its callback."""
 
 
 def _stop_now(number: int, frame: FrameType | None) -> None:

@@ -93,16 +93,10 @@ def train(
 ) -> None:
     """Learn to translate between two folders of pictures."""
     from diptych.cli.console import say, training_listener
-    from diptych.errors import UsageError, typed
+    from diptych.errors import typed
     from diptych.settings import given, merge, parse_assignment
-    from diptych.training.choice import make_config
     from diptych.training.run_folder import RunFolder
-    from diptych.training.start import (
-        ONLY_LENGTH,
-        pick_folders,
-        resume_run,
-        start_run,
-    )
+    from diptych.training.start import run_training
 
     length = given(steps=steps, epochs=epochs, minutes=minutes)
     domain = given(channels=channels, depth=depth)
@@ -127,16 +121,10 @@ def train(
 
     folder = RunFolder(run)
     with training_listener(folder) as listener:
-        if resume:
-            if preset or config or from_:
-                raise UsageError(ONLY_LENGTH)
-            moved = pick_folders(a, b, data) if a or b or data else None
-            finished = resume_run(folder, settings, listener, max_minutes, moved)
-        else:
-            folder.check_free()
-            folders = pick_folders(a, b, data)
-            made = make_config(preset, config, settings, from_)
-            finished = start_run(folders, folder, made, listener, max_minutes)
+        finished = run_training(
+            folder, a, b, data, preset=preset, config=config, start_from=from_, resume=resume,
+            settings=settings, listener=listener, max_minutes=max_minutes,
+        )  # fmt: skip
     if not finished:
         say(f"next: {folder.resume_command}   (the training is not at its end yet)")
         return

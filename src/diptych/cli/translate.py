@@ -80,12 +80,12 @@ def translate(
     from diptych.translation.jobs import left_to_do, plan
     from diptych.translation.large import parse_tile
     from diptych.translation.smooth import measures_frames
-    from diptych.translation.translator import load, parse_precision
+    from diptych.translation.translator import PRECISIONS, load
     from diptych.translation.writing import sweep
 
     _check_request(run, inputs, out, size)
-    side = one_of("--to", to, SIDES) or "b"
-    translator = load(run, device, parse_tile(tile), parse_precision(precision), parse_see(see))
+    side, computed = one_of("--to", to, SIDES), one_of("--precision", precision, PRECISIONS)
+    translator = load(run, device, parse_tile(tile), computed, parse_see(see))
     translator.pair.towards(side)  # (a model of one way says so before it looks for pictures)
     _, target = translator.formats(side)
     if overwrite and skip_existing:
@@ -100,7 +100,7 @@ def translate(
         return
     sweep({job.target.parent for job in jobs})
     clips = [job for job in jobs if is_clip(job.target)]
-    pictures = [job for job in jobs if job not in clips]
+    pictures = [job for job in jobs if not is_clip(job.target)]
     unplayed = _why_unplayed(translator, side, smooth) if clips else None
     if unplayed is not None and not pictures:
         raise unplayed

@@ -24,7 +24,7 @@ from diptych.data.geometry import fit_for_training, load_size
 from diptych.data.many import in_order, or_reason
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import Pixels
-from diptych.errors import DiptychError, counted
+from diptych.errors import DiptychError, counted, unheard
 from diptych.files import (
     explain_os_errors,
     file_sha256,
@@ -57,29 +57,29 @@ def cache_root() -> Path:
 def open_cache(
     folder: Path,
     files: Sequence[Path],
-    domain: DomainConfig,
+    reading: DomainConfig,
     data: DataConfig,
     multiple: int,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = unheard,
 ) -> PictureCache:
     """Open the cache of ``files`` (all below ``folder``), building it if it is not there yet.
 
     Raises DiptychError when not one file can be read, or the cache cannot be written.
     """
     root = cache_root()
-    place = place_of(folder, files, domain, data, multiple)
+    place = place_of(folder, files, reading, data, multiple)
     with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
         found = place.exists()
         if found:
             cache = _read_if_whole(place)
-            if cache is not None and not _some_read_now(cache, folder, domain, data):
+            if cache is not None and not _some_read_now(cache, folder, reading, data):
                 return cache
             cache = None  # (Windows removes no file that is mapped)
         root.mkdir(parents=True, exist_ok=True)
         sweep(root)
         aside = place.with_name(f"{place.name}.{uuid4().hex}.partial")
         try:
-            _build(aside, folder, files, domain, data, multiple, on_progress)
+            _build(aside, folder, files, reading, data, multiple, on_progress)
             if found:
                 shutil.rmtree(place, ignore_errors=True)
             try:
@@ -119,35 +119,35 @@ def _read_if_whole(place: Path) -> PictureCache | None:
 
 
 def _some_read_now(
-    cache: PictureCache, folder: Path, domain: DomainConfig, data: DataConfig
+    cache: PictureCache, folder: Path, reading: DomainConfig, data: DataConfig
 ) -> bool:
     """Whether a file that could not be read can be now: permissions and disks get mended."""
     for one in cache.skipped:
         if not one.readable:
             with suppress(DamagedPictureError):
-                read_picture(folder / one.name, domain, data.background)
+                read_picture(folder / one.name, reading, data.background)
                 return True
     return False
 
 
 def place_of(
-    folder: Path, files: Sequence[Path], domain: DomainConfig, data: DataConfig, multiple: int
+    folder: Path, files: Sequence[Path], reading: DomainConfig, data: DataConfig, multiple: int
 ) -> Path:
     """The folder of the cache of ``files``, named by all that its content depends on.
 
     The first half of its name is of the folder and how it is read, the second one of the files.
     """
-    usual = 3 if domain.depth == "8bit" else None
-    reading = {
+    usual = 3 if reading.depth == "8bit" else None
+    read_as = {
         "version": VERSION,
-        "depth": domain.depth,
-        "channels": domain.channels or usual,
+        "depth": reading.depth,
+        "channels": reading.channels or usual,
         "data": data.model_dump(include={"size", "preprocess", "background"}),
         "load_size": load_size(data),
         "zoom": data.zoom if data.zooms else 1.0,
         "multiple": multiple if data.preprocess == "none" else None,  # (else sizes are given)
     }
-    place = hashlib.sha256(json.dumps(reading, sort_keys=True).encode())
+    place = hashlib.sha256(json.dumps(read_as, sort_keys=True).encode())
     place.update(os.fsencode(os.path.realpath(folder)))
     digest = hashlib.sha256()
     for path in files:
@@ -165,17 +165,17 @@ def _build(
     aside: Path,
     folder: Path,
     files: Sequence[Path],
-    domain: DomainConfig,
+    reading: DomainConfig,
     data: DataConfig,
     multiple: int,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
 ) -> None:
     """Decode every file on all cores and write the pixels in order, then the index."""
     aside.mkdir()
     fit = fit_for_training(data, multiple)
 
     def decode(path: Path) -> tuple[str, Pixels, float, float]:
-        picture = read_picture(path, domain, data.background)
+        picture = read_picture(path, reading, data.background)
         low, high = float(picture.min()), float(picture.max())
         return file_sha256(path), fit(picture), low, high
 
@@ -195,8 +195,7 @@ def _build(
                 shape = (picture.shape[0], picture.shape[1], picture.shape[2])
                 entries.append((str(picture.dtype), Entry(name, content, offset, shape, low, high)))
                 offset += picture.nbytes
-            if on_progress is not None:
-                on_progress(done, len(files))
+            on_progress(done, len(files))
         out.flush()
         flush_to_disk(out.fileno())
     kept, dtype = of_one_kind(folder, entries, skipped)

@@ -21,7 +21,7 @@ from diptych.data.folder import find_pictures
 from diptych.data.geometry import load_size
 from diptych.data.scan import Scan, scan_folder
 from diptych.data.suits import check_shapes
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, unheard
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Check:
         return self.refused is None
 
 
-def check(folders: Folders, config: Config, on_progress: OnProgress | None = None) -> Check:
+def check(folders: Folders, config: Config, on_progress: OnProgress = unheard) -> Check:
     """Read all pictures and report. ``on_progress(done, total)`` counts over all folders.
 
     Raises DiptychError or UsageError where training would before it reads any picture: a folder
@@ -83,8 +83,7 @@ def check(folders: Folders, config: Config, on_progress: OnProgress | None = Non
     for (name, folder, reading), paths in zip(places, files, strict=True):
 
         def progress(done: int, before: int = before) -> None:
-            if on_progress is not None:
-                on_progress(before + done, total)
+            on_progress(before + done, total)
 
         scans.append(scan_folder(name, folder, paths, reading, config, progress))
         before += len(paths)

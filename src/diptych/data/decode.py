@@ -36,7 +36,7 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 
 
-def read_picture(path: Path, domain: DomainConfig, background: str = "white") -> Pixels:
+def read_picture(path: Path, reading: DomainConfig, background: str = "white") -> Pixels:
     """Decode the file at ``path``: upright, on ``background``, with the channels asked for.
 
     What the file holds counts, not how its name ends; of several pages or frames the first is
@@ -46,10 +46,10 @@ def read_picture(path: Path, domain: DomainConfig, background: str = "white") ->
     2**30 bytes.
     """
     with one_reason(), opened(path) as file:
-        return _decode(file, domain, background)
+        return _decode(file, reading, background)
 
 
-def decode_picture(data: bytes, domain: DomainConfig, background: str, most_pixels: int) -> Pixels:
+def decode_picture(data: bytes, reading: DomainConfig, background: str, most_pixels: int) -> Pixels:
     """Decode what a file holds, as ``read_picture`` does, without a file.
 
     Raises TooLargeError, before anything is decoded, for more than ``most_pixels``.
@@ -60,7 +60,7 @@ def decode_picture(data: bytes, domain: DomainConfig, background: str, most_pixe
         width, height = picture_size(io.BytesIO(data))
         if width * height > most_pixels:
             raise TooLargeError(f"its {width} x {height} pixels are too many: scale it down")
-        return _decode(io.BytesIO(data), domain, background)
+        return _decode(io.BytesIO(data), reading, background)
 
 
 def reading_of(stored: PixelFormat) -> DomainConfig:
@@ -75,11 +75,11 @@ def reading_of(stored: PixelFormat) -> DomainConfig:
     )
 
 
-def _decode(file: BinaryIO, domain: DomainConfig, background: str) -> Pixels:
-    if domain.depth == "8bit":
-        picture = _read_8bit(file, domain.channels or 3, background)
+def _decode(file: BinaryIO, reading: DomainConfig, background: str) -> Pixels:
+    if reading.depth == "8bit":
+        picture = _read_8bit(file, reading.channels or 3, background)
     else:
-        picture = read_native(file, domain.channels, background)
+        picture = read_native(file, reading.channels, background)
     if picture.size == 0:
         raise DamagedPictureError("it has no pixels")
     if picture.dtype == np.float32 and not np.isfinite(picture).all():

@@ -6,20 +6,20 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
 from diptych.config import Config, DataConfig, DomainConfig
 from diptych.data.alpha import parse_background
 from diptych.data.cache import PictureCache, Skipped, contents
-from diptych.data.cache_folder import OnProgress, open_cache
+from diptych.data.cache_folder import open_cache
 from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import Resize, fit_for_looking
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DType, PixelFormat, Pixels, resize
-from diptych.errors import DiptychError, UsageError, counted
+from diptych.errors import DiptychError, UsageError, counted, unheard
 from diptych.files import lies_in
 
 MOST_HELD_OUT = 200  # pictures of each domain
@@ -33,11 +33,6 @@ class Folders:
     b: Path
     test_a: Path | None = None
     test_b: Path | None = None
-
-    def absolute(self) -> Folders:
-        """The same, wherever the process goes."""
-        tests = (test and test.absolute() for test in (self.test_a, self.test_b))
-        return Folders(self.a.absolute(), self.b.absolute(), *tests)
 
     @property
     def all(self) -> tuple[Path, ...]:
@@ -99,7 +94,7 @@ def data_folders(root: Path) -> Folders:
 
 
 def open_domains(
-    folders: Folders, config: Config, on_progress: Callable[[str, int, int], None] | None = None
+    folders: Folders, config: Config, on_progress: Callable[[str, int, int], None] = unheard
 ) -> tuple[Domain, Domain]:
     """Scan, decode (once, into the cache) and split both folders.
 
@@ -107,19 +102,14 @@ def open_domains(
     with one line for anything wrong with the folders.
     """
     check_request(folders, config)
-
-    def progress(name: str) -> OnProgress | None:
-        if on_progress is None:
-            return None
-        return lambda done, total: on_progress(name, done, total)
-
     multiple = config.generator.size_multiple
 
     # All folders first: decoding one takes a while, and the name of another may be wrong.
     files = {folder: find_pictures(folder) for folder in folders.all}
 
     def decoded(name: str, folder: Path, reading: DomainConfig) -> PictureCache:
-        return open_cache(folder, files[folder], reading, config.data, multiple, progress(name))
+        progress = partial(on_progress, name)
+        return open_cache(folder, files[folder], reading, config.data, multiple, progress)
 
     def opened(name: str, folder: Path, test: Path | None, reading: DomainConfig) -> Domain:
         cache = decoded(name, folder, reading)
@@ -157,7 +147,7 @@ def make_domain(
     folder: Path,
     cache: PictureCache,
     tests: tuple[Path, PictureCache] | None,
-    domain: DomainConfig,
+    reading: DomainConfig,
     data: DataConfig,
 ) -> Domain:
     """Decide what is trained on and what is held out: ``tests``, or else a share of the cache.
@@ -184,7 +174,7 @@ def make_domain(
         train,
         heldout=tuple(place / entry.name for entry in held_entries),
         heldout_contents=tuple(entry.content for entry in held_entries),
-        pixel_format=_pixel_format(cache, train, domain),
+        pixel_format=_pixel_format(cache, train, reading),
         test_folder=tests[0] if tests is not None else None,
         test_skipped=tests[1].skipped if tests is not None else (),
     )
@@ -223,12 +213,14 @@ def split(cache: PictureCache, share: float) -> tuple[tuple[int, ...], tuple[int
     return train, held
 
 
-def _pixel_format(cache: PictureCache, train: tuple[int, ...], domain: DomainConfig) -> PixelFormat:
+def _pixel_format(
+    cache: PictureCache, train: tuple[int, ...], reading: DomainConfig
+) -> PixelFormat:
     """uint8 spans 0 to 255; other depths span what the training pictures hold, unless given."""
     dtype = cast(DType, str(cache.dtype))
     channels = cache.entries[0].shape[2]
-    if domain.range is not None:
-        low, high = domain.range
+    if reading.range is not None:
+        low, high = reading.range
     elif dtype == "uint8":
         low, high = 0.0, 255.0
     else:

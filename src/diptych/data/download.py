@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, UsageError, unheard
 from diptych.files import explain_os_errors, file_sha256, replace
 
 CHUNK = 1 << 18  # bytes
@@ -27,9 +27,7 @@ OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 OnBytes = Callable[[int, "int | None"], None]  # bytes here, bytes in all if the server says
 
 
-def fetch(
-    address: str, path: Path, sha256: str | None = None, on_bytes: OnBytes | None = None
-) -> None:
+def fetch(address: str, path: Path, sha256: str | None = None, on_bytes: OnBytes = unheard) -> None:
     """Download ``address`` to ``path``.
 
     What has arrived is kept in ``path.part``: a broken transfer goes on from there, at once or when
@@ -97,7 +95,7 @@ def _quoted(address: str) -> str:
     return quote(parts.geturl(), safe=string.punctuation)
 
 
-def _transfer(address: str, part: Path, on_bytes: OnBytes | None) -> bool:
+def _transfer(address: str, part: Path, on_bytes: OnBytes) -> bool:
     """One connection; append what comes. True if the file is whole now."""
     version = part.with_name(f"{part.name}.version")  # what the server called the file we have
     have = part.stat().st_size
@@ -130,8 +128,7 @@ def _transfer(address: str, part: Path, on_bytes: OnBytes | None) -> bool:
                 with explain_os_errors(f"write {part}"):
                     out.write(chunk)
                 have += len(chunk)
-                if on_bytes is not None:
-                    on_bytes(have, total)
+                on_bytes(have, total)
     if total is not None and have < total:
         return False
     version.unlink(missing_ok=True)

@@ -4,30 +4,58 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from diptych.data.opening import DamagedPictureError
 
+PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@contextmanager
+def workers(count: int | None) -> Iterator[ThreadPoolExecutor]:
+    """``count`` threads. At an error or a signal they end what they are at, and begin no more."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def ahead(
+    pool: ThreadPoolExecutor,
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    count: int,
+    pixels_of: Callable[[Item], int] = lambda item: 0,
+) -> Iterator[Result]:
+    """The results of ``work`` in order; up to ``count`` are under way before they are needed.
+
+    Fewer where ``pixels_of`` says that they are large: as many as ``PIXELS_WAITING`` allows.
+    """
+    waiting: deque[tuple[int, Future[Result]]] = deque()
+    for item in items:
+        pixels = pixels_of(item)
+        while len(waiting) >= count or (
+            waiting and pixels + sum(n for n, _ in waiting) > PIXELS_WAITING
+        ):
+            yield waiting.popleft()[1].result()
+        waiting.append((pixels, pool.submit(work, item)))
+    while waiting:
+        yield waiting.popleft()[1].result()
 
 
 def in_order(
     work: Callable[[Path], Result], files: Sequence[Path]
 ) -> Iterator[tuple[Path, Result]]:
     """``work`` on threads (decoders release the interpreter), results in the order of files."""
-    ahead = 2 * (os.cpu_count() or 1)  # bounds how many decoded pictures wait in memory
-    waiting: deque[tuple[Path, Future[Result]]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path in files:
-            waiting.append((path, pool.submit(work, path)))
-            if len(waiting) >= ahead:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
+    with workers(os.cpu_count()) as pool:
+        yield from zip(files, ahead(pool, work, files, 2 * (os.cpu_count() or 1)), strict=True)
 
 
 def or_reason(work: Callable[[Path], Result]) -> Callable[[Path], Result | str]:

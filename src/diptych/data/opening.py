@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import stat
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import BinaryIO, Literal
 from PIL import Image, features
 
 from diptych.errors import printable
+from diptych.surroundings import shared
 
 Kind = Literal["npy", "tiff", "png", "other"]
 
@@ -123,29 +123,10 @@ def is_whole_jpeg(data: bytes) -> bool:
     return False
 
 
-_quiet = threading.Lock()
-_inside = 0
-_filters = warnings.catch_warnings()
-
-
+@shared  # (else overlapping blocks of several threads leave a program without its warnings)
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Within the block, in any number of threads, no warnings of oddities in files.
-
-    (``catch_warnings`` alone is for one thread: overlapping blocks would leave a program without
-    its warnings for good.)
-    """
-    global _inside, _filters
-    with _quiet:
-        _inside += 1
-        if _inside == 1:
-            _filters = warnings.catch_warnings()
-            _filters.__enter__()
-            warnings.simplefilter("ignore")
-    try:
+    """Within the block no warnings of oddities in files."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield
-    finally:
-        with _quiet:
-            _inside -= 1
-            if _inside == 0:
-                _filters.__exit__(None, None, None)

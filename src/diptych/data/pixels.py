@@ -51,7 +51,10 @@ class PixelFormat:
 
         A tensor stays on its device. Values outside ``low .. high`` come out beyond [-1, 1].
         """
-        stored = pictures if isinstance(pictures, Tensor) else torch.from_numpy(pictures)
+        if isinstance(pictures, Tensor):
+            stored = pictures
+        else:  # (PyTorch takes no array that is read-only, or lies backwards)
+            stored = torch.from_numpy(np.require(pictures, requirements=["C", "W"]))
         x = stored.permute(0, 3, 1, 2).to(torch.float32, copy=True)
         if self.low != 0:
             x.sub_(self.low)

@@ -29,7 +29,7 @@ class Heldout:
     def tensors(self, device: torch.device) -> Iterator[Tensor]:
         """One ``(1, C, H, W)`` tensor in [-1, 1] after the other: sizes may differ."""
         for picture in self.pictures:
-            yield self.pixel_format.to_tensor(picture[None].copy()).to(device)
+            yield self.pixel_format.to_tensor(picture[None]).to(device)
 
     def digest(self) -> str:
         """The same for the same pictures, whatever their names and wherever they lie."""

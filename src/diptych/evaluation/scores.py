@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,18 +30,19 @@ from diptych.networks.blocks import evaluation_mode
 
 def evaluate_pair(
     pair: GeneratorPair,
-    a: Heldout,
-    b: Heldout,
+    held: Mapping[Side, Heldout],
     net: FeatureNet,
     device: torch.device,
-    to_b: Wanted,
-    to_a: Wanted,
+    wanted_of: Mapping[Side, Wanted],
 ) -> Evaluation:
-    """Translate the pictures of ``a`` and ``b``, at least one each, and score them."""
-    known = {"a": describe(a, net), "b": describe(b, net)}
+    """Translate the pictures of both domains, at least one each, and score them.
 
-    def direction(to: Side, wanted: Wanted) -> DirectionScores:
-        source, target = (a, b) if to == "b" else (b, a)
+    ``wanted_of``: by the domain that they are translated to.
+    """
+    known = {side: describe(own, net) for side, own in held.items()}
+
+    def direction(to: Side) -> DirectionScores:
+        source, target, wanted = held[other_side(to)], held[to], wanted_of[to]
         fakes, cycle = _translate(pair, to, source, target.pixel_format, device)
         distances = None
         if min(len(source.pictures), len(target.pictures)) >= FEWEST:
@@ -63,6 +64,7 @@ def evaluate_pair(
             lpips=_lpips(fakes, wanted.truths, target.pixel_format, device),
         )
 
+    a, b = held["a"], held["b"]
     with evaluation_mode(*pair.networks), torch.inference_mode():
         return Evaluation(
             pair.info.step,
@@ -70,8 +72,8 @@ def evaluate_pair(
             net.name,
             net.frechet_name,
             f"{a.digest()} {b.digest()}",
-            direction("b", to_b),
-            direction("a", to_a) if "a" in pair.ways else None,
+            direction("b"),
+            direction("a") if "a" in pair.ways else None,
             tuple(str(path) for path in (*a.unread, *b.unread)),
         )
 
@@ -162,7 +164,7 @@ def _pairs(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for fake, truth in zip(fakes, truths, strict=True):
         if truth is not None:
-            yield target.to_tensor(fake[None]), target.to_tensor(truth[None].copy())
+            yield target.to_tensor(fake[None]), target.to_tensor(truth[None])
 
 
 def _palette(fakes: Sequence[Pixels], wanted: Wanted) -> PaletteScores | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diptych.errors import counted, printable
-from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness, PaletteScores
 from diptych.evaluation.results import FEW, FEWEST, DirectionScores, Evaluation, SetScores
+from diptych.model_file import way_name
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,26 @@ def score_tables(evaluation: Evaluation) -> list[ScoreTable]:
     return tables
 
 
+def set_names(evaluation: Evaluation) -> list[str]:
+    """What ``set_cells`` are called."""
+    return ["KID x 1000", "95 % interval", evaluation.frechet_name, "precision", "recall"]
+
+
+def set_cells(found: SetScores) -> list[str]:
+    """The scores of one set of pictures, for people."""
+    return [
+        f"{1000 * found.kid.value:.1f}",
+        f"{1000 * found.kid.low:.1f} to {1000 * found.kid.high:.1f}",
+        f"{found.frechet:.1f}",
+        f"{found.precision:.2f}",
+        f"{found.recall:.2f}",
+    ]
+
+
 def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
     pictures, targets = direction.pictures, direction.targets
     title = (
-        f"{_name(direction)}: {counted(pictures, 'translation')}, "
+        f"{way_name(direction.to)}: {counted(pictures, 'translation')}, "
         f"{counted(targets, 'real picture')}"
     )
     columns = ["", "translations", "real, split", "untouched"]
@@ -55,13 +71,8 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
     found = direction.distances
     size = f"of {evaluation.size} px" if evaluation.size else "in their own sizes"
     sets = (found.translations, found.split, found.untouched)
-    rows = [
-        ["KID x 1000", *(f"{1000 * one.kid.value:.1f}" for one in sets)],
-        ["95 % interval", *(_interval(one.kid) for one in sets)],
-        [evaluation.frechet_name, *(f"{one.frechet:.1f}" for one in sets)],
-        ["precision", *(f"{one.precision:.2f}" for one in sets)],
-        ["recall", *(f"{one.recall:.2f}" for one in sets)],
-    ]
+    cells = [set_names(evaluation), *map(set_cells, sets)]
+    rows = [list(row) for row in zip(*cells, strict=True)]
     if found.translations.recognised is not None:
         rows.append(["recognised", *(_recognised(one) for one in sets)])
     note = (
@@ -105,7 +116,7 @@ def _pictures(direction: DirectionScores) -> ScoreTable:
             " The true translation is the held-out picture of the same name (or, with --paired, "
             "place): where names say nothing, score with --unpaired."
         )
-    title = f"{_name(direction)}: picture by picture"
+    title = f"{way_name(direction.to)}: picture by picture"
     return ScoreTable(title, columns, rows, note)
 
 
@@ -120,15 +131,7 @@ def _palette(direction: DirectionScores, scores: PaletteScores) -> ScoreTable:
         "Each pixel is read as the nearest of the palette's colours. Means are over the classes "
         "that occur in the truth."
     )
-    return ScoreTable(f"{_name(direction)}: label maps", ["", "score"], rows, note)
-
-
-def _name(direction: DirectionScores) -> str:
-    return "A to B" if direction.to == "b" else "B to A"
-
-
-def _interval(interval: Interval) -> str:
-    return f"{1000 * interval.low:.1f} to {1000 * interval.high:.1f}"
+    return ScoreTable(f"{way_name(direction.to)}: label maps", ["", "score"], rows, note)
 
 
 def _recognised(scores: SetScores) -> str:

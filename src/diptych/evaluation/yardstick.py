@@ -12,7 +12,7 @@ from diptych.evaluation.features import Described, FeatureNet
 from diptych.evaluation.heldout import Heldout, describe
 from diptych.evaluation.results import FEWEST
 from diptych.evaluation.wanted import Target, find_wanted
-from diptych.model_file import GeneratorPair, Side
+from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.networks.blocks import evaluation_mode
 
 
@@ -20,37 +20,35 @@ from diptych.networks.blocks import evaluation_mode
 class Yardstick:
     """Real held-out pictures, described once, to measure a training against again and again."""
 
-    a: Heldout
-    b: Heldout
     net: FeatureNet
-    real_a: Described
-    real_b: Described
+    heldout: dict[Side, Heldout]
+    real: dict[Side, Described]
 
     def kid(self, pair: GeneratorPair, device: torch.device) -> dict[Side, Interval]:
         """KID of the translations, by the domain that they are translated to."""
         found: dict[Side, Interval] = {}
         with evaluation_mode(*pair.networks), torch.inference_mode():
             for to in pair.ways:
-                source, target = (self.a, self.b) if to == "b" else (self.b, self.a)
+                source, target = self.heldout[other_side(to)], self.heldout[to]
                 G, stored = pair.towards(to), target.pixel_format
                 fakes = [stored.to_pixels(G(x))[0] for x in source.tensors(device)]
                 made = describe(Heldout(source.paths, fakes, stored), self.net)
-                real = self.real_b if to == "b" else self.real_a
                 wanted = find_wanted(Target(), source, target, (), paired=None, ordered=False)
-                found[to] = kid(made.features, real.features, wanted.partners)
+                found[to] = kid(made.features, self.real[to].features, wanted.partners)
         return found
 
 
 def make_yardstick(a: Heldout, b: Heldout, net: FeatureNet) -> Yardstick:
     """Describe the real pictures. Raises DiptychError for fewer than FEWEST of them."""
-    for name, heldout in (("A", a), ("B", b)):
+    both: dict[Side, Heldout] = {"a": a, "b": b}
+    for side, heldout in both.items():
         if len(heldout.pictures) < FEWEST:
             advice = "give test folders, or a larger --set data.holdout"
             if lost := heldout.unread:  # (a resumed run takes no other settings)
                 pictures = counted(len(lost), "picture")
                 advice = f"bring back {pictures} missing or damaged, the first of them {lost[0]}"
             raise DiptychError(
-                f"scoring needs at least {FEWEST} held-out pictures of {name}, and there are "
-                f"{len(heldout.pictures)}: {advice}"
+                f"scoring needs at least {FEWEST} held-out pictures of {side.upper()}, and there "
+                f"are {len(heldout.pictures)}: {advice}"
             )
-    return Yardstick(a, b, net, describe(a, net), describe(b, net))
+    return Yardstick(net, both, {side: describe(own, net) for side, own in both.items()})

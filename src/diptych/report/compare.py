@@ -7,16 +7,16 @@ from pathlib import Path
 
 from diptych.data.domain import read_for_looking
 from diptych.errors import UsageError
-from diptych.evaluation.results import DirectionScores, Evaluation, SetScores
-from diptych.evaluation.table import ScoreTable
+from diptych.evaluation.results import DirectionScores, Evaluation
+from diptych.evaluation.table import ScoreTable, set_cells, set_names
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import Side, other_side
+from diptych.model_file import Side, other_side, way_name
 from diptych.report.page import check_page_name, picture_url, template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
 from diptych.translation.translator import load
 
-WAYS: tuple[tuple[str, Side], ...] = (("A to B", "b"), ("B to A", "a"))
+WAYS: tuple[Side, ...] = ("b", "a")
 
 
 def comparison_tables(
@@ -32,8 +32,7 @@ def comparison_tables(
             f"scores of {' and '.join(sorted(kinds))} features cannot be compared: give --features "
             "and one of them, by which all are scored"
         )
-    columns = ["run", "steps", "minutes", "px", "KID x 1000", "95 % interval"]
-    columns += [evaluations[0].frechet_name, "precision", "recall", "cycle L1"]
+    columns = ["run", "steps", "minutes", "px", *set_names(evaluations[0]), "cycle L1"]
     note = (
         f"{evaluations[0].features} features. Lower is better, but for precision and recall. "
         "Scores of pictures of different sizes cannot be compared. The interval is of a model's "
@@ -47,7 +46,7 @@ def comparison_tables(
             "with care."
         )
     tables = []
-    for name, to in WAYS:
+    for to in WAYS:
         rows = []
         for run, evaluation in zip(runs, evaluations, strict=True):
             direction = evaluation.to_b if to == "b" else evaluation.to_a
@@ -58,13 +57,13 @@ def comparison_tables(
                 str(run.path),
                 f"{evaluation.step:,}",
                 f"{seconds / 60:.{0 if seconds >= 600 else 1}f}",
+                str(evaluation.size or "own"),
             ]
-            facts.append(str(evaluation.size or "own"))
             rows.append(facts + _scores(direction))
         rows += (untouched := _untouched(evaluations, to) if alike else [])
         if rows:
             nothing = " Untouched pictures are what doing nothing would score." if untouched else ""
-            tables.append(ScoreTable(name, columns, rows, note + nothing))
+            tables.append(ScoreTable(way_name(to), columns, rows, note + nothing))
     return tables
 
 
@@ -73,7 +72,7 @@ def _untouched(evaluations: Sequence[Evaluation], to: Side) -> list[list[str]]:
     for evaluation in evaluations:
         for direction in evaluation.directions:
             if direction.to == to and direction.distances is not None:
-                scores = _set_scores(direction.distances.untouched)
+                scores = set_cells(direction.distances.untouched)
                 return [["(untouched)", "", "", str(evaluation.size or "own"), *scores, ""]]
     return []
 
@@ -82,17 +81,7 @@ def _scores(direction: DirectionScores) -> list[str]:
     cycle = f"{direction.cycle.l1:.4f}" if direction.cycle is not None else ""
     if direction.distances is None:
         return ["too few", "", "", "", "", cycle]
-    return [*_set_scores(direction.distances.translations), cycle]
-
-
-def _set_scores(found: SetScores) -> list[str]:
-    return [
-        f"{1000 * found.kid.value:.1f}",
-        f"{1000 * found.kid.low:.1f} to {1000 * found.kid.high:.1f}",
-        f"{found.frechet:.1f}",
-        f"{found.precision:.2f}",
-        f"{found.recall:.2f}",
-    ]
+    return [*set_cells(direction.distances.translations), cycle]
 
 
 def write_comparison(
@@ -104,7 +93,7 @@ def write_comparison(
     DiptychError if the page cannot be written.
     """
     check_page_name(out)
-    grids = [(title, *grid) for title, to in WAYS if (grid := _grid(runs, to, pictures))[0]]
+    grids = [(way_name(to), *grid) for to in WAYS if (grid := _grid(runs, to, pictures))[0]]
     page = template("compare.html.j2").render(runs=len(runs), tables=tables, grids=grids)
     with explain_os_errors(f"write the comparison {out}"):
         write_whole(out, page)

@@ -24,7 +24,7 @@ from diptych.data.pixels import PixelFormat, Pixels, preview, to_pil
 from diptych.errors import UsageError
 from diptych.evaluation.results import Evaluation
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import GeneratorPair, Side, other_side
+from diptych.model_file import GeneratorPair, Side, other_side, way_name
 from diptych.report.chart import line_chart
 from diptych.training.checkpoint import step_of
 from diptych.training.records import DataRecord, flattering
@@ -81,7 +81,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         held_a, held_b = (list(map(Path, record["heldout"])) for record in (data["a"], data["b"]))
         paired = belong_together(held_a, held_b)
     galleries = [
-        Gallery(f"{side.upper()} to {other.upper()}", side.upper(), other.upper(), rows)
+        Gallery(way_name(other), side.upper(), other.upper(), rows)
         for other in pair.ways
         for side in [other_side(other)]
         if (rows := _rows(pair, viewed, data, other, data[side]["heldout"], pictures, paired))
@@ -201,7 +201,7 @@ def _best_and_worst(
         held = set(data[side]["heldout"])  # (they may have moved since)
         ranked = [path for path in direction.distances.best_first if path in held]
         for which, paths in (("best", ranked[:MOST_RANKED]), ("worst", ranked[-MOST_RANKED:])):
-            title = f"{side.upper()} to {other.upper()}: the {which} by {found.features} features"
+            title = f"{way_name(other)}: the {which} by {found.features} features"
             if rows := _rows(pair, config, data, other, paths, MOST_RANKED, _paired(found)):
                 galleries.append(Gallery(title, side.upper(), other.upper(), rows))
     return galleries

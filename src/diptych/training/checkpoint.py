@@ -1,7 +1,7 @@
 """Checkpoints: folders that are either whole or absent.
 
 ``checkpoints/step-00001000/`` holds one safetensors file per part and ``manifest.json`` with the
-size and sha256 of each, and its own. A checkpoint is written under another name, flushed to the
+sha256 of each, and its own. A checkpoint is written under another name, flushed to the
 disk, and renamed; reading checks every byte.
 """
 
@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from diptych.errors import DiptychError
-from diptych.files import replace, sync_folder, write_whole
+from diptych.files import file_sha256, replace, sync_folder, write_whole
 
 FORMAT = 4
 KEEP_LAST = 3  # checkpoints of a run
@@ -59,13 +58,12 @@ def write_part(aside: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
     write_whole(aside / f"{name}.safetensors", save_tensors(whole))
 
 
-def finish(folder: Path, step: int, numbers: dict[str, Any]) -> Path:
-    """Describe the staged parts in a manifest, rename the folder to its name, return it."""
+def finish(folder: Path, step: int, numbers: dict[str, Any]) -> None:
+    """Describe the staged parts in a manifest, and rename the folder to its name."""
     aside, final = stage(folder, step), folder / step_name(step)
     files = {}
     for path in sorted(aside.glob("*.safetensors")):
-        data = path.read_bytes()
-        files[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        files[path.name] = {"sha256": file_sha256(path)}
     manifest = {"format": FORMAT, "step": step, "numbers": numbers, "files": files}
     manifest["sha256"] = digest(manifest)
     write_whole(aside / "manifest.json", json.dumps(manifest, indent=1))
@@ -75,7 +73,6 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> Path:
         replace(final, damaged)
     replace(aside, final)
     sync_folder(folder)
-    return final
 
 
 def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
@@ -86,7 +83,7 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
             raise NewerCheckpointError(
                 f"the checkpoint {checkpoint} was written by a newer diptych: update yours"
             )
-        changed = manifest["format"] >= 4 and manifest.pop("sha256") != digest(manifest)
+        changed = manifest.pop("sha256") != digest(manifest)
         if changed or manifest["step"] != _step_of(checkpoint):
             raise DiptychError(f"the checkpoint {checkpoint} is damaged: its manifest has changed")
         parts = {}
@@ -97,10 +94,6 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
             if hashlib.sha256(data).hexdigest() != expected["sha256"]:
                 raise DiptychError(f"the checkpoint {checkpoint} is damaged: {name} has changed")
             parts[name.removesuffix(".safetensors")] = load_tensors(data)
-        if manifest["format"] < 2:
-            _from_format_1(manifest["numbers"], parts)
-        if manifest["format"] < 3:
-            _from_format_2(parts)
         return int(manifest["step"]), manifest["numbers"], parts
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError
@@ -117,24 +110,6 @@ def _content(checkpoint: Path, name: str) -> bytes:
 def digest(manifest: dict[str, Any]) -> str:
     """The sha256 that a manifest carries of the rest of it."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _from_format_1(numbers: dict[str, Any], parts: Parts) -> None:
-    """Format 2 counts in tensors how many steps are summed up, and steps that were left out."""
-    numbers["setbacks"] = 0
-    for name, own in parts.items():
-        if name.startswith("process-"):
-            own["summed"] = torch.tensor(float(numbers["summed"]))
-            own["bad-in-row"] = torch.zeros(())
-
-
-def _from_format_2(parts: Parts) -> None:
-    """Format 3 counts the steps of each loss term: not every step has every term."""
-    for name, own in parts.items():
-        if name.startswith("process-"):
-            steps = own.pop("summed")
-            terms = [key.removeprefix("sums.") for key in own if key.startswith("sums.")]
-            own.update({f"counts.{term}": steps.clone() for term in terms})
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -90,16 +90,15 @@ def _refusal(tree: Tree) -> str | None:
 
 def _can_retouch(given: Tree) -> bool:
     """Whether settings leave method, networks and pictures as ``laptop`` needs them."""
-    needed: Tree = {
-        "method": "cyclegan",
-        "data": {},
-        "generator": {"architecture": "resnet", "output": "retouch"},
-        "discriminator": {"architecture": "patch"},
-    }
-    used = merge(needed, given)
-    agreed = used == merge(given, needed)  # nothing that is given says otherwise
-    one_size = used["data"].get("preprocess") != "none"  # (as D sees them)
-    return agreed and one_size and _channels(given, "a") == _channels(given, "b")
+    G, D, data = (section(given, name) for name in ("generator", "discriminator", "data"))
+    return (
+        given.get("method", "cyclegan") == "cyclegan"
+        and G.get("architecture", "resnet") == "resnet"
+        and G.get("output", "retouch") == "retouch"
+        and D.get("architecture", "patch") == "patch"
+        and data.get("preprocess") != "none"
+        and _channels(given, "a") == _channels(given, "b")
+    )
 
 
 def _channels(given: Tree, domain: str) -> object:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TypeVar
 
 import torch
-from torch import nn
 
 from diptych.config import Config
-from diptych.networks.fast.casting import twin_of
-
-Model = TypeVar("Model", bound=nn.Module)
+from diptych.networks.fast.casting import Model, twin_of
 
 # Compiling takes a minute or more, and saves 10 ms a step of the published networks (NOTES.md).
 FEWEST_STEPS, FEWEST_MINUTES = 10_000, 5.0
 
 
 def compiles(config: Config, steps: int | None, device: torch.device) -> bool:
-    """Whether a training of ``steps`` compiles its networks: as the settings say; else whether it
-    is a long one on a GPU, of a method that can be compiled.
+    """Whether a training of ``steps`` compiles its networks.
+
+    As the settings say; else a long one on a GPU does, of a method that can be compiled.
     """
     training = config.training
     if training.compile is not None:

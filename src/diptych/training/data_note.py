@@ -77,5 +77,5 @@ def with_heldout(run: RunFolder, domain: Domain, side: Side) -> Domain:
 def scores_differently(run: RunFolder, a: Domain, b: Domain) -> bool:
     """Whether the held-out pictures are others than ``write_data`` has noted."""
     data = run.data()
-    noted = [data["a"].get("heldout_fingerprint"), data["b"].get("heldout_fingerprint")]
-    return None not in noted and noted != [a.heldout_fingerprint(), b.heldout_fingerprint()]
+    noted = [data["a"]["heldout_fingerprint"], data["b"]["heldout_fingerprint"]]
+    return noted != [a.heldout_fingerprint(), b.heldout_fingerprint()]

@@ -67,10 +67,10 @@ class Health:
         """
         found = []
         idle = []
-        holds, leaves_alone = self.holds, f"{self.holds} and {self.leaves_alone}"
-        keeps_colours = self.leaves_alone
-        if info.a.channels != info.b.channels:  # (nothing to compare with: those losses are off)
-            leaves_alone = keeps_colours = holds
+        # (Where channels differ there is nothing to compare with: those losses are off.)
+        alike = info.a.channels == info.b.channels
+        keeps_colours = self.leaves_alone if alike else self.holds
+        holds_back = f"{self.holds} and {self.leaves_alone}" if alike else self.holds
         for to, pictures in made.items():
             own, other = info.formats(to)
             sources = [brightness(one.picture, own) for one in pictures]
@@ -80,7 +80,7 @@ class Health:
                 found.append(
                     f"all translations to {to.upper()} look alike, whatever the picture: the "
                     "generator has collapsed. Start again with another --seed, a lower "
-                    f"optimizer.rate or a higher {holds}"
+                    f"optimizer.rate or a higher {self.holds}"
                 )
             elif pictures and np.mean(list(map(correlation, sources, fakes))) < INVERTED:
                 found.append(
@@ -95,7 +95,7 @@ class Health:
             idle.append(bool(change) and float(np.mean(change)) < SAME)
         if progress > EARLY and idle and all(idle):
             found.append(
-                f"every picture is left nearly as it is. Lower {leaves_alone}, or raise "
+                f"every picture is left nearly as it is. Lower {holds_back}, or raise "
                 "training.judged, so that the discriminators have more to say"
             )
         return self._new(found)
@@ -108,7 +108,7 @@ class Health:
 
 def unit(picture: Pixels, pixel_format: PixelFormat) -> NDArray[np.float64]:
     """A stored ``(H, W, C)`` picture as ``(C, H, W)`` in [-1, 1]."""
-    return pixel_format.to_tensor(picture[None].copy())[0].double().numpy()
+    return pixel_format.to_tensor(picture[None])[0].double().numpy()
 
 
 def brightness(picture: Pixels, pixel_format: PixelFormat) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ def learned_by(run: RunFolder, domain: Domain, side: Side) -> list[Path]:
     except DiptychError:  # (gone or damaged since: its model is all that is needed)
         return []
     folder = folders.a if side == "a" else folders.b
-    known = set(record.get("learned_from", ()))
+    known = set(record["learned_from"])
     unseen = set(record["heldout"]) - known
 
     def learned(path: Path) -> bool:

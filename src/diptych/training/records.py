@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from diptych.errors import DiptychError, first_line
 from diptych.evaluation.results import Evaluation
@@ -34,9 +34,9 @@ class DomainRecord(TypedDict):
 
     training_pictures: int
     fingerprint: str
-    heldout_fingerprint: NotRequired[str]
+    heldout_fingerprint: str
     heldout: list[str]
-    learned_from: NotRequired[list[str]]  # those of them by which scores flatter
+    learned_from: list[str]  # those of them by which scores flatter
     skipped: list[SkippedRecord]
 
 
@@ -50,7 +50,7 @@ class DataRecord(TypedDict):
 
 def flattering(data: DataRecord) -> int:
     """How many held-out pictures had been learned from."""
-    return sum(len(record.get("learned_from", ())) for record in (data["a"], data["b"]))
+    return len(data["a"]["learned_from"]) + len(data["b"]["learned_from"])
 
 
 @dataclass(frozen=True)

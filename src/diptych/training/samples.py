@@ -16,11 +16,11 @@ GAP = 4  # pixels between pictures
 
 @dataclass(frozen=True)
 class Translated:
-    """One held-out picture and what became of it, as stored pixels."""
+    """A picture and what became of it, as stored pixels."""
 
     picture: Pixels
     fake: Pixels
-    rec: Pixels | None  # translated back, where the model can
+    rec: Pixels | None  # translated back, where it was asked for and the model can
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def translate_there_and_back(
     """Translate one ``(H, W, C)`` picture to domain ``to``, and back."""
     own, other = pair.info.formats(to)
     back = pair.back_from(to)
-    fake = pair.towards(to)(own.to_tensor(picture[None].copy()).to(device))
+    fake = pair.towards(to)(own.to_tensor(picture[None]).to(device))
     rec = None if back is None else own.to_pixels(back(fake))[0]
     return Translated(picture, other.to_pixels(fake)[0], rec)
 

@@ -1,4 +1,4 @@
-"""The learning rate, as a share of its starting value, over the progress of a run (0 to 1)."""
+"""The learning rate and the weights of the losses over the progress of a run (0 to 1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from diptych.config import Config, LossConfig, OptimizerConfig
 
 
 def rate_share(progress: float, optimizer: OptimizerConfig) -> float:
-    """The share at ``progress``, 0 to 1. ``plateau`` depends on losses: see Plateau."""
+    """The share of its starting value that the learning rate has at ``progress``.
+
+    ``plateau`` depends on losses: see Plateau.
+    """
     start = optimizer.decay_from
     if optimizer.schedule == "linear":  # Zhu et al., 2017, section 7.1: constant, then to zero
         return 1.0 if progress < start else (1 - progress) / (1 - start)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -15,14 +16,14 @@ from diptych.config import Config
 from diptych.data.domain import Domain, Folders, open_domains
 from diptych.data.suits import check_shapes
 from diptych.device import choose_device
-from diptych.errors import UsageError
+from diptych.errors import UsageError, unheard
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.heldout import read_heldout
 from diptych.evaluation.yardstick import Yardstick, make_yardstick
-from diptych.files import as_path, explain_os_errors, is_text, write_whole
+from diptych.files import explain_os_errors, is_text, write_whole
 from diptych.lock import only_one
 from diptych.memory import freed_memory_kept
-from diptych.settings import build_config, merge, to_yaml
+from diptych.settings import changed, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in
@@ -47,17 +48,12 @@ NO_LOCKS = (
 
 @dataclass(frozen=True)
 class Listener:
-    """Functions to call while a training is prepared and runs; all may stay None."""
+    """Functions to call while a training is prepared and runs."""
 
-    decoding: Callable[[str, int, int], None] | None = None  # domain, done, total
-    ready: Callable[[Trainer], None] | None = None
-    warning: Callable[[str], None] | None = None
-    watch: Watch | None = None
-
-    def warn(self, line: str) -> None:
-        """Pass a warning on, if anybody listens."""
-        if self.warning is not None:
-            self.warning(line)
+    decoding: Callable[[str, int, int], None] = unheard  # domain, done, total
+    ready: Callable[[Trainer], None] = unheard
+    warn: Callable[[str], None] = unheard
+    watch: Watch | None = None  # (it costs a little in every step)
 
 
 SILENT = Listener()
@@ -100,14 +96,14 @@ class Session:
                 for line in remarks(config, a, b):
                     listener.warn(line)
                 distributed.wait_for_all()
-            trainer = Trainer(config, run, a, b, device, yardstick, listener.warning)
+            trainer = Trainer(config, run, a, b, device, yardstick, listener.warn)
             if leader:
                 check_disk(trainer)
             check_memory(trainer)
             for line in self._weights(trainer):
                 if leader:
                     listener.warn(line)
-            if leader and listener.ready is not None:
+            if leader:
                 listener.ready(trainer)
             return trainer.train(listener.watch, self.max_minutes)
 
@@ -118,7 +114,7 @@ class Session:
             raise UsageError(f"the name of the run {place} is no text: choose another")
         if not self.config.training.length:
             raise UsageError("how long? give --steps, --epochs or --minutes")
-        if minutes is not None and not 0 <= minutes < math.inf:
+        if minutes is not None and not (isinstance(minutes, Real) and 0 <= minutes < math.inf):
             raise UsageError(f"max_minutes {minutes!r}: give a number of minutes")
 
     def _warn_unless(self, locked: bool) -> None:
@@ -127,7 +123,9 @@ class Session:
 
     def _pictures(self, leader: bool) -> tuple[Domain, Domain]:
         """Both domains. Raises DiptychError if they do not suit, or are others than before."""
-        a, b = open_domains(self.folders, self.config, self.listener.decoding if leader else None)
+        a, b = open_domains(
+            self.folders, self.config, self.listener.decoding if leader else unheard
+        )
         check_shapes(self.config, a, b)
         if self.resumes:
             check_data(self.run, a, b)
@@ -142,7 +140,7 @@ class Session:
         yardstick = _yardstick(self.config, a, b, device)
         if yardstick is None:
             return self.config, None
-        return _with_training(self.config, "features", yardstick.net.name), yardstick
+        return changed(self.config, {"training": {"features": yardstick.net.name}}), yardstick
 
     def _write_down(
         self, config: Config, a: Domain, b: Domain, yardstick: Yardstick | None
@@ -181,18 +179,6 @@ class Session:
                 with explain_os_errors(f"write the run folder {self.run.path}"):
                     write_whole(self.run.path / "config.yaml", settings)
         return said
-
-
-def with_absolute_start(config: Config) -> Config:
-    """The settings, whose model to start from is found from any folder: resuming may be there."""
-    if config.training.start_from is None:
-        return config
-    place = as_path(config.training.start_from).absolute()
-    return _with_training(config, "start_from", str(place))
-
-
-def _with_training(config: Config, name: str, value: str) -> Config:
-    return build_config(merge(config.model_dump(), {"training": {name: value}}))
 
 
 @contextmanager

@@ -8,9 +8,36 @@ from diptych.config import LENGTHS, Config
 from diptych.data.domain import Folders, data_folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import as_path, lies_in
-from diptych.settings import Tree, build_config, merge
+from diptych.settings import Tree, changed
+from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
-from diptych.training.session import SILENT, Listener, Session, with_absolute_start
+from diptych.training.session import SILENT, Listener, Session
+
+
+def run_training(
+    run: RunFolder,
+    a: Path | None,
+    b: Path | None,
+    data: Path | None,
+    *,
+    preset: str | None,
+    config: Path | None,
+    start_from: Path | None,
+    resume: bool,
+    settings: Tree,
+    listener: Listener,
+    max_minutes: float | None,
+) -> bool:
+    """Start or resume a run, as ``diptych.train`` describes it; returns as ``start_run``."""
+    if resume:
+        if preset or config or start_from:
+            raise UsageError(ONLY_LENGTH)
+        moved = pick_folders(a, b, data) if a or b or data else None
+        return resume_run(run, settings, listener, max_minutes, moved)
+    run.check_free()
+    folders = pick_folders(a, b, data)
+    made = make_config(preset, config, settings, start_from)
+    return start_run(folders, run, made, listener, max_minutes)
 
 
 def pick_folders(a: str | Path | None, b: str | Path | None, data: str | Path | None) -> Folders:
@@ -40,7 +67,8 @@ def start_run(
                 "with them: choose another --run"
             )
     run.check_free()
-    config = with_absolute_start(config)
+    if (place := config.training.start_from) is not None:  # (resuming may be in another folder)
+        config = changed(config, {"training": {"start_from": str(as_path(place).absolute())}})
     return Session(run, folders, config, listener, max_minutes, resumes=False).train()
 
 
@@ -68,9 +96,7 @@ def resume_run(
     only_length = isinstance(length, dict) and set(length) <= set(LENGTHS)
     if set(settings) - {"training"} or not only_length:
         raise UsageError(ONLY_LENGTH)
-    config = run.config()
-    if settings:
-        config = build_config(merge(config.model_dump(), settings))
+    config = changed(run.config(), settings)
     folders = moved or run.folders()
     if moved is not None and run.folders().tested and not moved.tested:
         raise UsageError(f"{run.path} has test folders too: give --data DIR, which holds all")
@@ -81,6 +107,6 @@ def resume_run(
                     f"the pictures of {run.path} were in {folder}, which is not there: put them "
                     f"back, or say where they are now: {run.moved_command}"
                 )
-    config = with_absolute_start(config)
-    session = Session(run, folders, config, listener, max_minutes, True, moved is not None)
+    elsewhere = moved is not None
+    session = Session(run, folders, config, listener, max_minutes, resumes=True, moved=elsewhere)
     return session.train()

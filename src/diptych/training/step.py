@@ -13,7 +13,7 @@ from diptych.cyclegan import Fakes, Terms
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.device import choose_precision
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, unheard
 from diptych.training import distributed
 from diptych.training.compiled import compiled_twin, compilers_reason, compiles
 from diptych.training.cuda_graphs import Pass, Recorder, Results, uses_cuda_graphs
@@ -31,7 +31,7 @@ class Stepper:
         state: TrainingState,
         a: Domain,
         b: Domain,
-        warn: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] = unheard,
         steps: int | None = None,  # of the whole run, if that is known
     ) -> None:
         device = state.device
@@ -80,8 +80,7 @@ class Stepper:
         problem = f"the networks cannot be compiled here: {reason}"
         if self.config.training.compile:
             raise DiptychError(f"{problem} (leave training.compile out)") from error
-        if self.warn is not None:
-            self.warn(f"{problem}; without that a step takes longer")
+        self.warn(f"{problem}; without that a step takes longer")
         self.model, self.compiled = self.state.model, False
 
     def _step(self, rate: float, weights: LossConfig) -> None:

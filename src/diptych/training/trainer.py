@@ -12,7 +12,7 @@ import torch
 
 from diptych.config import Config
 from diptych.data.domain import Domain
-from diptych.errors import DiptychError, typed
+from diptych.errors import DiptychError, typed, unheard
 from diptych.evaluation.yardstick import Yardstick
 from diptych.files import explain_os_errors
 from diptych.interrupt import (
@@ -67,7 +67,7 @@ class Trainer:
         b: Domain,
         device: torch.device,
         yardstick: Yardstick | None = None,
-        warn: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] = unheard,
     ) -> None:
         training = config.training
         self.yardstick = yardstick  # to score by, every training.evaluate_every steps
@@ -265,8 +265,7 @@ class Trainer:
         """Say it, in a resumed run again; the run folder keeps it once."""
         if all(line != warning.get("text") for warning in self.run.read_warnings()):
             log.write_warning(self.state.step, line)
-        if self.warn is not None:
-            self.warn(line)
+        self.warn(line)
 
     def _log(self, log: Log | None) -> None:
         if means := self._mean_losses():

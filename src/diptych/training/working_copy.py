@@ -1,13 +1,14 @@
-"""Training on the CPU: once a step the weights are copied into the type and layout that the passes
-are fastest with."""
+"""Training on the CPU: passes in the type and layout that they are fastest with.
+
+Once a step the weights are copied into these.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.config import Config
 from diptych.cut import CUT
@@ -15,10 +16,8 @@ from diptych.cyclegan import CycleGAN
 from diptych.networks.fast.casting import cast_convolutions, with_bf16_convolutions
 from diptych.training.side_by_side import SideBySide, pays
 
-Model = TypeVar("Model", bound=nn.Module)
 
-
-class WorkingCopy(Generic[Model]):
+class WorkingCopy:
     """A model's twin for the passes of a step; the optimizers change the model itself.
 
     In bf16 the model is the "master copy" of Micikevicius et al., 2018, section 3.1. ``masters``
@@ -26,7 +25,7 @@ class WorkingCopy(Generic[Model]):
     that were joined (``Pair``). Where it is the model's own, there is nothing to copy.
     """
 
-    def __init__(self, twin: Model, masters: Iterable[tuple[Tensor, ...]]) -> None:
+    def __init__(self, twin: CycleGAN | CUT, masters: Iterable[tuple[Tensor, ...]]) -> None:
         self.model = twin
         self._own = [
             (weight, of)
@@ -55,23 +54,23 @@ class WorkingCopy(Generic[Model]):
 
 def make_working_copy(
     config: Config, model: CycleGAN | CUT, precision: torch.dtype
-) -> WorkingCopy[CycleGAN] | WorkingCopy[CycleGAN | CUT] | None:
+) -> WorkingCopy | None:
     """The twin that suits ``model`` on the CPU, or None where the model itself does."""
     if isinstance(model, CycleGAN) and pays(config, model, precision):
         return paired_copy(model, precision)
     return copy_in_bf16(model) if precision == torch.bfloat16 else None
 
 
-def copy_in_bf16(model: Model) -> WorkingCopy[Model]:
+def copy_in_bf16(model: CycleGAN | CUT) -> WorkingCopy:
     """``model`` with its convolutions in bf16; all else belongs to both."""
     return WorkingCopy(with_bf16_convolutions(model), [(weight,) for weight in model.parameters()])
 
 
-def paired_copy(model: CycleGAN, precision: torch.dtype) -> WorkingCopy[CycleGAN]:
+def paired_copy(model: CycleGAN, precision: torch.dtype) -> WorkingCopy:
     """``model`` with its two ways side by side; in bf16 with its convolutions in that."""
     pair = SideBySide(model)
     if precision == torch.bfloat16:
         cast_convolutions(pair)
     makers = zip(model.G_ab.parameters(), model.G_ba.parameters(), strict=True)
     judges = zip(model.D_a.parameters(), model.D_b.parameters(), strict=True)
-    return WorkingCopy[CycleGAN](pair, [*makers, *judges])
+    return WorkingCopy(pair, [*makers, *judges])

@@ -91,7 +91,7 @@ def arrays_from_afar(
     target: PixelFormat,
     translate: Callable[[Tensor], Tensor],
     device: torch.device,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], None],
 ) -> list[Pixels]:
     """The same for stored ``(H, W, C)`` pictures of one shape, of which few rows become floats.
 
@@ -102,19 +102,16 @@ def arrays_from_afar(
     shown = np.stack([resize(picture, columns, rows) for picture in pictures])
     small = source.to_tensor(shown).to(device)
     change = translate(small) - small
-    if progress is not None:
-        progress(0.0)
+    progress(0.0)
     fakes = []
     for i, picture in enumerate(pictures):
         fake = np.empty((height, width, target.channels), target.dtype)
         own = slice(i, i + 1)
         for top, bottom in bands(height, width):
-            band = np.array(picture[None, top:bottom])  # (it may lie backwards, or be read-only)
-            x = source.to_tensor(band).to(device)
+            x = source.to_tensor(picture[None, top:bottom]).to(device)
             y = changed(x, change[own], small[own], top, height)
             fake[top:bottom] = target.to_pixels(y)[0]
-            if progress is not None:
-                progress((i + bottom / height) / len(pictures))
+            progress((i + bottom / height) / len(pictures))
         fakes.append(fake)
     return fakes
 

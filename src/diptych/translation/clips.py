@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import Pixels, with_channels
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, UsageError, unheard
 from diptych.files import explain_os_errors, flush_to_disk
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
-from diptych.translation.afar import See
 from diptych.translation.clip_reader import Clip, Frame
 from diptych.translation.clip_writer import ClipFile
 from diptych.translation.files import PIXELS_AT_ONCE
@@ -61,7 +61,7 @@ def translate_clip(
     size: int | None = None,
     batch: int = 8,
     half_life: float = 0.0,
-    on_frames: Callable[[int, int | None], None] | None = None,
+    on_frames: Callable[[int, int | None], None] = unheard,
     stop: Callable[[], bool] = lambda: False,
 ) -> ClipOutcome:
     """Translate a video frame by frame: same times, upright, sound copied.
@@ -99,8 +99,7 @@ def translate_clip(
                 done, seconds = done + 1, frame.seconds
             for packet in sound:
                 writer.copy(packet)
-            if on_frames is not None:
-                on_frames(done, clip.frames_expected())
+            on_frames(done, clip.frames_expected())
             if stop():
                 stopped = True
                 break
@@ -155,12 +154,9 @@ class Steady:
         self.half_life = half_life
         self.to = to
         self.plain = translator
-        steady = smoothed(translator.quick[to], self.past)
-        pair = translator.pair
-        pair = replace(pair, G_ab=steady) if to == "b" else replace(pair, G_ba=steady)
-        see: See = translator.sees or "own"
-        self.translator = Translator(pair, translator.device, tile="off", see=see)
-        self.translator.precision = translator.precision  # (weights that are cast are so already)
+        self.translator = copy(translator)
+        self.translator.tile = "off"  # (so that frames are taken whole, by ``quick``)
+        self.translator.quick = {to: smoothed(translator.quick[to], self.past)}
         self.last: tuple[float, Pixels] | None = None  # the last frame's time, and it from afar
 
     def arrays(self, pictures: list[Pixels], frames: list[Frame]) -> list[Pixels]:

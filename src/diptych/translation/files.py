@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -16,15 +16,16 @@ import torch
 
 from diptych.config import DomainConfig
 from diptych.data.decode import read_picture
+from diptych.data.many import PIXELS_WAITING, ahead, workers
 from diptych.data.opening import DamagedPictureError, TooLargeError
 from diptych.data.pixels import DIM, PixelFormat, Pixels
-from diptych.errors import DiptychError
+from diptych.data.size import pixels_of
+from diptych.errors import DiptychError, unheard
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.jobs import Job
 from diptych.translation.scaling import scaled
 from diptych.translation.shelf import NoRoomError
-from diptych.translation.threads import PIXELS_WAITING, ahead, core_threads, workers
 from diptych.translation.translator import Translator
 from diptych.translation.writing import check_sides, format_of, write_picture
 
@@ -53,8 +54,8 @@ def translate_files(
     to: Side,
     size: int | None = None,
     batch: int = 8,
-    on_done: Callable[[Outcome], None] | None = None,
-    on_part: Callable[[float], None] | None = None,
+    on_done: Callable[[Outcome], None] = unheard,
+    on_part: Callable[[float], None] = unheard,
 ) -> list[Outcome]:
     """Translate every job; neighbours of equal size share a batch.
 
@@ -72,9 +73,10 @@ def translate_files(
     with (
         freed_memory_kept(device),
         workers(os.cpu_count()) as pool,
-        core_threads(threads) as cores,
+        _core_threads(threads) as cores,
     ):
-        for shape, group in groupby(ahead(pool, stages.read, jobs, 2 * batch), _shape):
+        read = ahead(pool, stages.read, jobs, 2 * batch, lambda job: pixels_of(job.source))
+        for shape, group in groupby(read, _shape):
             if shape is None:
                 for job, reason in group:
                     under_way.done(Outcome(job, str(reason)))
@@ -93,7 +95,8 @@ def translate_files(
                 if side_by_side:
                     under_way.add(pixels * count, cores.submit(stages.translate_and_write, chunk))
                 else:
-                    for one in stages.translate(chunk, _part(on_part, begun, count)):
+                    part = _part(on_part, begun, count)
+                    for one in stages.translate(chunk, part):
                         under_way.add(pixels, pool.submit(stages.write, [one]))
                     del one
                 del chunk  # large ones are not to meet the next
@@ -101,6 +104,19 @@ def translate_files(
                 under_way.finish(most_left=2 * max(batch, threads))
         under_way.finish(most_left=0)
     return under_way.outcomes
+
+
+@contextmanager
+def _core_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """``count`` threads to translate in. On leaving, PyTorch has as many for itself again.
+
+    While they are busy the caller sets it to one: it uses so many in each of them.
+    """
+    try:
+        with workers(count) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(count)
 
 
 Attempt = tuple[Job, Pixels | str]  # a picture, read or translated; or why it could not be
@@ -131,7 +147,7 @@ class _Stages:
             return job, str(error)
 
     def translate(
-        self, chunk: Sequence[Attempt], progress: Callable[[float], None] | None = None
+        self, chunk: Sequence[Attempt], progress: Callable[[float], None] = unheard
     ) -> list[Attempt]:
         jobs = [job for job, _ in chunk]  # (all were read, and have one shape)
         pictures = [picture for _, picture in chunk if not isinstance(picture, str)]
@@ -160,7 +176,7 @@ class _Stages:
 class _UnderWay:
     """What other threads are at, and the outcomes of what they have done, in its order."""
 
-    def __init__(self, on_done: Callable[[Outcome], None] | None) -> None:
+    def __init__(self, on_done: Callable[[Outcome], None]) -> None:
         self.outcomes: list[Outcome] = []
         self.on_done = on_done
         self.futures: deque[tuple[int, Future[list[Outcome]]]] = deque()  # with their pixels
@@ -170,8 +186,7 @@ class _UnderWay:
 
     def done(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        if self.on_done is not None:
-            self.on_done(outcome)
+        self.on_done(outcome)
 
     def finish(self, most_left: int) -> None:
         """Take what is done; wait until no more is left than so many, and no more than fits."""
@@ -189,11 +204,9 @@ def _shape(attempt: Attempt) -> tuple[int, ...] | None:
     return None if isinstance(attempt[1], str) else attempt[1].shape
 
 
-def _part(
-    on_part: Callable[[float], None] | None, before: int, count: int
-) -> Callable[[float], None] | None:
+def _part(on_part: Callable[[float], None], before: int, count: int) -> Callable[[float], None]:
     """Tells of a share of ``count`` pictures, after those ``before``."""
-    return None if on_part is None else lambda share: on_part(before + share * count)
+    return lambda share: on_part(before + share * count)
 
 
 def _too_dark(path: Path, picture: Pixels, source: PixelFormat) -> str | None:

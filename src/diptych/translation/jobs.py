@@ -54,7 +54,7 @@ def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder for the translations")
-    pairs: list[tuple[Path, Path]] = []
+    pairs: list[tuple[Path, Path]] = []  # a source, and its place below ``out``
     for given in inputs:
         if given.is_dir():
             if lies_in(out, given):
@@ -68,22 +68,19 @@ def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
             pairs.append((given, Path(given.name)))
         else:
             raise DiptychError(f"there is no picture {given}: check the name")
-    pairs = list(dict.fromkeys(pairs))
+    wishes = [
+        (source, below, below.with_suffix(clip_ending(source) if is_clip(source) else f".{ending}"))
+        for source, below in dict.fromkeys(pairs)
+    ]
     # (A picture x.jpg may lie beside a folder that is called x.png.)
     taken = {_as_one(out / folder) for _, below in pairs for folder in below.parents}
-
-    def suffix_of(source: Path) -> str:
-        return clip_ending(source) if is_clip(source) else f".{ending}"
-
-    unlike = {(_as_one(below.with_suffix(suffix_of(source))), below) for source, below in pairs}
-    asked = Counter(target for target, _ in unlike)
+    asked = Counter(name for name, _ in {(_as_one(wish), below) for _, below, wish in wishes})
     jobs = []
     numbers: dict[str, int] = {}  # that the next of the same name may have
-    for source, below in pairs:
-        suffix = suffix_of(source)
-        target = out / below.with_suffix(suffix)
+    for source, below, wish in wishes:
+        target, suffix = out / wish, wish.suffix
         # horse.jpg beside horse.png: both, since another time one may be there alone
-        if _as_one(target) in taken or asked[_as_one(below.with_suffix(suffix))] > 1:
+        if _as_one(target) in taken or asked[_as_one(wish)] > 1:
             target = out / below.with_name(f"{below.name.replace('.', '-')}{suffix}")
         wanted = _as_one(target)
         while _as_one(target) in taken:  # the same name from two folders

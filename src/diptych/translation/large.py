@@ -95,7 +95,7 @@ def how_to_cut(
 
 def translate_cut(
     generator: nn.Module, picture: Rows, cut: Cut, shape: tuple[int, int],
-    write: Callable[[int, Tensor], None], progress: Callable[[float], None] | None = None,
+    write: Callable[[int, Tensor], None], progress: Callable[[float], None],
 ) -> None:  # fmt: skip
     """Translate a padded picture by strips, and ``write(top, rows)`` what lies in ``shape`` of it.
 
@@ -106,8 +106,7 @@ def translate_cut(
     def tell(work: float) -> None:
         nonlocal done
         done += work
-        if progress is not None:
-            progress(done / cut.work)
+        progress(done / cut.work)
 
     def write_inside(top: int, fake: Tensor) -> None:
         if top < shape[0]:

@@ -20,12 +20,12 @@ VIEW = 256  # pixels a side that people look at, where that costs no detail
 class TranslatorAsNetwork(nn.Module):
     """One way of a translator as a network: ``(N, C, H, W)`` in [-1, 1], any H and W."""
 
-    def __init__(self, translator: Translator, domain: Side) -> None:
+    def __init__(self, translator: Translator, to: Side) -> None:
         super().__init__()
-        self.translator, self.domain = translator, domain
+        self.translator, self.side = translator, to
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.translator.tensor(x, self.domain)
+        return self.translator.tensor(x, self.side)
 
 
 def at_size(translator: Translator, size: int) -> GeneratorPair:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from diptych.errors import unheard
 from diptych.networks.blocks import BlurDown, ResidualBlock
 from diptych.networks.fast.norms import PixelNorm
 from diptych.networks.generator import ResnetGenerator, UnetGenerator
@@ -185,7 +186,7 @@ class Walk:
             self.sweep(x, lambda top, rows: seen.add(rows))
         return layers.pointwise(x, lambda rows: normalise(layer, seen, rows))
 
-    def settled(self, x: Rows, look: Callable[[Tensor], None] | None = None) -> Rows:
+    def settled(self, x: Rows, look: Callable[[Tensor], None] = unheard) -> Rows:
         """``x``, computed and kept, in the place of the features that it is made of if it can be.
 
         Each strip is shown to ``look``, and written when the next one, which may need what it
@@ -197,8 +198,7 @@ class Walk:
         self.place = place
 
         def write(top: int, rows: Tensor) -> None:
-            if look is not None:
-                look(rows)
+            look(rows)
             if waiting:
                 place.write(*waiting.pop())
             waiting.append((top, rows))
@@ -252,7 +252,7 @@ def translate_by_strips(
     rows: int,
     keep: Keep,
     write: Callable[[int, Tensor], None],
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[float], None],
 ) -> None:
     """``write(top, fake)`` for strips of ``rows`` rows, ``(1, C, rows, W)`` in [-1, 1], in order.
 
@@ -265,8 +265,7 @@ def translate_by_strips(
         for top in range(0, x.height, step):
             bottom = min(top + step, x.height)
             use(top, x.read(top, bottom))
-            if progress is not None:
-                progress(x.work * (bottom - top))
+            progress(x.work * (bottom - top))
 
     walk = Walk(picture.height, device_of(generator), keep, sweep)
     sweep(walk.through(generator, picture), write)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from diptych.config import SMALLEST
 from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, UsageError, one_of, unheard
 from diptych.files import as_path
 from diptych.model_file import (
     IMPORT_ADVICE,
@@ -48,6 +48,7 @@ from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
 MOST_IN_TENSORS = 1.5  # resampling goes a little beyond 1; another normalisation reaches 2
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 where it is quicker
+PRECISIONS: tuple[TranslatingPrecision, ...] = get_args(TranslatingPrecision)
 
 
 class Translator:
@@ -196,7 +197,7 @@ class Translator:
         self,
         pictures: Sequence[Pixels] | Pixels,
         to: Side,
-        progress: Callable[[float], None] | None = None,
+        progress: Callable[[float], None] = unheard,
     ) -> list[Pixels]:
         """Translate stored ``(H, W, C)`` pictures of one shape in one batch.
 
@@ -233,7 +234,7 @@ class Translator:
 
     def _translate_cut(
         self, picture: Rows, to: Side, cut: Cut, shape: tuple[int, int],
-        write: Callable[[int, Tensor], None], progress: Callable[[float], None] | None = None,
+        write: Callable[[int, Tensor], None], progress: Callable[[float], None] = unheard,
     ) -> None:  # fmt: skip
         """In float32, whatever the program around has switched on."""
         with torch.autocast(self.device.type, enabled=False):
@@ -318,14 +319,6 @@ class Translator:
         return fake if x.ndim == 4 else fake[0]
 
 
-def parse_precision(text: str, name: str = "--precision") -> TranslatingPrecision:
-    """The precision as typed. Raises UsageError, which calls it ``name``."""
-    match text:
-        case "float32" | "bf16" | "auto":
-            return text
-    raise UsageError(f"{name} {text!r}: give float32, bf16 or auto")
-
-
 def load(
     path: str | Path,
     device: str | torch.device = "auto",
@@ -338,7 +331,7 @@ def load(
     ``tile``, ``precision`` and ``see`` as in Translator. Raises DiptychError with one line if there
     is no usable model at ``path``, UsageError for options that are none.
     """
-    tile, precision = parse_tile(str(tile), "tile"), parse_precision(precision, "precision")
+    tile, precision = parse_tile(str(tile), "tile"), one_of("precision", precision, PRECISIONS)
     place = as_path(path)
     if place.is_dir():
         if not (place / "model.safetensors").is_file():

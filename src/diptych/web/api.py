@@ -17,10 +17,10 @@ from starlette.requests import ClientDisconnect
 
 from diptych.data.pixels import DType, PixelFormat
 from diptych.model_file import Side
+from diptych.report.page import template
 from diptych.translation.writing import FileFormat
 from diptych.version import own_version
 from diptych.web.bodies import read_picture_and_fields
-from diptych.web.docs import docs_page
 from diptych.web.guard import refuse
 from diptych.web.limits import RefusedError
 from diptych.web.metrics import GONE
@@ -88,7 +88,7 @@ class Model(BaseModel):
     steps: int
 
 
-class Health(BaseModel):
+class Alive(BaseModel):
     """The server is there."""
 
     status: Literal["ok"] = "ok"
@@ -183,8 +183,8 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
         return [_describe(model) for model in service.models.values()]
 
     @api.get("/healthz", summary="Whether the server is there", responses={403: PROBLEMS[403]})
-    async def healthz() -> Health:
-        return Health(waiting=service.waiting)
+    async def healthz() -> Alive:
+        return Alive(waiting=service.waiting)
 
     @api.get(
         "/metrics",
@@ -198,7 +198,10 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
     @api.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
         address = str(request.base_url).rstrip("/")
-        return HTMLResponse(docs_page(api.openapi(), address, key_needed))
+        page = template("docs.html.j2", "web")
+        return HTMLResponse(
+            page.render(schema=api.openapi(), address=address, key_needed=key_needed)
+        )
 
     @api.exception_handler(RefusedError)
     async def refused(request: Request, refusal: RefusedError) -> JSONResponse:

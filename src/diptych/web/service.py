@@ -14,12 +14,13 @@ from diptych.data.opening import DamagedPictureError, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import UsageError, nearest, out_of_memory
 from diptych.model_file import Side
+from diptych.training.samples import Translated
 from diptych.translation.scaling import scaled, scaled_shape
 from diptych.translation.writing import check_format, default_format, encode_picture
 from diptych.web.limits import Limits, RefusedError
 from diptych.web.metrics import Metrics
 from diptych.web.models import ServedModel
-from diptych.web.worker import Order, Translation, Worker
+from diptych.web.worker import Order, Worker
 
 DECODING = 2  # pictures at once: a large one takes a few hundred megabytes
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Service:
 
     async def translate(
         self, data: bytes, model: ServedModel, to: Side, size: int | None, back: bool = False
-    ) -> Translation:
+    ) -> Translated:
         """Translate the picture that ``data``, the content of a file, holds.
 
         ``size`` first scales the shorter side; ``back`` asks for the reconstruction. Raises
@@ -141,7 +142,7 @@ class Service:
         except TooLargeError as error:  # (where the limit for the network is very high)
             raise RefusedError(413, str(error)) from error
 
-    async def _network(self, order: Order, model: ServedModel, ends: float) -> Translation:
+    async def _network(self, order: Order, model: ServedModel, ends: float) -> Translated:
         future = self.worker.submit(order)
         try:
             made = await asyncio.wait_for(asyncio.wrap_future(future), ends - time.monotonic())

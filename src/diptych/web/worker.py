@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from diptych.data.pixels import Pixels
 from diptych.model_file import Side, other_side
+from diptych.training.samples import Translated
 from diptych.translation.files import PIXELS_AT_ONCE
 from diptych.translation.translator import Translator
 
@@ -20,24 +21,15 @@ from diptych.translation.translator import Translator
 CPU_PIXELS_AT_ONCE = 2**15
 
 
-@dataclass(frozen=True)
-class Translation:
-    """A picture as it went into the network, what came out, and what came back from that."""
-
-    picture: Pixels
-    fake: Pixels
-    rec: Pixels | None  # None if nobody asked, or the model has no way back
-
-
 @dataclass(eq=False)
 class Order:
-    """One picture to translate; ``done`` gets its Translation, or an error."""
+    """One picture to translate; ``done`` gets what became of it, or an error."""
 
     translator: Translator
     to: Side
     back: bool
     picture: Pixels
-    done: Future[Translation] = field(default_factory=Future)
+    done: Future[Translated] = field(default_factory=Future)
     given_up: bool = False  # nobody waits for it any more
 
     def goes_with(self, other: Order) -> bool:
@@ -69,7 +61,7 @@ class Worker:
         self.thread = threading.Thread(target=self._run, name="diptych networks", daemon=True)
         self.thread.start()
 
-    def submit(self, order: Order) -> Future[Translation]:
+    def submit(self, order: Order) -> Future[Translated]:
         """Put an order in line. Cancelling the future takes it out again, unless it has begun."""
         with self.changed:
             self.orders.append(order)
@@ -132,7 +124,7 @@ class Worker:
             order.done.set_result(translation)
 
 
-def translate_batch(batch: list[Order]) -> list[Translation]:
+def translate_batch(batch: list[Order]) -> list[Translated]:
     """Translate pictures of one shape, and back where asked for, in one batch.
 
     Raises GivenUpError where nobody waits for any of them.
@@ -148,6 +140,6 @@ def translate_batch(batch: list[Order]) -> list[Translation]:
     if batch[0].back and translator.pair.back_from(to) is not None:
         recs = list(translator.arrays(fakes, other_side(to), look))
     return [
-        Translation(one.picture, fake, rec)
+        Translated(one.picture, fake, rec)
         for one, fake, rec in zip(batch, fakes, recs, strict=True)
     ]

@@ -7,8 +7,10 @@ from torch import Tensor
 
 
 def being_traced() -> bool:
-    """True while others read the layers: they are to find the plain formulas, and make them fast
-    in their own way."""
+    """True while others read the layers.
+
+    They are to find the plain formulas, and make them fast in their own way.
+    """
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 

@@ -648,7 +648,7 @@ def test_python_refuses_sizes_beyond_reason(
 def test_options_in_python_are_checked(trained: Path) -> None:
     assert load(trained, "cpu", tile="128").tile == 128  # type: ignore[arg-type]
     for wrong, reason in [({"tile": 0}, "tile '0': give auto, off"), ({"tile": "x"}, "tile 'x'"),
-                          ({"precision": "bfloat16"}, "precision 'bfloat16': did you mean 'bf16'")]:  # fmt: skip
+                          ({"precision": "bfloat16"}, "did you mean 'bf16'")]:  # fmt: skip
         with pytest.raises(UsageError, match=reason):
             load(trained, "cpu", **wrong)  # type: ignore[arg-type]
 

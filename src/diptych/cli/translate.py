@@ -189,7 +189,7 @@ def _translate_pictures(
     from diptych.cli.console import note, progress_bar
     from diptych.data.opening import is_animated
     from diptych.data.tiff import has_more_pages
-    from diptych.errors import printable
+    from diptych.errors import counted, printable
     from diptych.interrupt import InterruptedRunError, StopNowError
     from diptych.translation.clip_names import UNPLAYED
     from diptych.translation.files import Outcome, translate_files
@@ -234,7 +234,7 @@ def _translate_pictures(
                 stopped.signal_number,
             ) from None
     if len(remarks) > 1:
-        note(f"so do those of {len(remarks) - 1} more pictures")
+        note(f"{counted(len(remarks) - 1, 'more picture')}: the same")
     return [f"{outcome.job.source}: {outcome.problem}" for outcome in outcomes if outcome.problem]
 
 

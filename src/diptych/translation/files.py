@@ -19,6 +19,7 @@ from diptych.data.decode import read_picture
 from diptych.data.many import PIXELS_WAITING, ahead, workers
 from diptych.data.opening import DamagedPictureError, TooLargeError
 from diptych.data.pixels import DIM, PixelFormat, Pixels
+from diptych.data.placement import UNKNOWN, Placement, placement_of
 from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, unheard
 from diptych.memory import freed_memory_kept
@@ -158,14 +159,24 @@ class _Stages:
         return list(zip(jobs, translated, strict=True))
 
     def write(self, chunk: Sequence[Attempt]) -> list[Outcome]:
-        return [
-            Outcome(
-                job,
-                made if isinstance(made, str) else _write(job, made, self.target_format),
-                self.remarks.pop(job, None),
-            )
-            for job, made in chunk
-        ]
+        return [Outcome(job, self._write(job, made), self.remarks.pop(job, None))
+                for job, made in chunk]  # fmt: skip
+
+    def _write(self, job: Job, made: Pixels | str) -> str | None:
+        """The problem, if there was one."""
+        if isinstance(made, str):
+            return made
+        placement = placement_of(job.source)
+        if placement.georeference and (remark := self._loses_its_place(job)):
+            self.remarks.setdefault(job, remark)
+        return _write(job, made, self.target_format, placement if self.size is None else UNKNOWN)
+
+    def _loses_its_place(self, job: Job) -> str | None:
+        """What is to be said of a translation that will not know where on Earth it lies."""
+        if self.size is not None:
+            return "scaled by --size it loses its georeference"
+        ending = format_of(job.target.suffix)
+        return None if ending == "tif" else f"{ending} cannot hold its georeference: tif can"
 
     def translate_and_write(self, chunk: Sequence[Attempt]) -> list[Outcome]:
         with self.room:
@@ -222,14 +233,16 @@ def _too_dark(path: Path, picture: Pixels, source: PixelFormat) -> str | None:
     return said if is_deep else None
 
 
-def _write(job: Job, picture: Pixels, pixel_format: PixelFormat) -> str | None:
+def _write(
+    job: Job, picture: Pixels, pixel_format: PixelFormat, placement: Placement
+) -> str | None:
     """Write a translation. Returns None, or why its format cannot hold it.
 
     Raises DiptychError if the disk fails.
     """
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(job.target, picture, pixel_format)
+        write_picture(job.target, picture, pixel_format, placement)
     except (TooLargeError, ValueError) as error:
         return str(error)
     except OSError as error:

@@ -9,13 +9,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 
 from diptych.data.decode import SUFFIXES
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
+from diptych.data.placement import UNKNOWN, Placement
 from diptych.errors import UsageError
 from diptych.files import explain_os_errors, replace, sweep_old
 
@@ -27,6 +28,7 @@ PICTURE_ENDINGS = SUFFIXES | {
     ".svg",
 }  # fmt: skip
 MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
+MOST_PER_INCH = 65_000  # that all formats can write
 PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
 PNG_SEARCH = zlib.Z_RLE  # for runs only: quicker, and smaller but for drawings of many patterns
 
@@ -63,10 +65,12 @@ def check_sides(name: str, height: int, width: int) -> None:
         )
 
 
-def write_picture(path: Path, picture: Pixels, pixel_format: PixelFormat) -> None:
+def write_picture(
+    path: Path, picture: Pixels, pixel_format: PixelFormat, placement: Placement = UNKNOWN
+) -> None:
     """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
     with written_aside(path) as aside, open(aside, "wb") as file:
-        encode_picture(file, format_of(path.suffix), picture, pixel_format)
+        encode_picture(file, format_of(path.suffix), picture, pixel_format, placement)
 
 
 def sweep(jobs_lie_in: set[Path]) -> None:
@@ -94,11 +98,18 @@ def written_aside(path: Path) -> Iterator[Path]:
         raise
 
 
-def encode_picture(file: BinaryIO, name: str, picture: Pixels, pixel_format: PixelFormat) -> None:
+def encode_picture(
+    file: BinaryIO,
+    name: str,
+    picture: Pixels,
+    pixel_format: PixelFormat,
+    placement: Placement = UNKNOWN,
+) -> None:
     """Write stored pixels in one of FORMATS, values unchanged.
 
-    (JPEG and lossy WebP round, as those formats do.) Raises TooLargeError as ``check_sides``,
-    OSError, and whatever else an encoder raises.
+    (JPEG and lossy WebP round, as those formats do.) Of ``placement`` is written what the format
+    can hold: georeference by tif, resolution by tif, jpg, bmp and png of 8 bits. Raises
+    TooLargeError as ``check_sides``, OSError, and whatever else an encoder raises.
     """
     check_sides(name, *picture.shape[:2])
     if name == "npy":
@@ -108,17 +119,27 @@ def encode_picture(file: BinaryIO, name: str, picture: Pixels, pixel_format: Pix
 
         colour = "rgb" if picture.shape[2] in (3, 4) else "minisblack"  # (of 4 one more than RGB)
         one = picture[..., 0] if picture.shape[2] == 1 else picture
-        extra = {} if picture.shape[2] in (1, 3) else {"planarconfig": "contig"}
-        tifffile.imwrite(file, one, photometric=colour, **extra)  # type: ignore[arg-type]
+        extra: dict[str, Any] = {} if picture.shape[2] in (1, 3) else {"planarconfig": "contig"}
+        if placement.per_inch is not None:
+            extra |= {"resolution": (placement.per_inch,) * 2, "resolutionunit": "INCH"}
+        tifffile.imwrite(file, one, photometric=colour, extratags=placement.georeference, **extra)
     elif name == "png" and not pixel_format.is_image:
         import imagecodecs
 
         one = picture[..., 0] if picture.shape[2] == 1 else picture
         file.write(imagecodecs.png_encode(one, level=PNG_EFFORT))
     elif name == "png":
-        to_pil(picture).save(file, "PNG", compress_level=PNG_EFFORT, compress_type=PNG_SEARCH)
+        to_pil(picture).save(
+            file, "PNG", compress_level=PNG_EFFORT, compress_type=PNG_SEARCH, **_dpi(placement)
+        )
     else:
         whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
         form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]
-        to_pil(picture).save(whole, form, quality=95)
+        to_pil(picture).save(whole, form, quality=95, **_dpi(placement))
         file.write(whole.getbuffer())
+
+
+def _dpi(placement: Placement) -> dict[str, tuple[float, float]]:
+    """As Pillow takes it."""
+    per_inch = placement.per_inch
+    return {} if per_inch is None or per_inch > MOST_PER_INCH else {"dpi": (per_inch, per_inch)}

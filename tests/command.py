@@ -49,7 +49,7 @@ class Commands:
 
     def close(self) -> None:
         """The waiting process ends with its input."""
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=LONGEST)
 
 
 def serve() -> None:

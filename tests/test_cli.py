@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command import LONGEST
 from conftest import TINY_OPTIONS, Command
 
 from diptych.errors import UsageError, nearest
@@ -57,7 +58,9 @@ def test_help_and_import_do_not_load_torch() -> None:
         "except SystemExit: pass\n"
         "print('loaded', [n for n in ('torch', 'numpy', 'PIL', 'jinja2') if n in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LONGEST
+    )
     assert done.stdout.rstrip().endswith("loaded []")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import LONGEST
 from conftest import SHARED, Command, start
 from measured import run_measured
 from PIL import Image, ImageCms
@@ -394,7 +395,7 @@ def test_ctrl_c_leaves_a_film_that_plays(trained: Path, tmp_path: Path) -> None:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 130
     assert "stopped after" in err
     assert f"are in {out / 'film.mp4'}" in err
@@ -519,7 +520,7 @@ def test_without_pyav_one_line_says_what_to_install(trained: Path, tmp_path: Pat
     def translate(*inputs: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", without, "translate", trained, *inputs, "-o", tmp_path / "out"],
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=LONGEST,
         )  # fmt: skip
 
     done = translate(tmp_path / "in.mp4")
@@ -680,7 +681,7 @@ def test_what_else_a_frame_carries_does_no_harm(
         "print(*(part.picture.shape for part in clip.parts())); clip.close(); gc.collect()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", ask, source], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", ask, source], capture_output=True, text=True, timeout=LONGEST
     )
     assert done.returncode == 0, done.stderr
     assert "(48, 64, 3)" in done.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import LONGEST
 from conftest import TINY_OPTIONS, Command
 from corpus_folder import GOOD, add_odd_entries, add_odd_names
 from corpus_process import reasons
@@ -171,7 +172,7 @@ def test_files_and_folders_without_permission(tmp_path: Path) -> None:
         "    except DiptychError as error: print(error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=LONGEST
     )
     for name in ("locked", "b/dark"):
         (tmp_path / name).chmod(0o700)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import LONGEST
 from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
@@ -298,7 +299,7 @@ open_cache(folder, find_pictures(folder), settings.a, settings.data, 4)
 
     def meanwhile(done: int, total: int) -> None:
         if done == total and not made:
-            subprocess.run([sys.executable, "-c", other_process], check=True, timeout=120)
+            subprocess.run([sys.executable, "-c", other_process], check=True, timeout=LONGEST)
             made.extend(path.stat().st_ino for path in (tmp_path / "cache").glob("*[!l]"))
 
     settings = config()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import LONGEST
 from conftest import TINY, TINY_OPTIONS
 from safetensors.torch import load_file
 
@@ -81,7 +82,7 @@ def test_the_command_trains_and_resumes_under_torchrun(
     assert [line["step"] for line in RunFolder(run).read_metrics()] == [3, 6, 8, 9, 12]
     alone = subprocess.run(
         [sys.executable, "-m", "diptych", "train", "--run", run, "--resume", "--steps", "16"],
-        capture_output=True, text=True, timeout=100,
+        capture_output=True, text=True, timeout=LONGEST,
     )  # fmt: skip
     assert alone.returncode == 1
     assert "made with 2 processes" in alone.stderr

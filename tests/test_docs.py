@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import LONGEST
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for place in (".", "docs", "benchmarks") for page in (ROOT / place).glob("*.md")]
@@ -16,7 +17,7 @@ PAGES = [page for place in (".", "docs", "benchmarks") for page in (ROOT / place
 def test_links_to_lines_are_right() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "docs" / "link_lines.py", "--check"],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=LONGEST,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

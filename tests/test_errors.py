@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import LONGEST
 from conftest import TINY_OPTIONS, Command
 from PIL import Image
 from safetensors.numpy import save_file
@@ -275,7 +276,7 @@ def test_a_folder_that_may_not_be_entered(
 def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     code = "import os; os.rmdir(os.getcwd()); from diptych.cli.main import main; main()"
     command = [sys.executable, "-c", code, "translate", "m", "a", "-o", "out"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONGEST)
     assert done.returncode == 1
     assert done.stderr == "diptych: the current folder has been removed: cd to another\n"
 

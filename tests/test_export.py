@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import LONGEST
 from conftest import SHARED, Command
 from PIL import Image
 
@@ -453,7 +454,7 @@ def test_domains_that_no_image_file_holds(tmp_path: Path) -> None:
     assert "-2 to 6 before and 100 to 4000.5 after" in (tmp_path / "README.md").read_text()
     done = subprocess.run(
         [sys.executable, "translate_to_b.py", "a.npy", "b.npy"],
-        capture_output=True, text=True, timeout=100, cwd=tmp_path,
+        capture_output=True, text=True, timeout=LONGEST, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = np.load(tmp_path / "b.npy")
@@ -499,7 +500,7 @@ def test_an_example_lays_pictures_on_the_background_of_the_training(tmp_path: Pa
     deploy(pair, "torch", ["b"], tmp_path)
     done = subprocess.run(
         [sys.executable, "translate_to_b.py", "a.png", "b.png"],
-        capture_output=True, text=True, timeout=100, cwd=tmp_path,
+        capture_output=True, text=True, timeout=LONGEST, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     expected = np.array(Translator(pair, torch.device("cpu")).to_b(tmp_path / "a.png"))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import LONGEST
 from conftest import SHARED, Command
 from measured import run_measured
 from PIL import Image
@@ -282,7 +283,8 @@ def test_a_disk_that_fills_up_ends_in_one_line(trained: Path, tmp_path: Path) ->
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, "translate", trained, tmp_path / "in.png", "-o",
          tmp_path / "out", "--tile", "64"],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=LONGEST,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     assert "cannot keep features of a large picture" in done.stderr

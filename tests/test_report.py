@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import LONGEST
 from conftest import TINY, Command
 from PIL import Image
 
@@ -57,7 +58,7 @@ def browse(page: Path, *options: str) -> str:
     profile = f"--user-data-dir={page.parent / 'profile'}"
     done = subprocess.run(
         [*command, *offline, profile, *options, page.as_uri()],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=LONGEST,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

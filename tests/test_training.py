@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from command import LONGEST
 from conftest import TINY, TINY_OPTIONS, Command, start
 from safetensors.torch import load_file
 
@@ -136,7 +137,7 @@ def test_an_installed_package_names_no_revision_of_the_repository_around_it(tmp_
     done = subprocess.run(
         [sys.executable, "-c", ask],
         cwd=packages, env={**os.environ, "PYTHONPATH": str(packages)},
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=LONGEST, check=True,
     )  # fmt: skip
     assert done.stdout.split() == [
         *["diptych", "torch", "python", "machine"],
@@ -185,7 +186,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     process = start("train", "--data", towns, "--run", run, *TINY_OPTIONS, *options)
     wait_for(lambda: (run / "metrics.jsonl").exists() and RunFolder(run).read_metrics())
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LONGEST)
     assert process.returncode == code, out + err
     assert f"diptych train --run {run} --resume" in err
     assert len(err.splitlines()) == 1

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import LONGEST
 from conftest import SHARED, TINY_OPTIONS, Command, start, whole_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,7 +219,7 @@ def test_a_folder_that_was_stopped_goes_on(
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.001)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 128 + number, err
     made = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert not [name for name in made if "partial" in name]
@@ -381,7 +382,7 @@ def test_a_full_disk_leaves_what_was_there(trained: Path, tmp_path: Path, name: 
     limit = 1_000  # bytes a file, as a disk that is full
     done = subprocess.run(
         [sys.executable, "-m", "diptych", "translate", trained, tmp_path / "horse.gif", "-o", out,
-         "--format", name, "--overwrite"], capture_output=True, text=True, timeout=120,
+         "--format", name, "--overwrite"], capture_output=True, text=True, timeout=LONGEST,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
     assert done.returncode == 1, done.stdout

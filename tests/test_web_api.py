@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 import tifffile
+from command import LONGEST
 from conftest import Command
 from PIL import Image
 
@@ -52,7 +53,7 @@ def test_translates_as_the_library_does(served: Server, trained: Path, town: Pat
     assert_alike(opened(served.translate(body)), to_b)
     assert_alike(opened(served.translate(body, to="a")), to_a)
     assert_alike(opened(served.translate(body, kind="application/octet-stream", to="a")), to_a)
-    form = {"files": {"picture": ("town.png", body)}, "timeout": 60}
+    form = {"files": {"picture": ("town.png", body)}, "timeout": LONGEST}
     address = f"{served.address}/v1/translate"
     assert_alike(opened(httpx.post(address, data={"to": "a"}, **form)), to_a)
     assert_alike(opened(httpx.post(address, params={"to": "a"}, **form)), to_a)
@@ -200,7 +201,7 @@ def test_files_are_written_nowhere(served: Server) -> None:
     assert len(picture) > 2_000_000
     before = len(served.noted("write"))
     answer = httpx.post(
-        f"{served.address}/v1/translate", files={"picture": ("x.png", picture)}, timeout=60,
+        f"{served.address}/v1/translate", files={"picture": ("x.png", picture)}, timeout=LONGEST,
         data={"size": "64"},
     )  # fmt: skip
     assert opened(answer).size == (64, 64)
@@ -221,7 +222,7 @@ def test_pictures_of_one_size_share_a_batch(trained: Path, tmp_path: Path) -> No
     orders[-1].done.cancel()
     with worker.changed:  # all are there before the first is taken
         futures = [worker.submit(order) for order in orders]
-    made = [future.result(timeout=60) for future in futures[:-1]]
+    made = [future.result(timeout=LONGEST) for future in futures[:-1]]
     worker.close()
     assert batches == [3, 1, 1, 1, 1, 1]  # 0, 1, 3 together; 2; 4; to A; and back; one-way
     for picture, one in zip(pictures, made, strict=False):
@@ -243,9 +244,9 @@ def test_a_large_photograph_is_given_up_when_nobody_waits(trained: Path) -> None
     order = Order(far, "b", False, photograph)
     order.given_up = True
     with pytest.raises(GivenUpError):
-        worker.submit(order).result(timeout=60)
+        worker.submit(order).result(timeout=LONGEST)
     usual = Order(far, "b", False, photograph[:100, :100])
-    assert worker.submit(usual).result(timeout=60).fake.shape == (100, 100, 3)
+    assert worker.submit(usual).result(timeout=LONGEST).fake.shape == (100, 100, 3)
     worker.close()
 
 
@@ -260,7 +261,7 @@ def test_one_who_gives_up_takes_nobody_with_them(trained: Path) -> None:
     orders[0].given_up = True
     with worker.changed:
         futures = [worker.submit(order) for order in orders]
-    made = [future.result(timeout=60) for future in futures]
+    made = [future.result(timeout=LONGEST) for future in futures]
     assert worker.close()
     assert batches == [3, 1, 1]
     np.testing.assert_array_equal(made[1].fake, made[2].fake)
@@ -283,9 +284,9 @@ def test_a_batch_without_room_goes_one_by_one(
     pictures = [np.full((32, 32, 3), value, np.uint8) for value in (0, 255, 90)]
     with worker.changed:
         futures = [worker.submit(Order(tiny, "b", False, picture)) for picture in pictures]
-    fakes = [futures[i].result(timeout=60).fake for i in (0, 2)]
+    fakes = [futures[i].result(timeout=LONGEST).fake for i in (0, 2)]
     with pytest.raises(RuntimeError, match="not enough memory"):
-        futures[1].result(timeout=60)
+        futures[1].result(timeout=LONGEST)
     assert worker.close()
     assert asked == [3, 1, 1, 1]
     for picture, fake in zip((pictures[0], pictures[2]), fakes, strict=True):
@@ -311,7 +312,7 @@ def test_what_is_in_line_at_the_end_is_told_so(
     assert begun.wait(60)
     threading.Thread(target=lambda: (wait_until(lambda: worker.closing), may_end.set())).start()
     assert worker.close()
-    assert first.result(timeout=60).fake.shape == (32, 32, 3)
+    assert first.result(timeout=LONGEST).fake.shape == (32, 32, 3)
     assert second.cancelled()
 
 
@@ -322,8 +323,8 @@ def test_head_and_empty_options(served: Server, town: Path) -> None:
         assert int(head.headers["content-length"]) > 0
     options = {"size": "", "model": "", "to": "a", "format": ""}
     body, address = town.read_bytes(), f"{served.address}/v1/translate"
-    by_address = httpx.post(address, params=options, content=body, timeout=60)
-    by_form = httpx.post(address, data=options, files={"picture": body}, timeout=60)
+    by_address = httpx.post(address, params=options, content=body, timeout=LONGEST)
+    by_form = httpx.post(address, data=options, files={"picture": body}, timeout=LONGEST)
     assert by_address.status_code == by_form.status_code == 200
     assert by_address.content == by_form.content == served.translate(body, to="a").content
     both = httpx.post(
@@ -331,7 +332,7 @@ def test_head_and_empty_options(served: Server, town: Path) -> None:
         params={"to": "a"},
         data={"to": "", "size": ""},
         files={"picture": body},
-        timeout=60,
+        timeout=LONGEST,
     )
     assert both.content == by_form.content  # what is empty in a form counts no more than before
 
@@ -376,7 +377,7 @@ def test_a_missing_extra_is_named(diptych: Command, trained: Path) -> None:
     program = "import sys; sys.modules['gradio'] = None; from diptych.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "ui", str(trained)], capture_output=True, text=True,
-        timeout=60,
+        timeout=LONGEST,
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == 'diptych: gradio is not installed: pip install "diptych[web]"\n'

@@ -26,6 +26,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from command import LONGEST
 from conftest import Command
 from PIL import Image
 
@@ -78,7 +79,9 @@ def bearer() -> dict[str, str]:
 
 def translate(server: Server, body: bytes, headers: dict[str, str]) -> httpx.Response:
     headers = {"content-type": "image/png", **headers}
-    return httpx.post(f"{server.address}/v1/translate", content=body, headers=headers, timeout=60)
+    return httpx.post(
+        f"{server.address}/v1/translate", content=body, headers=headers, timeout=LONGEST
+    )
 
 
 def test_other_machines_need_a_key(diptych: Command, trained: Path) -> None:
@@ -185,7 +188,7 @@ def test_every_answer_says_what_a_browser_may_do_with_it(
 
 
 def test_the_page_asks_for_the_key(public: Server) -> None:
-    with httpx.Client(base_url=public.address, follow_redirects=True, timeout=30) as client:
+    with httpx.Client(base_url=public.address, follow_redirects=True, timeout=LONGEST) as client:
         assert "This server asks for its key" in client.get("/").text
         assert "That is not the key" in client.post("/login", data={"key": "wrong"}).text
         assert not client.cookies
@@ -226,7 +229,7 @@ def test_every_loopback_address_is_this_machine(trained: Path, tmp_path: Path) -
 
 def raw(server: Server, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
     """A request whose path nobody tidies up."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=LONGEST)
     headers = {"content-type": "application/json"} if body else {}
     connection.request(method, path, body, headers)
     answer = connection.getresponse()
@@ -322,7 +325,7 @@ def test_nobody_waits_for_dawdlers(public: Server, bearer: dict[str, str]) -> No
         connection.sendall(b"y")
         assert translate(public, small, bearer).status_code == 200
     for connection in slow:
-        connection.settimeout(30)
+        connection.settimeout(LONGEST)
     assert b" 408 " in slow[1].recv(1000)  # too slow a body is told so,
     assert slow[0].recv(1000) == b""  # too slow a head, or none, is hung up on
     assert slow[2].recv(1000) == b""
@@ -447,18 +450,21 @@ def test_forms_are_in_one_encoding(public: Server, bearer: dict[str, str]) -> No
         kind = {"content-type": f"multipart/form-data; charset={charset}; boundary=xx"}
         part = b'--xx\r\ncontent-disposition: form-data; name="%s"\r\n\r\n%s\r\n--xx--\r\n'
         login = httpx.post(
-            f"{public.address}/login", content=part % (b"key", endless), headers=kind, timeout=60
+            f"{public.address}/login",
+            content=part % (b"key", endless),
+            headers=kind,
+            timeout=LONGEST,
         )
         assert login.status_code == 413
         answer = httpx.post(
             f"{public.address}/v1/translate", content=part % (b"format", endless),
-            headers={**kind, **bearer}, timeout=60,
+            headers={**kind, **bearer}, timeout=LONGEST,
         )  # fmt: skip
         assert answer.status_code == 422, answer.text
         upload = httpx.post(
             f"{public.address}/gradio_api/upload",
             content=part % (b'files"; filename="x.png', endless),
-            headers={**kind, **bearer}, timeout=60,
+            headers={**kind, **bearer}, timeout=LONGEST,
         )  # fmt: skip
         assert upload.status_code == 200
     broken = {"content-type": "multipart/form-data; boundary=a\tb", **bearer}
@@ -633,7 +639,7 @@ def test_the_end_does_not_wait_for_a_picture_that_nobody_wants(
 def test_a_closed_terminal_ends_it_without_a_traceback(trained: Path, tmp_path: Path) -> None:
     with running(tmp_path / "notes", [trained]) as server:
         server.process.send_signal(signal.SIGHUP)
-        said, complaints = server.process.communicate(timeout=30)
+        said, complaints = server.process.communicate(timeout=LONGEST)
         assert server.process.returncode == 0
         assert (said.splitlines()[-1], complaints) == ("stopped", "")
 
@@ -666,7 +672,7 @@ def test_sigterm_answers_what_is_under_way(public: Server, bearer: dict[str, str
     for thread in asking:
         thread.join()
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert public.process.wait(timeout=30) == 0
+    assert public.process.wait(timeout=LONGEST) == 0
     assert public.process.stdout is not None
     assert public.process.stdout.read() == "stopped\n"
     assert not Path(kept).parents[2].exists()

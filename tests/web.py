@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import torch
+from command import LONGEST
 from PIL import Image
 
 from diptych.config import GeneratorConfig
@@ -60,19 +61,19 @@ class Server:
 
     def ask(self, path: str, **options: object) -> httpx.Response:
         """GET a path."""
-        return httpx.get(self.address + path, timeout=60, **options)  # type: ignore[arg-type]
+        return httpx.get(self.address + path, timeout=LONGEST, **options)  # type: ignore[arg-type]
 
     def translate(self, body: bytes, kind: str = "image/png", **query: object) -> httpx.Response:
         """POST a picture as the body."""
         return httpx.post(
-            f"{self.address}/v1/translate", params=query, content=body, timeout=60,
+            f"{self.address}/v1/translate", params=query, content=body, timeout=LONGEST,
             headers={"content-type": kind},
         )  # fmt: skip
 
     def stop(self) -> int:
         """SIGTERM; its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=LONGEST)
 
 
 @contextmanager
@@ -124,7 +125,7 @@ def as_png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def wait_until(true: object, seconds: float = 30) -> None:
+def wait_until(true: object, seconds: float = LONGEST) -> None:
     """Wait for a function to return something true."""
     ends = time.monotonic() + seconds
     while not true():  # type: ignore[operator]

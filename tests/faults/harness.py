@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from command import LONGEST
 from conftest import TINY_OPTIONS
 
 HERE = Path(__file__).parent
@@ -70,7 +71,7 @@ def train_with_kills(
             time.sleep(rng.uniform(0, 1))
         hits += process.poll() is None
         os.kill(rng.choice(workers(process)), signal.SIGKILL)
-        process.communicate(timeout=120)  # (torchrun ends the others)
+        process.communicate(timeout=LONGEST)  # (torchrun ends the others)
     finish(launch(command, "--run", run, *(["--resume"] if has_begun(run) else options)))
     return hits
 

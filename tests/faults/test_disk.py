@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from command import LONGEST
 from conftest import TINY_OPTIONS, Command, start
 from harness import contents
 
@@ -39,7 +40,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def ends_in_one_line(process: subprocess.Popen[str], *words: str) -> None:
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 1, err
     for word in words:
         assert word in err
@@ -98,7 +99,7 @@ def test_files_that_may_not_grow(towns: Path, tmp_path: Path, diptych: Command) 
     whole = contents(run)
     limited = subprocess.run(
         [sys.executable, "-m", "diptych", "train", "--run", str(run), "--resume"],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=LONGEST,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
     )  # fmt: skip
     assert limited.returncode == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import LONGEST
 from conftest import TINY_OPTIONS, Command, start
 from harness import ALONE, contents, finish, launch, leftovers, wait_for_writing
 from PIL import Image
@@ -42,7 +43,7 @@ def test_a_second_signal_ends_at_once(
     process.send_signal(signal.SIGTERM)
     time.sleep(0.1)  # (two within the same moment would count as one)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=LONGEST)
     assert process.returncode in (130, 143)
     assert checkpoints(run / "checkpoints") == []
     finish(launch(ALONE, "--run", run, "--resume", "--steps", "3"))
@@ -62,7 +63,7 @@ def test_a_signal_while_scoring_leaves_the_scores_for_later(
         process = start("train", *resume)
         wait_for_step(process, run, last)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=LONGEST)
         assert process.returncode == 143, err
         assert f"stopped at step {last}, all saved" in err
         steps = scored(run)
@@ -91,7 +92,7 @@ def test_a_cache_that_is_not_done_goes(
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.002)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=LONGEST)
     assert (process.returncode, err) == (128 + number, "diptych: interrupted\n")
     assert list(cache.iterdir()) == []
     assert not (tmp_path / "run").exists()

@@ -291,7 +291,7 @@ def test_values_beyond_those_of_the_training_are_remarked_on(
     far = diptych("translate", run, tmp_path / "far", "-o", tmp_path / "out", "--to", "B")
     assert far.returncode == 0, far.stderr
     assert far.stdout.count("beyond the model's 0 to 99") == 1
-    assert "3 more pictures: the same" in far.stdout
+    assert "the same, about values, of 3 more pictures" in far.stdout
     inside = diptych("translate", run, tmp_path / "far", "-o", tmp_path / "a" / "new")
     assert inside.returncode == 2
     assert "whose pictures" in inside.stderr

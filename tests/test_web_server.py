@@ -637,7 +637,9 @@ def test_the_end_does_not_wait_for_a_picture_that_nobody_wants(
 
 
 def test_a_closed_terminal_ends_it_without_a_traceback(trained: Path, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # (nohup lets what it starts ignore it)
     with running(tmp_path / "notes", [trained]) as server:
+        signal.signal(signal.SIGHUP, before)
         server.process.send_signal(signal.SIGHUP)
         said, complaints = server.process.communicate(timeout=LONGEST)
         assert server.process.returncode == 0

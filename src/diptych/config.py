@@ -191,9 +191,9 @@ class DomainConfig(Section):
             raise ValueError("range must be low,high: two finite numbers, low below high")
         low, high = self.range or (0, 255)
         if self.depth == "8bit" and (low < 0 or high > 255):
-            raise ValueError("8-bit pictures have values 0 to 255; for others use depth native")
+            raise ValueError("8-bit pictures have values 0 to 255; for others use --depth native")
         if self.depth == "8bit" and self.channels not in (None, 1, 3):
-            raise ValueError("8-bit pictures have 1 or 3 channels; for others use depth native")
+            raise ValueError("8-bit pictures have 1 or 3 channels; for others use --depth native")
         return self
 
 

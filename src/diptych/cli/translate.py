@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -199,7 +200,7 @@ def _translate_pictures(
     with progress_bar() as progress:
         bar = progress.add_task("translating", total=len(jobs), info="")
         done, shown, before = 0, 0.0, [_stamp(job.target) for job in jobs]
-        remarks: list[Outcome] = []
+        remarks: Counter[str] = Counter()
 
         def show_part(pictures: float) -> None:
             nonlocal shown
@@ -219,10 +220,10 @@ def _translate_pictures(
                 note(f"{outcome.job.source} moves, and its first picture was translated{advice}")
             elif has_more_pages(outcome.job.source):
                 note(f"{outcome.job.source} has several pages, and the first was translated")
-            if outcome.problem is None and outcome.remark is not None:
-                remarks.append(outcome)
-                if len(remarks) == 1:  # (of a folder the others are like it)
-                    note(f"{outcome.job.source}: {outcome.remark}")
+            for remark in () if outcome.problem else outcome.remarks:
+                remarks[remark.about] += 1
+                if remarks[remark.about] == 1:  # (of a folder the others are like it)
+                    note(f"{outcome.job.source}: {remark.said}")
 
         try:
             outcomes = translate_files(translator, jobs, to, size, batch, show, show_part)
@@ -233,8 +234,9 @@ def _translate_pictures(
                 f"stopped: {made} of {len(jobs)} pictures are in {out}{advice}",
                 stopped.signal_number,
             ) from None
-    if len(remarks) > 1:
-        note(f"{counted(len(remarks) - 1, 'more picture')}: the same")
+    for about, count in remarks.items():
+        if count > 1:
+            note(f"the same, about {about}, of {counted(count - 1, 'more picture')}")
     return [f"{outcome.job.source}: {outcome.problem}" for outcome in outcomes if outcome.problem]
 
 

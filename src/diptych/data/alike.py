@@ -35,7 +35,7 @@ class Look:
 
 
 def look_of(picture: Pixels) -> Look:
-    """The look of an ``(H, W, C)`` picture. Deeper values than 8 bits count by their range."""
+    """The look of an ``(H, W, C)`` picture. Of deeper values than 8 bits their order counts."""
     grey = np.asarray(_grey(picture).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
     frequencies = (_COSINES @ grey @ _COSINES.T).ravel()[1:]  # without the mean
     above = frequencies > np.median(frequencies)
@@ -50,8 +50,10 @@ def _grey(picture: Pixels) -> Image.Image:
         return to_pil(picture).convert("L")
     step = max(1, min(picture.shape[:2]) // 256)
     values = picture[::step, ::step].mean(-1, dtype=np.float64)
-    low, high = values.min(), values.max()
-    return Image.fromarray(((values - low) * (255 / max(high - low, 1e-30))).astype(np.float32))
+    # By their order: else a corner without data (-9999) would leave the rest one grey.
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    order = np.cumsum(counts)[places.reshape(values.shape)]
+    return Image.fromarray((order * (255 / values.size)).astype(np.float32))
 
 
 def _cosines() -> NDArray[np.float32]:

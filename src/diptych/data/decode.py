@@ -30,6 +30,7 @@ from diptych.data.size import picture_size
 from diptych.data.tiff import read_tiff_as_8bit
 from diptych.errors import first_line
 
+LARGEST = 1e30  # so that float32 holds the difference of two
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif",
      ".npy"] + ([".avif"] if AVIF else [])
@@ -82,8 +83,12 @@ def _decode(file: BinaryIO, reading: DomainConfig, background: str) -> Pixels:
         picture = read_native(file, reading.channels, background)
     if picture.size == 0:
         raise DamagedPictureError("it has no pixels")
-    if picture.dtype == np.float32 and not np.isfinite(picture).all():
-        raise DamagedPictureError("it holds NaN or infinite values")
+    # (NaN is neither below nor above.)
+    if picture.dtype == np.float32 and not (picture.max() <= LARGEST and picture.min() >= -LARGEST):
+        raise DamagedPictureError(
+            f"it holds NaN, infinite values or some beyond {LARGEST:g}, as where there is no data: "
+            "fill them"
+        )
     return picture
 
 

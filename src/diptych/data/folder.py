@@ -59,7 +59,11 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
         ]
     if not found:
         names, there = " ".join(sorted(endings)), _kinds(folder)
-        but = f"; there are {there}: save pictures of other kinds as JPEG or PNG" if there else ""
+        but = (
+            f"; there are {there}: save pictures of other kinds as TIFF, PNG or JPEG"
+            if there
+            else ""
+        )
         raise DiptychError(f"there is no picture in {folder} (looked for {names}{but})")
     # (With / on all systems: the order says what is held out, and what each step sees.)
     return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder).as_posix()))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
 from diptych.config import Config
+from diptych.data.caption import caption_of
 from diptych.data.domain import Domain
 from diptych.data.pixels import DIM
 from diptych.errors import UsageError, counted
 
 FEW = 20  # pictures to learn from
+LOOKED_AT = 20  # files, for what their headers say
 FAR_BEYOND = 4  # ranges: what stands out (bone, metal, a lamp) may well be cut off
 
 
@@ -19,7 +22,9 @@ FAR_BEYOND = 4  # ranges: what stands out (bone, metal, a lamp) may well be cut 
 class Doubt:
     """What training does not refuse, and still would not do well with."""
 
-    kind: Literal["few", "nearly black", "beyond the range"]
+    kind: Literal[
+        "few", "nearly black", "beyond the range", "wide range", "no data", "channels left out"
+    ]
     about: str
     advice: str
 
@@ -47,7 +52,42 @@ def doubts(domain: Domain) -> list[Doubt]:
         found.append(
             Doubt("beyond the range", about, "all above it is one colour: give one that fits them")
         )
-    return found
+    return [*found, *_far_values(domain), *_by_captions(domain)]
+
+
+def _far_values(domain: Domain) -> Iterable[Doubt]:
+    """Whether the range that was found in the pictures is that of a few of them."""
+    entries, stored = domain.cache.entries, domain.pixel_format
+    low, high = median(one.low for one in entries), median(one.high for one in entries)
+    if stored.dtype != "uint8" and stored.high - stored.low > FAR_BEYOND * (high - low) > 0:
+        yield Doubt(
+            "wide range",
+            f"values usually lie in {low:g} to {high:g}, of a range of {stored.low:g} to "
+            f"{stored.high:g}",
+            "what is usual is hardly told apart: give --range-a or --range-b low,high",
+        )
+
+
+def _by_captions(domain: Domain) -> Iterable[Doubt]:
+    """What the headers of the first pictures say of their values and channels."""
+    for index in domain.train[:LOOKED_AT]:
+        entry, read = domain.cache.entries[index], domain.pixel_format.channels
+        caption = caption_of(domain.folder / entry.name)
+        if caption.channels > read:
+            taken = "taken for transparency" if caption.transparent else "of unknown meaning"
+            yield Doubt(
+                "channels left out",
+                f"{entry.name} has {caption.channels} channels, of which {read} are read",
+                f"the last one is {taken}: --depth native --channels {caption.channels} reads all",
+            )
+            return
+        if caption.no_data in (entry.low, entry.high):
+            yield Doubt(
+                "no data",
+                f"{entry.name} has pixels of {caption.no_data:g}, which say that nothing is known",
+                "they are learned as if they were values: cut them off, or fill them",
+            )
+            return
 
 
 def check_shapes(config: Config, a: Domain, b: Domain) -> None:

@@ -56,7 +56,7 @@ def read_tiff(file: BinaryIO, channels: int | None, background: str) -> Pixels:
 def read_tiff_as_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
     """uint8 ``(H, W, channels)``; of deeper integers the upper 8 bits.
 
-    Raises DamagedPictureError for signed, 32-bit and floating-point values.
+    Raises DeepValuesError for signed, 32-bit and floating-point values, and for other channels.
     """
     page = _first_page(file, keep_ink=False)
     if page is None:
@@ -72,6 +72,8 @@ def read_tiff_as_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
         array = array[..., : page.colours]
     if array.shape[2] == 3:
         array = from_pil(as_srgb(to_pil(np.ascontiguousarray(array)), page.profile))
+    if array.shape[2] > 3:
+        raise DeepValuesError(f"{array.shape[2]} channels")
     return with_channels(array, channels)
 
 

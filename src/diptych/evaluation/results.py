@@ -45,6 +45,7 @@ class DirectionScores:
     identity_l1: float | None  # mean|G(y) - y| over the target's pictures; None if it cannot be
     paired: Likeness | None  # of the translations to the true ones
     palette: PaletteScores | None
+    channels: int = 3  # of the target domain
     lpips: float | None = None  # of the translations to the true ones, if the package is there
 
 

@@ -61,6 +61,7 @@ def evaluate_pair(
             identity_l1=_identity(pair.towards(to), target, source.pixel_format, device),
             paired=_paired(fakes, wanted.truths, target.pixel_format),
             palette=_palette(fakes, wanted),
+            channels=target.pixel_format.channels,
             lpips=_lpips(fakes, wanted.truths, target.pixel_format, device),
         )
 

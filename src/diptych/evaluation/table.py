@@ -85,6 +85,8 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
         f"{evaluation.frechet_name} of halves is biased further upwards). Untouched pictures are "
         "what doing nothing would score." + but
     )
+    if direction.channels > 3:
+        note += f" Features are of the first three of {direction.channels} channels alone."
     if min(pictures, targets) < FEW:
         note += (
             f" With fewer than {FEW} pictures the {evaluation.frechet_name} is biased upwards: go "

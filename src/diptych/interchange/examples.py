@@ -91,8 +91,10 @@ def example(format_: Format, way: Way, uint8: bool, background: str) -> str:
     signature = "serving_default" if uint8 else "float"
     steps = [
         "if len(sys.argv) != 3:",
-        '    sys.exit(f"usage: python {sys.argv[0]} PICTURE TARGET.png")',
+        f'    sys.exit("usage: {command(way)}")',
         "source, target = sys.argv[1:]",
+        "if not Path(source).is_file():",
+        '    sys.exit(f"there is no file {source}")',
         "here = Path(__file__).parent",
         runtime.load.format(name=way.name, signature=signature),
         *_read(way.source, background),

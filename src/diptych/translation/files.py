@@ -9,21 +9,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby, islice
-from pathlib import Path
 from threading import BoundedSemaphore
 
 import torch
 
-from diptych.config import DomainConfig
-from diptych.data.decode import read_picture
+from diptych.data.caption import caption_of
 from diptych.data.many import PIXELS_WAITING, ahead, workers
 from diptych.data.opening import DamagedPictureError, TooLargeError
-from diptych.data.pixels import DIM, PixelFormat, Pixels
-from diptych.data.placement import UNKNOWN, Placement, placement_of
+from diptych.data.pixels import PixelFormat, Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, unheard
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
+from diptych.translation.beside import Beside, Remark, beside, remarks
 from diptych.translation.jobs import Job
 from diptych.translation.scaling import scaled
 from diptych.translation.shelf import NoRoomError
@@ -41,12 +39,12 @@ ON_A_GPU = 2  # batches at once: one is computed, while the other goes there or 
 class Outcome:
     """What became of a job; ``problem`` is None when its target was written.
 
-    ``remark``: what a person should know of a picture that could be translated.
+    ``remarks``: what a person should know of a picture that could be translated.
     """
 
     job: Job
     problem: str | None
-    remark: str | None = None
+    remarks: tuple[Remark, ...] = ()
 
 
 def translate_files(
@@ -131,16 +129,17 @@ class _Stages:
         self.to = to
         self.size = size
         self.source_format, self.target_format = translator.formats(to)
-        self.remarks: dict[Job, str] = {}
+        self.remarks: dict[Job, tuple[Remark, ...]] = {}
+        self.around: dict[Job, Beside] = {}
         on_cpu = translator.device.type == "cpu"
         self.room = nullcontext() if on_cpu else BoundedSemaphore(ON_A_GPU)
 
     def read(self, job: Job) -> Attempt:
         try:
             picture = self.translator.read(job.source, self.to)
-            remark = self.source_format.remark(picture)
-            if remark := remark or _too_dark(job.source, picture, self.source_format):
-                self.remarks[job] = remark
+            source, target, caption = self.source_format, self.target_format, caption_of(job.source)
+            self.remarks[job] = remarks(job, picture, caption, source, target, self.size)
+            self.around[job] = beside(caption, picture, target, self.size)
             picture = scaled(picture, self.size)
             check_sides(format_of(job.target.suffix), *picture.shape[:2])
             return job, picture
@@ -159,24 +158,14 @@ class _Stages:
         return list(zip(jobs, translated, strict=True))
 
     def write(self, chunk: Sequence[Attempt]) -> list[Outcome]:
-        return [Outcome(job, self._write(job, made), self.remarks.pop(job, None))
-                for job, made in chunk]  # fmt: skip
-
-    def _write(self, job: Job, made: Pixels | str) -> str | None:
-        """The problem, if there was one."""
-        if isinstance(made, str):
-            return made
-        placement = placement_of(job.source)
-        if placement.georeference and (remark := self._loses_its_place(job)):
-            self.remarks.setdefault(job, remark)
-        return _write(job, made, self.target_format, placement if self.size is None else UNKNOWN)
-
-    def _loses_its_place(self, job: Job) -> str | None:
-        """What is to be said of a translation that will not know where on Earth it lies."""
-        if self.size is not None:
-            return "scaled by --size it loses its georeference"
-        ending = format_of(job.target.suffix)
-        return None if ending == "tif" else f"{ending} cannot hold its georeference: tif can"
+        outcomes = []
+        for job, made in chunk:
+            around = self.around.pop(job)
+            problem = (
+                made if isinstance(made, str) else _write(job, made, self.target_format, around)
+            )
+            outcomes.append(Outcome(job, problem, self.remarks.pop(job)))
+        return outcomes
 
     def translate_and_write(self, chunk: Sequence[Attempt]) -> list[Outcome]:
         with self.room:
@@ -220,29 +209,15 @@ def _part(on_part: Callable[[float], None], before: int, count: int) -> Callable
     return lambda share: on_part(before + share * count)
 
 
-def _too_dark(path: Path, picture: Pixels, source: PixelFormat) -> str | None:
-    """What is to be said of a file of more than 8 bits of which nearly nothing is left in 8."""
-    reached = int(picture.max()) if source.dtype == "uint8" else DIM
-    if reached >= DIM:
-        return None
-    try:
-        is_deep = read_picture(path, DomainConfig(depth="native")).dtype != "uint8"
-    except DamagedPictureError:  # (as 8 bits it could be read)
-        return None
-    said = f"its values reach only {reached} of 255, as where 12 of 16 bits are used"
-    return said if is_deep else None
-
-
-def _write(
-    job: Job, picture: Pixels, pixel_format: PixelFormat, placement: Placement
-) -> str | None:
+def _write(job: Job, picture: Pixels, pixel_format: PixelFormat, around: Beside) -> str | None:
     """Write a translation. Returns None, or why its format cannot hold it.
 
     Raises DiptychError if the disk fails.
     """
+    around.put_on(picture)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(job.target, picture, pixel_format, placement)
+        write_picture(job.target, picture, pixel_format, around.caption)
     except (TooLargeError, ValueError) as error:
         return str(error)
     except OSError as error:

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 
+from diptych.data.caption import ASCII, NO_DATA, NOTHING, Caption
 from diptych.data.decode import SUFFIXES
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
-from diptych.data.placement import UNKNOWN, Placement
 from diptych.errors import UsageError
 from diptych.files import explain_os_errors, replace, sweep_old
 
@@ -66,11 +66,11 @@ def check_sides(name: str, height: int, width: int) -> None:
 
 
 def write_picture(
-    path: Path, picture: Pixels, pixel_format: PixelFormat, placement: Placement = UNKNOWN
+    path: Path, picture: Pixels, pixel_format: PixelFormat, caption: Caption = NOTHING
 ) -> None:
     """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
     with written_aside(path) as aside, open(aside, "wb") as file:
-        encode_picture(file, format_of(path.suffix), picture, pixel_format, placement)
+        encode_picture(file, format_of(path.suffix), picture, pixel_format, caption)
 
 
 def sweep(jobs_lie_in: set[Path]) -> None:
@@ -103,26 +103,19 @@ def encode_picture(
     name: str,
     picture: Pixels,
     pixel_format: PixelFormat,
-    placement: Placement = UNKNOWN,
+    caption: Caption = NOTHING,
 ) -> None:
     """Write stored pixels in one of FORMATS, values unchanged.
 
-    (JPEG and lossy WebP round, as those formats do.) Of ``placement`` is written what the format
-    can hold: georeference by tif, resolution by tif, jpg, bmp and png of 8 bits. Raises
-    TooLargeError as ``check_sides``, OSError, and whatever else an encoder raises.
+    (JPEG and lossy WebP round, as those formats do.) Of ``caption`` is written what the format
+    can hold: tif holds all, jpg, bmp and png of 8 bits the resolution. Raises TooLargeError as
+    ``check_sides``, OSError, and whatever else an encoder raises.
     """
     check_sides(name, *picture.shape[:2])
     if name == "npy":
         np.save(file, picture)
     elif name == "tif":
-        import tifffile
-
-        colour = "rgb" if picture.shape[2] in (3, 4) else "minisblack"  # (of 4 one more than RGB)
-        one = picture[..., 0] if picture.shape[2] == 1 else picture
-        extra: dict[str, Any] = {} if picture.shape[2] in (1, 3) else {"planarconfig": "contig"}
-        if placement.per_inch is not None:
-            extra |= {"resolution": (placement.per_inch,) * 2, "resolutionunit": "INCH"}
-        tifffile.imwrite(file, one, photometric=colour, extratags=placement.georeference, **extra)
+        _write_tiff(file, picture, caption)
     elif name == "png" and not pixel_format.is_image:
         import imagecodecs
 
@@ -130,16 +123,34 @@ def encode_picture(
         file.write(imagecodecs.png_encode(one, level=PNG_EFFORT))
     elif name == "png":
         to_pil(picture).save(
-            file, "PNG", compress_level=PNG_EFFORT, compress_type=PNG_SEARCH, **_dpi(placement)
+            file, "PNG", compress_level=PNG_EFFORT, compress_type=PNG_SEARCH, **_dpi(caption)
         )
     else:
         whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
         form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]
-        to_pil(picture).save(whole, form, quality=95, **_dpi(placement))
+        to_pil(picture).save(whole, form, quality=95, **_dpi(caption))
         file.write(whole.getbuffer())
 
 
-def _dpi(placement: Placement) -> dict[str, tuple[float, float]]:
+def _dpi(caption: Caption) -> dict[str, tuple[float, float]]:
     """As Pillow takes it."""
-    per_inch = placement.per_inch
+    per_inch = caption.per_inch
     return {} if per_inch is None or per_inch > MOST_PER_INCH else {"dpi": (per_inch, per_inch)}
+
+
+def _write_tiff(file: BinaryIO, picture: Pixels, caption: Caption) -> None:
+    import tifffile
+
+    channels = picture.shape[2]
+    extra: dict[str, Any] = {"photometric": "rgb" if channels in (3, 4) else "minisblack"}
+    if channels not in (1, 3):
+        extra["planarconfig"] = "contig"
+    if channels in (2, 4):  # (that the last one is transparency is tifffile's guess)
+        extra["extrasamples"] = ["unassalpha" if caption.transparent else "unspecified"]
+    if caption.per_inch is not None:
+        extra |= {"resolution": (caption.per_inch,) * 2, "resolutionunit": "INCH"}
+    tags = list(caption.georeference)
+    if caption.no_data is not None:
+        tags.append((NO_DATA, ASCII, 0, f"{caption.no_data:.17g}", True))
+    one = picture[..., 0] if channels == 1 else picture
+    tifffile.imwrite(file, one, metadata=None, extratags=tags, **extra)

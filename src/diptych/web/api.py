@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Coroutine
 from typing import Annotated, Any, Literal, TypeVar
@@ -15,9 +16,11 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from diptych.data.caption import Caption, read_caption
 from diptych.data.pixels import DType, PixelFormat
 from diptych.model_file import Side
 from diptych.report.page import template
+from diptych.translation.beside import beside
 from diptych.translation.writing import FileFormat
 from diptych.version import own_version
 from diptych.web.bodies import read_picture_and_fields
@@ -168,7 +171,14 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
 
         async def answer() -> bytes:
             made = await service.translate(data, model, options.to, options.size)
-            return await service.encode(made.fake, name, target)
+
+            def captioned() -> Caption:
+                around = beside(read_caption(io.BytesIO(data)), made.picture, target, options.size)
+                around.put_on(made.fake)
+                return around.caption
+
+            caption = await asyncio.to_thread(captioned)
+            return await service.encode(made.fake, name, target, caption)
 
         picture = await while_there(request, answer())
         took = 1000 * (time.perf_counter() - started)

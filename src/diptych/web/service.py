@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from diptych.data.caption import NOTHING, Caption
 from diptych.data.opening import DamagedPictureError, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import UsageError, nearest, out_of_memory
@@ -90,13 +91,19 @@ class Service:
             self.waiting -= 1
             self.metrics.waiting.set(self.waiting)
 
-    async def encode(self, picture: Pixels, name: str, pixel_format: PixelFormat) -> bytes:
+    async def encode(
+        self,
+        picture: Pixels,
+        name: str,
+        pixel_format: PixelFormat,
+        caption: Caption = NOTHING,
+    ) -> bytes:
         """The content of a file of the format called ``name``. Raises RefusedError."""
 
         def encode() -> bytes:
             file = io.BytesIO()
             try:
-                encode_picture(file, name, picture, pixel_format)
+                encode_picture(file, name, picture, pixel_format, caption)
             except TooLargeError as error:
                 raise RefusedError(422, str(error)) from error
             except (OSError, ValueError) as error:

@@ -1,0 +1,163 @@
+"""What a picture's file says about its pixels: how large they are, where they lie, what is missing.
+
+A translation has the same pixels in other colours, so that all of it still holds.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.data.eight_bit import ORIENTATION, open_image
+from diptych.data.opening import kind_of, no_warnings, opened
+from diptych.data.pixels import Pixels
+from diptych.data.tiff import first_whole
+
+SHORT, DOUBLE, ASCII = 3, 12, 2  # TIFF's types
+GEOREFERENCE = {  # the tags of GeoTIFF 1.1 (OGC 19-008r4, clause 7), and what goes with them
+    33550: DOUBLE,  # pixel scale
+    33922: DOUBLE,  # tie points
+    34264: DOUBLE,  # transformation
+    34735: SHORT,  # keys of the reference system ...
+    34736: DOUBLE,  # ... and their numbers
+    34737: ASCII,  # ... and names
+    50844: DOUBLE,  # rational polynomials of a satellite's camera
+}
+NO_DATA = 42113  # GDAL's tag
+INCH, CENTIMETRE = 2, 3  # TIFF's units of resolution
+
+Places = NDArray[np.bool_]
+Tag = tuple[int, int, int, Any, bool]  # as tifffile writes it: code, type, count, value, once
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What the header of a picture file says.
+
+    ``per_inch``: pixels per inch, 300 where a scan is to be printed in its size; None if unknown.
+    ``channels``: of a TIFF file, transparency and others that may not be read included; else 0.
+    ``transparent``: whether the last one is transparency. ``no_data``: the value of pixels of
+    which nothing is known.
+    """
+
+    per_inch: float | None = None
+    georeference: tuple[Tag, ...] = ()
+    channels: int = 0
+    transparent: bool = False
+    no_data: float | None = None
+
+
+NOTHING = Caption()
+
+
+def caption_of(path: Path) -> Caption:
+    """What a picture file says; ``NOTHING`` for one that cannot be read."""
+    try:
+        with opened(path) as file:
+            return read_caption(file)
+    except Exception:  # what is wrong with it shows when it is read
+        return NOTHING
+
+
+def read_caption(file: BinaryIO) -> Caption:
+    """As ``caption_of``."""
+    try:
+        with no_warnings():
+            kind = kind_of(file)
+            if kind == "npy":
+                return NOTHING
+            if kind == "tiff":
+                return _of_tiff(file)
+            with open_image(file) as image:
+                return Caption(
+                    _square(*image.info.get("dpi", (0, 0))),
+                    transparent=image.has_transparency_data,
+                )
+    except Exception:  # (as above)
+        return NOTHING
+
+
+def _of_tiff(file: BinaryIO) -> Caption:
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        page = first_whole(tiff)
+        unit = {INCH: 1.0, CENTIMETRE: 2.54}.get(_value(page, 296, INCH), 0.0)
+        (across, a), (down, b) = (_value(page, tag, (0, 1)) for tag in (282, 283))
+        inks = page.photometric == tifffile.PHOTOMETRIC.SEPARATED
+        upright = _value(page, ORIENTATION, 1) == 1  # (others are turned when they are read)
+        tags = [_tag(page, code, kind) for code, kind in GEOREFERENCE.items() if upright]
+        return Caption(
+            _square(across * unit / a, down * unit / b) if a and b else None,
+            tuple(tag for tag in tags if tag is not None),
+            channels=0 if inks else int(page.samplesperpixel),
+            transparent=[int(sample) for sample in page.extrasamples] in ([1], [2]),
+            no_data=_number(_value(page, NO_DATA, "")) if upright else None,
+        )
+
+
+def _value(page: Any, code: int, default: Any) -> Any:
+    tag = page.tags.get(code)
+    return default if tag is None else tag.value
+
+
+def _tag(page: Any, code: int, kind: int) -> Tag | None:
+    """None where there is none, or one that no file can hold as this."""
+    tag = page.tags.get(code)
+    if tag is None or int(tag.dtype) != kind:
+        return None
+    if kind == ASCII:  # (its bytes, in whatever letters: keys count them)
+        page.parent.filehandle.seek(tag.valueoffset)
+        return code, kind, tag.count, page.parent.filehandle.read(tag.count), True
+    numbers = tag.value if isinstance(tag.value, tuple) else (tag.value,)
+    struct.pack(f"{len(numbers)}{'d' if kind == DOUBLE else 'H'}", *numbers)
+    return code, kind, len(numbers), numbers, True
+
+
+def _number(text: Any) -> float | None:
+    """GDAL writes numbers as text; ``nan`` is none that a picture may hold."""
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _square(across: float, down: float) -> float | None:
+    """The resolution of pixels that are as wide as high, which all but faxes are."""
+    return float(across) if across == down and 0 < across < math.inf else None
+
+
+def missing(picture: Pixels, no_data: float | None) -> Places | None:
+    """``(H, W)``: where all channels say that nothing is known; None for nowhere."""
+    if no_data is None:
+        return None
+    places: Places = (picture == no_data).all(axis=-1)
+    return places if places.any() else None
+
+
+def can_hold(dtype: str, no_data: float) -> bool:
+    """Whether values of this kind can say so."""
+    if dtype == "float32":
+        return abs(no_data) <= float(np.finfo(np.float32).max)
+    return no_data.is_integer() and 0 <= no_data <= int(np.iinfo(dtype).max)
+
+
+def put_back(picture: Pixels, places: Places, no_data: float) -> None:
+    """Make ``picture`` say that nothing is known there, and of no other place.
+
+    What had this value by chance gets the next one, as GDAL's warper does it.
+    """
+    value = picture.dtype.type(no_data)
+    if picture.dtype == np.float32:
+        following = np.nextafter(value, np.float32(np.inf if value < 0 else -np.inf))
+    else:
+        following = value + 1 if value < np.iinfo(picture.dtype).max else value - 1
+    picture[picture == value] = following
+    picture[places] = value

@@ -1,0 +1,241 @@
+"""What files say of their pixels survives translating, and is heeded in training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from conftest import TINY_OPTIONS, Command
+from PIL import Image
+from web import running
+
+from diptych.config import DomainConfig
+from diptych.data.caption import NOTHING, Caption, can_hold, caption_of, put_back
+from diptych.data.decode import read_picture
+from diptych.data.pixels import DType
+
+UTM = (1, 1, 0, 3, 1024, 0, 1, 1, 1026, 34737, 22, 0, 3072, 0, 1, 32633)
+LYING = (
+    (33550, 12, 3, (10.0, 10.0, 0.0), True),
+    (33922, 12, 6, (0.0, 0.0, 0.0, 389_000.0, 5_820_000.0, 0.0), True),
+    (34735, 3, len(UTM), UTM, True),
+    (34737, 2, 23, "WGS 84 / UTM zone 33N|", True),
+)
+TURNED = (274, 3, 1, 6, True)
+
+
+def satellite(path: Path, tags: Any = LYING, **more: Any) -> Path:
+    picture = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    tifffile.imwrite(path, picture, photometric="rgb", extratags=tags, **more)
+    return path
+
+
+def tags_of(path: Path) -> dict[int, Any]:
+    with tifffile.TiffFile(path) as file:
+        return {tag.code: tag.value for tag in file.pages[0].aspage().tags}
+
+
+def test_a_satellite_picture_still_knows_where_it_lies(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    (tmp_path / "in").mkdir()
+    source = satellite(tmp_path / "in" / "one.tif", resolution=(40_000, 40_000),
+                       resolutionunit="CENTIMETER")  # fmt: skip
+    satellite(tmp_path / "in" / "two.tif")
+    done = diptych("translate", trained, tmp_path / "in", "-o", tmp_path / "out", "--format", "tif")
+    assert done.returncode == 0, done.stderr
+    assert "georeference" not in done.stdout
+    before, after = tags_of(source), tags_of(tmp_path / "out" / "one.tif")
+    assert {code: after[code] for code, *_ in LYING} == {code: before[code] for code, *_ in LYING}
+    with tifffile.TiffFile(tmp_path / "out" / "one.tif") as file:
+        keys = file.pages[0].aspage().geotiff_tags
+        assert int(keys["ProjectedCSTypeGeoKey"]) == 32633
+        assert keys["GTCitationGeoKey"] == "WGS 84 / UTM zone 33N"
+        assert file.pages[0].aspage().get_resolution("centimeter") == pytest.approx((40_000,) * 2)
+    for options, said in (
+        ((), "one.tif: png cannot hold its georeference"),
+        (
+            ("--format", "tif", "--size", "16"),
+            "one.tif: scaled by --size it loses its georeference",
+        ),
+    ):
+        out = tmp_path / "-".join(("other", *options))
+        done = diptych("translate", trained, tmp_path / "in", "-o", out, *options)
+        assert said in done.stdout
+        assert "the same, about georeference, of 1 more picture" in " ".join(done.stdout.split())
+    assert not {code for code, *_ in LYING} & set(tags_of(out / "one.tif"))
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif"])
+def test_a_scan_is_printed_in_its_size(
+    ending: str, trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    for kind in ("png", "jpg", "bmp", "tif"):
+        Image.new("RGB", (16, 16), "red").save(tmp_path / f"{kind}.{kind}", dpi=(300, 300))
+    done = diptych("translate", trained, *tmp_path.glob("*.*"), "-o", tmp_path / "out",
+                   "--format", ending)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for kind in ("png", "jpg", "bmp", "tif"):
+        with Image.open(tmp_path / "out" / f"{kind}.{ending}") as made:
+            assert made.info["dpi"] == pytest.approx((300, 300), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tags", "more"),
+    [
+        ((*LYING, TURNED), {}),  # it is turned when it is read
+        ((), {"resolution": ((0, 1), (0, 1)), "resolutionunit": "INCH"}),
+        ((), {"resolution": (200, 100), "resolutionunit": "INCH"}),  # a fax
+        ((), {"resolution": (72, 72), "resolutionunit": "NONE"}),
+        (((33550, 2, 4, "ten", True),), {}),
+        (((34735, 12, 1, 0.5, True),), {}),
+    ],
+)
+def test_what_makes_no_sense_is_not_passed_on(tags: Any, more: Any, tmp_path: Path) -> None:
+    assert caption_of(satellite(tmp_path / "odd.tif", tags, **more)) == Caption(channels=3)
+
+
+def test_a_resolution_that_a_format_cannot_hold_is_left_out(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    source = satellite(tmp_path / "slide.tif", (), resolution=(2e6, 2e6), resolutionunit="INCH")
+    done = diptych("translate", trained, source, "-o", tmp_path / "out", "--format", "jpg")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "out" / "slide.jpg") as made:
+        assert "dpi" not in made.info
+
+
+def test_what_is_no_picture_lies_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "no.tif").write_bytes(b"II*\0 no picture")
+    np.save(tmp_path / "array.npy", np.zeros((4, 4), np.uint8))
+    for name in ("no.tif", "array.npy", "missing.tif"):
+        assert caption_of(tmp_path / name) == NOTHING
+
+
+def test_names_may_have_any_letters(trained: Path, tmp_path: Path, diptych: Command) -> None:
+    name = "DHDN / Gau\xdf-Kr\xfcger (B\xfcro)|".encode("latin-1")
+    tags = (*LYING[:3], (34737, 2, len(name) + 1, name + b"\0", True))
+    source = satellite(tmp_path / "gk.tif", tags)
+    done = diptych("translate", trained, source, "-o", tmp_path / "out", "--format", "tif")
+    assert done.returncode == 0, done.stderr
+    made = (tmp_path / "out" / "gk.tif").read_bytes()
+    assert made.count(name) == 1
+    assert [tag[2:4] for tag in caption_of(tmp_path / "out" / "gk.tif").georeference] == [
+        tag[2:4] for tag in caption_of(source).georeference
+    ]
+
+
+@pytest.fixture(scope="module")
+def four_bands(tmp_path_factory: pytest.TempPathFactory, diptych: Command) -> Path:
+    """A run on 16-bit tiles of four bands, beside it; a third of each tile has no data."""
+    place = tmp_path_factory.mktemp("bands")
+    for name, most in (("a", 3000), ("b", 5000)):
+        (place / name).mkdir()
+        for i in range(4):
+            values = np.random.default_rng(i).integers(1, most, (32, 36, 4), np.uint16)
+            values[:, 24:] = 0
+            tags = (*LYING, (42113, 2, 0, "0", True))
+            tifffile.imwrite(place / name / f"{i}.tif", values, photometric="minisblack",
+                             planarconfig="contig", extratags=tags)  # fmt: skip
+    done = diptych("train", place / "a", place / "b", "--run", place / "run", "--depth", "native",
+                   *TINY_OPTIONS, "--steps", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "pixels of 0, which say that nothing is known" in " ".join(done.stdout.split())
+    return place / "run"
+
+
+def test_where_there_is_no_data_there_is_none_in_the_translation(
+    four_bands: Path, tmp_path: Path, diptych: Command
+) -> None:
+    done = diptych("translate", four_bands, four_bands.parent / "a", "-o", tmp_path, "--format",
+                   "tif")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for path in tmp_path.glob("*.tif"):
+        made = tifffile.imread(path)
+        assert (made[:, 24:] == 0).all()
+        assert (made[:, :24] != 0).all()
+        assert caption_of(path).no_data == 0
+
+
+def test_the_api_gives_back_what_lies_where_it_lay(four_bands: Path, tmp_path: Path) -> None:
+    source = four_bands.parent / "a" / "1.tif"
+    with running(tmp_path / "notes", [four_bands]) as server:
+        answer = server.translate(source.read_bytes(), "image/tiff")
+        scaled = server.translate(source.read_bytes(), "image/tiff", size=16)
+    (tmp_path / "made.tif").write_bytes(answer.content)
+    (tmp_path / "scaled.tif").write_bytes(scaled.content)
+    before, after = caption_of(source), caption_of(tmp_path / "made.tif")
+    assert (after.georeference, after.no_data) == (before.georeference, 0)
+    assert (tifffile.imread(tmp_path / "made.tif")[:, 24:] == 0).all()
+    assert not caption_of(tmp_path / "scaled.tif").georeference
+
+
+def test_a_fourth_band_is_no_transparency(
+    four_bands: Path, tmp_path: Path, diptych: Command
+) -> None:
+    first = four_bands.parent / "a" / "1.tif"
+    done = diptych("translate", four_bands, first, "-o", tmp_path / "made.tif")
+    assert done.returncode == 0, done.stderr
+    assert not caption_of(tmp_path / "made.tif").transparent
+    read = read_picture(tmp_path / "made.tif", DomainConfig(depth="native"))
+    np.testing.assert_array_equal(read, tifffile.imread(tmp_path / "made.tif"))
+    assert read.shape[2] == 4
+    clear = np.full((32, 36, 4), 900, np.uint16)
+    tifffile.imwrite(tmp_path / "clear.tif", clear, photometric="rgb", extrasamples=["unassalpha"])
+    done = diptych("translate", four_bands, tmp_path / "clear.tif", "-o", tmp_path / "seen.tif")
+    assert done.returncode == 0, done.stderr
+    assert caption_of(tmp_path / "seen.tif").transparent
+
+
+@pytest.mark.parametrize("no_data", [0.0, 7.0, 255.0, 65535.0, -9999.0, 0.1])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_only_what_had_no_data_says_so(dtype: DType, no_data: float) -> None:
+    if not can_hold(dtype, no_data):
+        assert dtype != "float32"
+        assert not (no_data.is_integer() and 0 <= no_data <= 65535) or dtype == "uint8"
+        return
+    picture = np.full((4, 5, 2), no_data, dtype)
+    picture[0] = 3
+    places = np.zeros((4, 5), bool)
+    places[1, 2] = True
+    put_back(picture, places, no_data)
+    np.testing.assert_array_equal((picture == picture.dtype.type(no_data)).all(-1), places)
+    assert (picture[0] == 3).all()
+    assert np.abs(picture.astype(float) - no_data)[1:].max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({2: 65535, 3: 65535}, "values usually lie in 1 to 2990, of"),
+        ({}, None),
+    ],
+)
+def test_a_few_far_values_do_not_pass_for_the_range(
+    values: dict[int, int], found: str | None, tmp_path: Path, diptych: Command
+) -> None:
+    for domain, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            tile = np.random.default_rng([domain, i]).integers(0, 2990, (32, 32, 1), np.uint16)
+            tile[0, 0] = values.get(i, 2990)
+            tifffile.imwrite(tmp_path / name / f"{i}.tif", tile[..., 0])
+    said = diptych("data", "check", tmp_path / "a", tmp_path / "b", "--depth", "native").stdout
+    assert ("wide range" in said) == (found is not None)
+    assert found is None or found in " ".join(said.split())
+
+
+def test_a_channel_that_is_not_read_is_said(tmp_path: Path, diptych: Command) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            tile = np.random.default_rng(i).integers(0, 255, (32, 32, 4), np.uint8)
+            tifffile.imwrite(tmp_path / name / f"{i}.tif", tile, photometric="rgb",
+                             extrasamples=["unassalpha"])  # fmt: skip
+    asked = ("data", "check", tmp_path / "a", tmp_path / "b")
+    assert "--depth native --channels 4 reads all" in " ".join(diptych(*asked).stdout.split())
+    all_read = diptych(*asked, "--depth", "native", "--channels", "4").stdout
+    assert "channels left out" not in all_read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import json
 import os
 import pickle
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -32,14 +34,17 @@ from diptych.config import LossConfig
 from diptych.data.domain import Folders, data_folders, open_domains
 from diptych.errors import DiptychError, UsageError
 from diptych.interrupt import InterruptedRunError, StopNowError, StopRequest
-from diptych.model_file import load_model, save_model
+from diptych.model_file import load_model, read_info, save_model
 from diptych.settings import build_config, merge
 from diptych.surroundings import shared, usual_torch
 from diptych.training import checkpoint
+from diptych.training.health import Health
 from diptych.training.room import bytes_needed, memory_needed
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import Listener
 from diptych.training.start import resume_run, start_run
+from diptych.training.state import TrainingState
+from diptych.training.step import Stepper
 from diptych.training.trainer import Status, Trainer
 
 CPU = torch.device("cpu")
@@ -196,6 +201,76 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert longer.returncode == 0, longer.stderr
     assert RunFolder(run).read_metrics()[-1]["step"] == step + 5
     assert "finished already" in diptych("train", "--run", run, "--resume").stdout
+
+
+@pytest.mark.parametrize("at", [3, 8], ids=["on the way", "in the last step"])
+def test_ctrl_c_ends_a_program_too(at: int, towns: Path, tmp_path: Path) -> None:
+    def press(status: Status) -> None:
+        if status.step == at:
+            signal.raise_signal(signal.SIGINT)
+
+    settings = merge(TINY, {"training": {"steps": 8}})
+    with pytest.raises(KeyboardInterrupt, match="all saved"):  # (no DiptychError: loops go on)
+        package.train(data=towns, run=tmp_path / "run", settings=settings, watch=press)
+    if at < 8:
+        package.train(run=tmp_path / "run", resume=True)
+    assert read_info(tmp_path / "run" / "model.safetensors").step == 8
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    try:
+        with pytest.raises(InterruptedRunError, match="all saved"):
+            package.train(
+                data=towns, run=tmp_path / "other", settings=settings,
+                watch=lambda status: status.step == at and signal.raise_signal(signal.SIGTERM),
+            )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert asked == [signal.SIGTERM]  # the program's own answer
+
+
+def test_sigterm_ends_a_program_that_has_saved(towns: Path, tmp_path: Path) -> None:
+    program = (
+        "import diptych, signal\n"
+        f"diptych.train(data={str(towns)!r}, run='run', settings={TINY!r},\n"
+        "    watch=lambda status: status.step == 3 and signal.raise_signal(signal.SIGTERM))\n"
+        "print('went on')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True,
+        timeout=LONGEST,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "")
+    assert read_info(tmp_path / "run" / "model.safetensors").step == 4
+
+
+def test_advice_that_is_an_error_to_a_program_costs_no_step(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package.train(data=towns, run=tmp_path / "usual", settings=TINY)
+    advice = {6: ["a lower rate is better"]}
+    monkeypatch.setattr(Health, "look_at_losses", lambda self, step, losses: advice.get(step, []))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="a lower rate")
+        with pytest.raises(UserWarning, match="a lower rate"):
+            package.train(data=towns, run=tmp_path / "run", settings=TINY)
+    assert read_info(tmp_path / "run" / "model.safetensors").step == 6
+    package.train(run=tmp_path / "run", resume=True)
+    usual, run = (tmp_path / name / "model.safetensors" for name in ("usual", "run"))
+    assert run.read_bytes() == usual.read_bytes()
+    samples = [sorted(os.listdir(tmp_path / name / "samples")) for name in ("usual", "run")]
+    assert samples[0] == samples[1]
+
+
+def test_a_training_leaves_nothing_in_memory(towns: Path, tmp_path: Path) -> None:
+    package.train(data=towns, run=tmp_path / "first", settings=TINY)
+    gc.collect()
+    gc.disable()  # what refers to itself would stay
+    try:
+        package.train(data=towns, run=tmp_path / "second", settings=TINY)
+        left = [each for each in gc.get_objects() if type(each) in (Stepper, TrainingState)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 def test_a_background_job_of_a_script_ignores_ctrl_c(towns: Path, tmp_path: Path) -> None:
@@ -996,13 +1071,18 @@ def test_whatever_ends_a_training_it_is_saved(
     assert checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1].name == "step-00000005"
 
 
+async def waiting(status: Status) -> None:
+    """(It would never run.)"""
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"settings": ["training"]}, "settings are a dictionary"),
     ({"settings": "training.steps=3"}, "settings are a dictionary"),
     ({"max_minutes": float("nan")}, "max_minutes nan"),
     ({"max_minutes": -1}, "max_minutes -1"),
     ({"max_minutes": "3"}, "max_minutes '3'"),
-    ({"watch": 3}, "watch is a function, not a int"),
+    ({"watch": 3}, "watch is an ordinary function"),
+    ({"watch": waiting}, "watch is an ordinary function"),
     ({"data": ["towns"]}, "a list is no path"),
     ({"settings": {"a": 3}}, "a is a section: write a.name=value, not a=3"),
     ({"settings": {"method": "cut", "training": 3}}, "training is a section"),

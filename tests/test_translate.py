@@ -634,6 +634,14 @@ def test_python_says_what_it_cannot_take(translator: Translator, picture: Any, r
     assert reason in str(error.value)
 
 
+def test_of_a_list_it_is_said_which(translator: Translator) -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    with pytest.raises(UsageError, match="picture 2 of the list: cannot translate a NoneType"):
+        translator.to_b([picture, picture, None])
+    with pytest.raises(DiptychError, match=r"picture 1 of the list: cannot read missing\.png"):
+        translator.to_b([picture, "missing.png"])
+
+
 @pytest.mark.parametrize("picture", [np.zeros((8, 8, 3), np.uint8), torch.zeros(3, 8, 8)])
 @pytest.mark.parametrize(("size", "reason"), [
     (0, "size 0: give a number of pixels"), (-3, "size -3: give"), (14_000, "pixels, too many"),

@@ -12,20 +12,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from diptych.errors import DiptychError as DiptychError
+from diptych.errors import UsageError as UsageError
 
 if TYPE_CHECKING:
+    from diptych.api import Run as Run
     from diptych.api import train as train
+    from diptych.evaluation.results import Evaluation as Evaluation
     from diptych.scoring import Target as Target
     from diptych.scoring import evaluate as evaluate
+    from diptych.training.trainer import Status as Status
     from diptych.translation.translator import Translator as Translator
     from diptych.translation.translator import load as load
 
-__all__ = ["DiptychError", "Target", "Translator", "evaluate", "load", "train"]
+    __version__: str
+
+__all__ = [
+    "DiptychError", "Evaluation", "Run", "Status", "Target", "Translator", "UsageError",
+    "evaluate", "load", "train",
+]  # fmt: skip
 
 if not TYPE_CHECKING:  # (by it any name would be right)
     _HOMES = {
-        "train": "api", "evaluate": "scoring", "Target": "scoring",
+        "train": "api", "Run": "api", "Status": "training.trainer",
+        "evaluate": "scoring", "Target": "scoring", "Evaluation": "evaluation.results",
         "load": "translation.translator", "Translator": "translation.translator",
+        "__version__": "version",
     }  # fmt: skip
 
     def __getattr__(name: str) -> Any:

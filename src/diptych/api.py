@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from diptych.errors import UsageError, warn
 from diptych.evaluation.results import Evaluation
-from diptych.files import as_path
+from diptych.files import AnyPath, as_path
+from diptych.interrupt import InterruptedRunError, as_the_program_would
 from diptych.scoring import evaluate
 from diptych.settings import Tree
 from diptych.training.run_folder import RunFolder
@@ -24,8 +28,8 @@ class Run:
     path: Path
     finished: bool = True
 
-    def load(self, device: str = "auto") -> Translator:
-        """The trained translator."""
+    def load(self, device: str | torch.device = "auto") -> Translator:
+        """The trained translator; ``diptych.load(run.path, ...)`` has more to choose."""
         return load(self.path, device)
 
     def evaluate(self) -> Evaluation:
@@ -38,14 +42,14 @@ class Run:
 
 
 def train(
-    a: str | Path | None = None,
-    b: str | Path | None = None,
+    a: AnyPath | None = None,
+    b: AnyPath | None = None,
     *,
-    run: str | Path,
-    data: str | Path | None = None,
+    run: AnyPath,
+    data: AnyPath | None = None,
     preset: str | None = None,
-    config: str | Path | None = None,
-    start_from: str | Path | None = None,
+    config: AnyPath | None = None,
+    start_from: AnyPath | None = None,
     resume: bool = False,
     settings: Tree | None = None,
     watch: Watch | None = None,
@@ -61,23 +65,29 @@ def train(
     folders are given only if they have moved.
     ``watch`` is called after each step with a Status; if it raises, the run is saved, and ends with
     that exception. After ``max_minutes`` it saves and returns, to be resumed later. What a person
-    should know, as which pictures were left out, comes as a warning (UserWarning).
+    should know, as which pictures were left out, comes as a warning (UserWarning); where warnings
+    are errors the run is saved first.
 
     Raises DiptychError, with one line saying what to do, for anything wrong with the folders or
-    settings; and after a signal, once everything is saved. One training at a time in a process.
+    settings. Ctrl-C and SIGTERM do what they do in the program, once everything is saved: usually
+    KeyboardInterrupt, and the end of the process. One training at a time in a process; threads
+    beside it that draw PyTorch's random numbers would change both.
     """
     if settings is not None and not isinstance(settings, dict):
         raise UsageError(f"settings are a dictionary of sections, not a {type(settings).__name__}")
-    if watch is not None and not callable(watch):
-        raise UsageError(f"watch is a function, not a {type(watch).__name__}")
+    if watch is not None and (not callable(watch) or inspect.iscoroutinefunction(watch)):
+        raise UsageError("watch is an ordinary function, which takes a Status")
     folder = RunFolder(as_path(run).absolute())
 
-    def place(given: str | Path | None) -> Path | None:
+    def place(given: AnyPath | None) -> Path | None:
         return None if given is None else as_path(given).absolute()  # (``watch`` may go elsewhere)
 
-    finished = run_training(
-        folder, place(a), place(b), place(data), preset=preset, config=place(config),
-        start_from=place(start_from), resume=resume, settings=settings or {},
-        listener=Listener(watch=watch, warn=warn), max_minutes=max_minutes,
-    )  # fmt: skip
+    try:
+        finished = run_training(
+            folder, place(a), place(b), place(data), preset=preset, config=place(config),
+            start_from=place(start_from), resume=resume, settings=settings or {},
+            listener=Listener(watch=watch, warn=warn), max_minutes=max_minutes,
+        )  # fmt: skip
+    except InterruptedRunError as stopped:
+        as_the_program_would(stopped)
     return Run(folder.path, finished)

@@ -19,7 +19,10 @@ from diptych.errors import DiptychError, UsageError
 WAITS = (0.1, 0.5, 2.0) if os.name == "nt" else ()  # seconds, for a file that is being read
 
 
-def as_path(given: str | os.PathLike[str]) -> Path:
+AnyPath = str | os.PathLike[str]  # as a program may call a file or a folder
+
+
+def as_path(given: AnyPath) -> Path:
     """What a program calls a file or a folder; ``~`` is the home folder, as in a shell.
 
     Raises UsageError for what is no path, DiptychError for a name that is too long for the disk.

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from diptych.errors import DiptychError
 
@@ -63,6 +64,19 @@ class StopRequest:
         self.signal_number = number
         if self.leaves_at_once:
             raise StopNowError(number)
+
+
+def as_the_program_would(stopped: InterruptedRunError) -> NoReturn:
+    """Let the signal do, after all is saved, what it does in the program that called diptych.
+
+    Usually Ctrl-C is a KeyboardInterrupt, and SIGTERM the end of the process. Where the program
+    has a handler that returns, ``stopped`` is raised.
+    """
+    try:
+        signal.raise_signal(stopped.signal_number)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(str(stopped)) from None
+    raise stopped
 
 
 @contextmanager

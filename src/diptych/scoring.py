@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
+
 from diptych.config import Config, DomainConfig, FeatureName
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import PixelFormat, Pixels, resize_labels
@@ -18,7 +20,7 @@ from diptych.evaluation.results import Evaluation
 from diptych.evaluation.scores import evaluate_pair
 from diptych.evaluation.table import score_tables
 from diptych.evaluation.wanted import Target, find_wanted
-from diptych.files import as_path, explain_os_errors, write_whole
+from diptych.files import AnyPath, as_path, explain_os_errors, write_whole
 from diptych.memory import freed_memory_kept
 from diptych.model_file import ModelInfo, Side, other_side, read_info
 from diptych.surroundings import usual_torch
@@ -31,17 +33,17 @@ __all__ = ["Target", "evaluate", "keep_evaluation", "stored_evaluation"]
 
 
 def evaluate(
-    run: str | Path,
+    run: AnyPath,
     *,
     features: FeatureName | None = None,
-    inception_file: str | Path | None = None,
+    inception_file: AnyPath | None = None,
     paired: bool | None = None,
     a: Target = Target(),
     b: Target = Target(),
     size: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     keep: bool = True,
-    model: str | Path | None = None,
+    model: AnyPath | None = None,
 ) -> Evaluation:
     """Score a run on its held-out pictures, both ways.
 
@@ -109,7 +111,7 @@ def evaluate(
     return found
 
 
-def _check_formats(run: str | Path, model: str | Path, its: ModelInfo, own: ModelInfo) -> None:
+def _check_formats(run: AnyPath, model: AnyPath, its: ModelInfo, own: ModelInfo) -> None:
     """Raise UsageError for another model that takes pictures of another kind than the run's."""
     for name, taken, there in (("A", its.a, own.a), ("B", its.b, own.b)):
         if (taken.channels, taken.dtype) != (there.channels, there.dtype):
@@ -151,7 +153,7 @@ def _labels(
     return read_heldout(real.paths, reading, real.pixel_format, config, resize_labels).pictures
 
 
-def keep_evaluation(run: str | Path, found: Evaluation) -> None:
+def keep_evaluation(run: AnyPath, found: Evaluation) -> None:
     """Write scores into the run folder, for its report. Raises DiptychError if it cannot be."""
     file = RunFolder(as_path(run)).evaluation
     tables = [asdict(table) for table in score_tables(found)]
@@ -159,7 +161,7 @@ def keep_evaluation(run: str | Path, found: Evaluation) -> None:
         write_whole(file, json.dumps({"tables": tables, "evaluation": asdict(found)}, indent=1))
 
 
-def stored_evaluation(run: str | Path) -> Evaluation | None:
+def stored_evaluation(run: AnyPath) -> Evaluation | None:
     """What ``evaluate`` wrote, if it is of the run's model as it is now."""
     folder = RunFolder(as_path(run))
     stored = folder.read_evaluation(read_info(folder.saved_model()).step)

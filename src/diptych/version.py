@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-
-def own_version() -> str:
-    """As ``0.1.0``; "unknown" where it was copied from somewhere, and not installed."""
-    try:
-        return version("diptych")
-    except PackageNotFoundError:
-        return "unknown"
+try:
+    __version__ = version("diptych")
+except PackageNotFoundError:  # it was copied from somewhere, and not installed
+    __version__ = "unknown"

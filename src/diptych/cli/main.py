@@ -47,9 +47,9 @@ app.add_typer(data.app, name="data", help="Public data sets; checking your own."
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        from diptych.version import own_version
+        from diptych.version import __version__
 
-        print(f"diptych {own_version()}")
+        print(f"diptych {__version__}")
         raise typer.Exit
 
 

@@ -17,7 +17,7 @@ from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import Way, one_way
 from diptych.interchange.readme import readme
 from diptych.model_file import GeneratorPair, ModelInfo, Side, other_side
-from diptych.version import own_version
+from diptych.version import __version__
 
 
 def deploy(
@@ -102,7 +102,7 @@ def _facts(way: Way, info: ModelInfo) -> dict[str, str]:
     """What a file says about itself."""
     config = info.generator
     return {
-        "diptych": own_version(),
+        "diptych": __version__,
         "torch": str(torch.__version__),
         "to": way.to,
         "source": f"domain {other_side(way.to)}: {way.source.describe()}",

@@ -11,7 +11,7 @@ import torch
 
 from diptych.config import Config
 from diptych.device import choose_device, choose_precision
-from diptych.version import own_version
+from diptych.version import __version__
 
 
 def rounding(config: Config) -> dict[str, str]:
@@ -31,7 +31,7 @@ def made_with(config: Config) -> dict[str, str]:
     """Versions that a result may depend on."""
     rest = rounding(config)
     found = {
-        "diptych": own_version(),
+        "diptych": __version__,
         "torch": rest.pop("torch"),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",

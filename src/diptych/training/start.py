@@ -7,7 +7,7 @@ from pathlib import Path
 from diptych.config import LENGTHS, Config
 from diptych.data.domain import Folders, data_folders
 from diptych.errors import DiptychError, UsageError
-from diptych.files import as_path, lies_in
+from diptych.files import AnyPath, as_path, lies_in
 from diptych.settings import Tree, changed
 from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
@@ -40,7 +40,7 @@ def run_training(
     return start_run(folders, run, made, listener, max_minutes)
 
 
-def pick_folders(a: str | Path | None, b: str | Path | None, data: str | Path | None) -> Folders:
+def pick_folders(a: AnyPath | None, b: AnyPath | None, data: AnyPath | None) -> Folders:
     """Two folders, or one that holds trainA and trainB. Raises UsageError for anything else."""
     if data is not None and a is None and b is None:
         return data_folders(as_path(data))

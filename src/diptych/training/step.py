@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -49,12 +51,13 @@ class Stepper:
         elif device.type == "cpu":
             self.working_copy = make_working_copy(config, state.model, self.precision)
             self.model = self.working_copy.model if self.working_copy else state.model
-        self.generator_pass: Pass = self._generator_pass
-        self.discriminator_pass: Pass = self._discriminator_pass
+        own = weakref.proxy(self)  # (else it would keep itself, networks and pictures in memory)
+        self.generator_pass: Pass = partial(Stepper._generator_pass, own)
+        self.discriminator_pass: Pass = partial(Stepper._discriminator_pass, own)
         if uses_cuda_graphs(config, device):
             parameters = list(state.model.parameters())
-            self.generator_pass = Recorder(self._generator_pass, parameters)
-            self.discriminator_pass = Recorder(self._discriminator_pass, parameters)
+            self.generator_pass = Recorder(self.generator_pass, parameters)
+            self.discriminator_pass = Recorder(self.discriminator_pass, parameters)
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
         self.batches_b = Batches(b, config.data, seed, 1, device)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 
@@ -49,8 +50,8 @@ class Status:
 Watch = Callable[[Status], None]
 
 
-class _WatchError(Exception):
-    """What ``watch`` raises is its own: an OSError of its is no reason that the run has."""
+class _ProgramError(Exception):
+    """What a program's ``watch`` raises is its own: an OSError of its is no reason of the run's."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -121,7 +122,7 @@ class Trainer:
                 finally:
                     if log is not None:
                         log.close()
-        except _WatchError as failed:
+        except _ProgramError as failed:
             raised = failed.error
         raise raised  # (out here, so that it keeps its own cause)
 
@@ -158,14 +159,14 @@ class Trainer:
             if watch is not None and log is not None:
                 pace = made / (time.monotonic() - started)
                 self._tell(watch, pace, log)
-            if out_of_time and not done and not signal_number:
-                return False
-        if signal_number and (self.progress() < 1 or self._scores_missing(log)):
-            raise InterruptedRunError(
-                f"stopped at step {state.step}, all saved; go on with: {self.run.resume_command}",
-                signal_number,
-            )
-        return True
+            if out_of_time:
+                break
+        finished = self.progress() >= 1
+        if number := signal_number or stop.signal_number:  # (also during the last step)
+            whole = finished and not self._scores_missing(log)
+            further = "" if whole else f"; go on with: {self.run.resume_command}"
+            raise InterruptedRunError(f"stopped at step {state.step}, all saved{further}", number)
+        return finished
 
     def _checkpoint_is_due(self) -> bool:
         """Whether to save after this step.
@@ -187,9 +188,13 @@ class Trainer:
         except StopNowError:  # (a second signal)
             raise
         except BaseException as error:  # a program's way to stop
-            if distributed.world_size() == 1 and self.saved != state.step:
-                self.save(log)
-            raise _WatchError(error) from error
+            self._save_before(error, log)
+
+    def _save_before(self, error: BaseException, log: Log) -> NoReturn:
+        """What a program's function has raised ends the training, which has saved."""
+        if distributed.world_size() == 1 and self.saved != self.state.step:
+            self.save(log)
+        raise _ProgramError(error) from error
 
     def progress(self) -> float:
         """0 at the start, 1 at the end: the schedules follow it."""
@@ -250,6 +255,7 @@ class Trainer:
                 f"checkpoint of {self.run.path}, if it has one, is unharmed"
             )
         state.load(self.run.checkpoints, healthy=True)
+        self.saved = state.step
         state.setbacks += 1
         self.owes_save = False  # what was due is of the steps that are taken back
         self.health = Health(self.config)  # (so are the warnings, which may be due again)
@@ -265,7 +271,10 @@ class Trainer:
         """Say it, in a resumed run again; the run folder keeps it once."""
         if all(line != warning.get("text") for warning in self.run.read_warnings()):
             log.write_warning(self.state.step, line)
-        self.warn(line)
+        try:
+            self.warn(line)
+        except Exception as error:  # (warnings may be errors to a program)
+            self._save_before(error, log)
 
     def _log(self, log: Log | None) -> None:
         if means := self._mean_losses():

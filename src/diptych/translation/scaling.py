@@ -47,7 +47,7 @@ def scaled_shape(height: int, width: int, size: int | None) -> tuple[int, int]:
     """
     if size is None:
         return height, width
-    if not isinstance(size, Integral) or size < 1:
+    if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
         raise UsageError(f"size {size!r}: give a number of pixels, 1 or more")
     factor = size / min(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))

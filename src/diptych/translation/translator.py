@@ -15,7 +15,7 @@ from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
 from diptych.errors import DiptychError, UsageError, one_of, unheard
-from diptych.files import as_path
+from diptych.files import AnyPath, as_path
 from diptych.model_file import (
     IMPORT_ADVICE,
     GeneratorPair,
@@ -273,7 +273,7 @@ class Translator:
 
     def _translate_any(self, picture: Any, to: Side, size: int | None) -> Any:
         if isinstance(picture, list | tuple):
-            return [self._translate_any(one, to, size) for one in picture]
+            return [self._one_of(picture, i, to, size) for i in range(len(picture))]
         if isinstance(picture, Tensor):
             return self._translate_tensor(picture, to, size)
         source, target = self.formats(to)
@@ -286,6 +286,14 @@ class Translator:
             raise UsageError(f"cannot translate this picture: {error}") from error
         as_array = isinstance(picture, np.ndarray) or not target.is_image
         return result if as_array else to_pil(result)
+
+    def _one_of(self, pictures: Sequence[Any], index: int, to: Side, size: int | None) -> Any:
+        """As ``_translate_any``; an error says which of them it is about."""
+        try:
+            return self._translate_any(pictures[index], to, size)
+        except DiptychError as error:
+            kind = UsageError if isinstance(error, UsageError) else DiptychError
+            raise kind(f"picture {index} of the list: {error}") from error
 
     def _translate_tensor(self, x: Tensor, to: Side, size: int | None) -> Tensor:
         source, _ = self.formats(to)
@@ -315,12 +323,12 @@ class Translator:
             except TooLargeError as error:
                 raise UsageError(f"cannot translate this tensor: {error}") from error
             batch = scaled_tensor(batch, shape)
-        fake = self.tensor(batch, to)
+        fake = self.tensor(batch, to).contiguous()  # (networks may lay channels last)
         return fake if x.ndim == 4 else fake[0]
 
 
 def load(
-    path: str | Path,
+    path: AnyPath,
     device: str | torch.device = "auto",
     tile: Tile = "auto",
     precision: TranslatingPrecision = "float32",
@@ -331,7 +339,7 @@ def load(
     ``tile``, ``precision`` and ``see`` as in Translator. Raises DiptychError with one line if there
     is no usable model at ``path``, UsageError for options that are none.
     """
-    tile, precision = parse_tile(str(tile), "tile"), one_of("precision", precision, PRECISIONS)
+    tile, precision = parse_tile(str(tile), "tile"), one_of("precision", str(precision), PRECISIONS)
     place = as_path(path)
     if place.is_dir():
         if not (place / "model.safetensors").is_file():

@@ -22,7 +22,7 @@ from diptych.model_file import Side
 from diptych.report.page import template
 from diptych.translation.beside import beside
 from diptych.translation.writing import FileFormat
-from diptych.version import own_version
+from diptych.version import __version__
 from diptych.web.bodies import read_picture_and_fields
 from diptych.web.guard import refuse
 from diptych.web.limits import RefusedError
@@ -138,7 +138,7 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
     """The routes of the API, and its description under ``/openapi.json`` and ``/docs``."""
     api = FastAPI(
         title="diptych",
-        version=own_version(),
+        version=__version__,
         description="Translates pictures between two domains with trained models.",
         docs_url=None,  # (it would load its scripts from elsewhere)
         redoc_url=None,

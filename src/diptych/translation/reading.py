@@ -1,4 +1,4 @@
-"""Picture files, and what Pillow holds, as a model takes them."""
+"""Picture files, and what a program holds, as a model takes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from diptych.data.decode import decode_picture, one_reason, read_picture, reading_of
 from diptych.data.eight_bit import from_image
@@ -17,6 +19,8 @@ from diptych.data.opening import MOST_PIXELS, DamagedPictureError, DeepValuesErr
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
 from diptych.files import as_path
+
+MOST_IN_TENSORS = 1.5  # resampling goes a little beyond 1; another normalisation reaches 2
 
 
 def read_file(path: Path, source: PixelFormat, background: str) -> Pixels:
@@ -76,6 +80,31 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
         return array
     raise UsageError(f"cannot translate a {type(picture).__name__}: give a path, a PIL image, "
                      "a NumPy array, a tensor, or a list of these")  # fmt: skip
+
+
+def as_batch(x: Tensor, source: PixelFormat) -> Tensor:
+    """A tensor ``(C, H, W)`` or ``(N, C, H, W)`` of floats in [-1, 1] as a float32 batch.
+
+    Raises UsageError for what is none that a model takes.
+    """
+    if x.ndim not in (3, 4) or x.shape[-3] != source.channels:
+        raise UsageError(f"the tensor's shape {tuple(x.shape)} is not (N, {source.channels}, H, W)")
+    if not x.is_floating_point():
+        raise UsageError(
+            f"the tensor is {x.dtype}: give one of floats in [-1, 1], or a NumPy array"
+        )
+    if 0 in x.shape:
+        raise UsageError("cannot translate a tensor without pixels")
+    if x.is_sparse or x.is_meta:
+        raise UsageError("the tensor has no values, or is sparse: give a dense one")
+    if not x.isfinite().all():
+        raise UsageError("the tensor holds NaN or infinity")
+    if x.abs().max() > MOST_IN_TENSORS:
+        raise UsageError(
+            f"the tensor's values reach from {float(x.min()):g} to {float(x.max()):g}: give "
+            "pictures in [-1, 1]"
+        )
+    return (x if x.ndim == 4 else x[None]).to(torch.float32)
 
 
 def _checked(picture: Pixels, source: PixelFormat) -> Pixels:

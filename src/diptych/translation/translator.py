@@ -41,11 +41,9 @@ from diptych.translation.large import (
     parse_tile,
     translate_cut,
 )
-from diptych.translation.reading import as_stored, read_bytes, read_file
+from diptych.translation.reading import as_batch, as_stored, read_bytes, read_file
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
-
-MOST_IN_TENSORS = 1.5  # resampling goes a little beyond 1; another normalisation reaches 2
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 where it is quicker
 PRECISIONS: tuple[TranslatingPrecision, ...] = get_args(TranslatingPrecision)
@@ -297,26 +295,7 @@ class Translator:
 
     def _translate_tensor(self, x: Tensor, to: Side, size: int | None) -> Tensor:
         source, _ = self.formats(to)
-        if x.ndim not in (3, 4) or x.shape[-3] != source.channels:
-            raise UsageError(
-                f"the tensor's shape {tuple(x.shape)} is not (N, {source.channels}, H, W)"
-            )
-        if not x.is_floating_point():
-            raise UsageError(
-                f"the tensor is {x.dtype}: give one of floats in [-1, 1], or a NumPy array"
-            )
-        if 0 in x.shape:
-            raise UsageError("cannot translate a tensor without pixels")
-        if x.is_sparse or x.is_meta:
-            raise UsageError("the tensor has no values, or is sparse: give a dense one")
-        if not x.isfinite().all():
-            raise UsageError("the tensor holds NaN or infinity")
-        if x.abs().max() > MOST_IN_TENSORS:
-            raise UsageError(
-                f"the tensor's values reach from {float(x.min()):g} to {float(x.max()):g}: give "
-                "pictures in [-1, 1]"
-            )
-        batch = (x if x.ndim == 4 else x[None]).to(torch.float32)
+        batch = as_batch(x, source)
         if size is not None:
             try:
                 shape = allowed_shape(x.shape[-2], x.shape[-1], size)

@@ -13,9 +13,10 @@ from PIL import Image
 from web import running
 
 from diptych.config import DomainConfig
-from diptych.data.caption import NOTHING, Caption, can_hold, caption_of, put_back
+from diptych.data.caption import NOTHING, can_hold, caption_of, put_back
 from diptych.data.decode import read_picture
-from diptych.data.pixels import DType
+from diptych.data.pixels import DType, PixelFormat
+from diptych.translation.writing import write_picture
 
 UTM = (1, 1, 0, 3, 1024, 0, 1, 1, 1026, 34737, 22, 0, 3072, 0, 1, 32633)
 LYING = (
@@ -88,14 +89,13 @@ def test_a_scan_is_printed_in_its_size(
     [
         ((*LYING, TURNED), {}),  # it is turned when it is read
         ((), {"resolution": ((0, 1), (0, 1)), "resolutionunit": "INCH"}),
-        ((), {"resolution": (200, 100), "resolutionunit": "INCH"}),  # a fax
         ((), {"resolution": (72, 72), "resolutionunit": "NONE"}),
         (((33550, 2, 4, "ten", True),), {}),
         (((34735, 12, 1, 0.5, True),), {}),
     ],
 )
 def test_what_makes_no_sense_is_not_passed_on(tags: Any, more: Any, tmp_path: Path) -> None:
-    assert caption_of(satellite(tmp_path / "odd.tif", tags, **more)) == Caption(channels=3)
+    assert caption_of(satellite(tmp_path / "odd.tif", tags, **more)) == NOTHING
 
 
 def test_a_resolution_that_a_format_cannot_hold_is_left_out(
@@ -238,4 +238,105 @@ def test_a_channel_that_is_not_read_is_said(tmp_path: Path, diptych: Command) ->
     asked = ("data", "check", tmp_path / "a", tmp_path / "b")
     assert "--depth native --channels 4 reads all" in " ".join(diptych(*asked).stdout.split())
     all_read = diptych(*asked, "--depth", "native", "--channels", "4").stdout
-    assert "channels left out" not in all_read
+    assert "other channels" not in all_read
+
+
+MICRON = 25_400 / 0.25  # pixels per inch, where one is a quarter of a micrometre wide
+
+
+@pytest.mark.parametrize(
+    ("options", "per_inch"),
+    [
+        ({"resolution": (200, 100), "resolutionunit": "INCH"}, (200, 100)),  # a fax
+        ({"imagej": True, "resolution": (4, 2), "metadata": {"unit": "um"}}, (MICRON, MICRON / 2)),
+        ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "pixel"}}, None),
+        (
+            {"ome": True, "metadata": {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}},
+            (MICRON, MICRON / 2),
+        ),
+        (
+            {
+                "ome": True,
+                "metadata": {
+                    "PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm",
+                    "PhysicalSizeY": 250, "PhysicalSizeYUnit": "nm",
+                },
+            },
+            (MICRON, MICRON),
+        ),
+    ],
+)  # fmt: skip
+def test_how_large_pixels_are_is_read_and_written(
+    options: dict[str, Any], per_inch: Any, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((20, 24), np.uint8), **options)
+    caption = caption_of(tmp_path / "x.tif")
+    assert caption.per_inch == (None if per_inch is None else pytest.approx(per_inch))
+    grey = PixelFormat(1, "uint8", 0, 255)
+    for name in ("made.tif", "made.png"):
+        write_picture(tmp_path / name, np.zeros((20, 24, 1), np.uint8), grey, caption)
+        made = caption_of(tmp_path / name).per_inch
+        assert made == (None if per_inch is None else pytest.approx(per_inch, rel=1e-3))
+
+
+def position(path: Path, value: int, files: list[str]) -> None:
+    """One of several OME-TIFFs, whose metadata say that each holds one of the channels."""
+    planes = "".join(
+        f'<TiffData IFD="0" FirstC="{i}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:'
+        f"{i:08d}-0000-0000-0000-000000000000</UUID></TiffData>"
+        for i, name in enumerate(files)
+    )
+    own = files.index(path.name)
+    described = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:'
+        f'{own:08d}-0000-0000-0000-000000000000"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        f'DimensionOrder="XYCZT" Type="uint16" SizeX="24" SizeY="20" SizeZ="1" SizeT="1" '
+        f'SizeC="{len(files)}">'
+        + "".join(f'<Channel ID="Channel:0:{i}" SamplesPerPixel="1"/>' for i in range(len(files)))
+        + f"{planes}</Pixels></Image></OME>"
+    )
+    picture = np.full((20, 24), value, np.uint16)
+    tifffile.imwrite(path, picture, description=described, metadata=None)
+
+
+def test_no_file_is_read_but_the_one_that_was_given(tmp_path: Path) -> None:
+    """(OME-TIFFs may say that their pixels lie in others, by any path.)"""
+    names = ["first.ome.tif", "second.ome.tif"]
+    for i, name in enumerate(names):
+        position(tmp_path / name, 100 + i, names)
+    for i, name in enumerate(names):
+        read = read_picture(tmp_path / name, DomainConfig(depth="native"))
+        assert read.shape == (20, 24, 1)
+        assert (read == 100 + i).all()
+        assert caption_of(tmp_path / name).channels == 1
+    (tmp_path / "second.ome.tif").unlink()
+    assert (read_picture(tmp_path / "first.ome.tif", DomainConfig(depth="native")) == 100).all()
+
+
+def test_stacks_and_channels_that_are_not_read_are_said(tmp_path: Path, diptych: Command) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name).mkdir()
+    for i in range(3):
+        stack = rng.integers(0, 255, (5, 2, 32, 32), np.uint8)
+        tifffile.imwrite(tmp_path / "a" / f"{i}.tif", stack, imagej=True, metadata={"axes": "ZCYX"})
+        two = rng.integers(0, 255, (2, 32, 32), np.uint8)
+        tifffile.imwrite(tmp_path / "b" / f"{i}.tif", two, imagej=True, metadata={"axes": "CYX"})
+        np.save(tmp_path / "c" / f"{i}.npy", rng.integers(0, 255, (32, 40, 40), np.uint8))
+        tifffile.imwrite(tmp_path / "d" / f"{i}.tif", rng.integers(0, 255, (32, 32), np.uint8))
+    said = " ".join(diptych("data", "check", tmp_path / "a", tmp_path / "b").stdout.split())
+    assert "0.tif has several pages, of which the first is read" in said
+    assert "0.tif has 2 channels, and 3 are read" in said
+    volumes = diptych("data", "check", tmp_path / "c", tmp_path / "d", "--depth", "native").stdout
+    assert "cut volumes into slices" in volumes
+    assert volumes.count("channels (") == 1  # (nothing is said of the grey ones)
+
+
+def test_grey_is_no_picture_of_many_channels(
+    four_bands: Path, tmp_path: Path, diptych: Command
+) -> None:
+    tifffile.imwrite(tmp_path / "one.tif", np.full((32, 36), 900, np.uint16))
+    done = diptych("translate", four_bands, tmp_path / "one.tif", "-o", tmp_path / "made.tif")
+    assert done.returncode == 1
+    assert "it has 1 channel, not 4" in done.stdout + done.stderr

@@ -365,7 +365,7 @@ def test_animated_gifs_can_become_videos(trained: Path, tmp_path: Path, diptych:
     assert times == pytest.approx([0, 0.1, 0.15, 0.35, 0.45, 0.5])
     assert pictures[0].shape == (48, 64, 3)
     done = diptych("translate", trained, tmp_path / "in.gif", "-o", tmp_path / "out")
-    assert f"{tmp_path / 'in.gif'} moves, and its first picture was translated" in done.stdout
+    assert f"{tmp_path / 'in.gif'}: it moves, and its first picture was translated" in done.stdout
     with Image.open(tmp_path / "out" / "in.png") as first:
         assert first.size == (64, 48)
 

@@ -188,11 +188,8 @@ def _translate_pictures(
 ) -> list[str]:
     """What was wrong with those that were skipped."""
     from diptych.cli.console import note, progress_bar
-    from diptych.data.opening import is_animated
-    from diptych.data.tiff import has_more_pages
     from diptych.errors import counted, printable
     from diptych.interrupt import InterruptedRunError, StopNowError
-    from diptych.translation.clip_names import UNPLAYED
     from diptych.translation.files import Outcome, translate_files
 
     if not jobs:
@@ -214,12 +211,6 @@ def _translate_pictures(
             progress.update(bar, info=printable(outcome.job.source.name))
             if outcome.problem is not None:
                 note(f"skipped {outcome.job.source}: {outcome.problem}")
-            elif is_animated(outcome.job.source):
-                unplayed = outcome.job.source.suffix.lower() in UNPLAYED
-                advice = "" if unplayed else ": for all of it give an -o that ends in .mp4"
-                note(f"{outcome.job.source} moves, and its first picture was translated{advice}")
-            elif has_more_pages(outcome.job.source):
-                note(f"{outcome.job.source} has several pages, and the first was translated")
             for remark in () if outcome.problem else outcome.remarks:
                 remarks[remark.about] += 1
                 if remarks[remark.about] == 1:  # (of a folder the others are like it)

@@ -6,6 +6,7 @@ A translation has the same pixels in other colours, so that all of it still hold
 from __future__ import annotations
 
 import math
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from diptych.data.eight_bit import ORIENTATION, open_image
 from diptych.data.opening import kind_of, no_warnings, opened
 from diptych.data.pixels import Pixels
-from diptych.data.tiff import first_whole
+from diptych.data.tiff import channels_of, first_picture, first_whole, open_tiff
 
 SHORT, DOUBLE, ASCII = 3, 12, 2  # TIFF's types
 GEOREFERENCE = {  # the tags of GeoTIFF 1.1 (OGC 19-008r4, clause 7), and what goes with them
@@ -31,6 +32,8 @@ GEOREFERENCE = {  # the tags of GeoTIFF 1.1 (OGC 19-008r4, clause 7), and what g
 }
 NO_DATA = 42113  # GDAL's tag
 INCH, CENTIMETRE = 2, 3  # TIFF's units of resolution
+MICRONS = {"nm": 1e-3, "um": 1.0, "\\u00B5m": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0,
+           "mm": 1e3}  # microscopes' units  # fmt: skip
 
 Places = NDArray[np.bool_]
 Tag = tuple[int, int, int, Any, bool]  # as tifffile writes it: code, type, count, value, once
@@ -40,13 +43,13 @@ Tag = tuple[int, int, int, Any, bool]  # as tifffile writes it: code, type, coun
 class Caption:
     """What the header of a picture file says.
 
-    ``per_inch``: pixels per inch, 300 where a scan is to be printed in its size; None if unknown.
-    ``channels``: of a TIFF file, transparency and others that may not be read included; else 0.
+    ``per_inch``: pixels per inch across and down, 300 where a scan is to be printed in its size;
+    None if unknown. ``channels``: of a TIFF file with others than grey or a colour's; else 0.
     ``transparent``: whether the last one is transparency. ``no_data``: the value of pixels of
     which nothing is known.
     """
 
-    per_inch: float | None = None
+    per_inch: tuple[float, float] | None = None
     georeference: tuple[Tag, ...] = ()
     channels: int = 0
     transparent: bool = False
@@ -76,7 +79,7 @@ def read_caption(file: BinaryIO) -> Caption:
                 return _of_tiff(file)
             with open_image(file) as image:
                 return Caption(
-                    _square(*image.info.get("dpi", (0, 0))),
+                    _sensible(image.info.get("dpi")),
                     transparent=image.has_transparency_data,
                 )
     except Exception:  # (as above)
@@ -86,20 +89,36 @@ def read_caption(file: BinaryIO) -> Caption:
 def _of_tiff(file: BinaryIO) -> Caption:
     import tifffile
 
-    with tifffile.TiffFile(file) as tiff:
+    kinds = tifffile.PHOTOMETRIC
+    with open_tiff(file) as tiff:
         page = first_whole(tiff)
-        unit = {INCH: 1.0, CENTIMETRE: 2.54}.get(_value(page, 296, INCH), 0.0)
-        (across, a), (down, b) = (_value(page, tag, (0, 1)) for tag in (282, 283))
-        inks = page.photometric == tifffile.PHOTOMETRIC.SEPARATED
+        extra = [int(sample) for sample in page.extrasamples]
+        coloured = page.photometric not in (kinds.MINISBLACK, kinds.MINISWHITE)
         upright = _value(page, ORIENTATION, 1) == 1  # (others are turned when they are read)
         tags = [_tag(page, code, kind) for code, kind in GEOREFERENCE.items() if upright]
         return Caption(
-            _square(across * unit / a, down * unit / b) if a and b else None,
+            _sensible(_resolution(tiff, page)) if upright else None,
             tuple(tag for tag in tags if tag is not None),
-            channels=0 if inks else int(page.samplesperpixel),
-            transparent=[int(sample) for sample in page.extrasamples] in ([1], [2]),
+            channels=0 if coloured and not extra else channels_of(first_picture(tiff)),
+            transparent=extra in ([1], [2]),
             no_data=_number(_value(page, NO_DATA, "")) if upright else None,
         )
+
+
+def _resolution(tiff: Any, page: Any) -> tuple[float, float] | None:
+    """Pixels per inch across and down, by TIFF's own tags, or by those of microscopes."""
+    found = [re.search(f'PhysicalSize{axis}="([^"]+)"', tiff.ome_metadata or "") for axis in "XY"]
+    units = re.findall('PhysicalSize[XY]Unit="([^"]+)"', tiff.ome_metadata or "")
+    if found[0] and found[1] and all(unit in MICRONS for unit in units):
+        each = [float(one[1]) for one in found if one]
+        micron = MICRONS[units[0]] if units else 1.0  # (what OME means where it says nothing)
+        return 25_400 / (each[0] * micron), 25_400 / (each[1] * micron)
+    unit = {INCH: 1.0, CENTIMETRE: 2.54}.get(_value(page, 296, INCH), 0.0)
+    if not unit and tiff.is_imagej:
+        micron = MICRONS.get((tiff.imagej_metadata or {}).get("unit", ""), 0.0)
+        unit = 25_400 / micron if micron else 0.0
+    (across, a), (down, b) = (_value(page, tag, (0, 1)) for tag in (282, 283))
+    return (across * unit / a, down * unit / b) if a and b else None
 
 
 def _value(page: Any, code: int, default: Any) -> Any:
@@ -129,9 +148,11 @@ def _number(text: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _square(across: float, down: float) -> float | None:
-    """The resolution of pixels that are as wide as high, which all but faxes are."""
-    return float(across) if across == down and 0 < across < math.inf else None
+def _sensible(per_inch: tuple[float, float] | None) -> tuple[float, float] | None:
+    """None for what no file can hold as a resolution."""
+    if per_inch is None or not all(0 < one < math.inf for one in per_inch):
+        return None
+    return float(per_inch[0]), float(per_inch[1])
 
 
 def missing(picture: Pixels, no_data: float | None) -> Places | None:

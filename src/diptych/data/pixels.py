@@ -132,19 +132,19 @@ LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R 601-2, as Pillow's mode L
 
 
 def with_channels(picture: Pixels, channels: int) -> Pixels:
-    """Grey repeated to ``channels``, or RGB weighted to grey; dtype is kept.
+    """Grey as RGB, or RGB weighted to grey; dtype is kept.
 
     Raises DamagedPictureError for any other change of the number of channels.
     """
     have = picture.shape[2]
     if have == channels:
         return picture
-    if have == 1:
+    if have == 1 and channels == 3:
         return np.repeat(picture, channels, axis=2)
     if channels == 1 and have == 3:
         grey: Pixels = (picture.astype(np.float64) @ LUMINANCE)[..., None]
         return (grey if picture.dtype == np.float32 else grey.round()).astype(picture.dtype)
-    raise DamagedPictureError(f"it has {have} channels, not {channels}")
+    raise DamagedPictureError(f"it has {counted(have, 'channel')}, not {channels}")
 
 
 def to_pil(picture: Pixels) -> Image.Image:

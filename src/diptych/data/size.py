@@ -8,7 +8,7 @@ from typing import BinaryIO
 from diptych.data.eight_bit import open_image
 from diptych.data.native import array_header
 from diptych.data.opening import kind_of, no_warnings, opened
-from diptych.data.tiff import first_whole
+from diptych.data.tiff import first_whole, open_tiff
 
 
 def picture_size(file: BinaryIO) -> tuple[int, int]:
@@ -37,8 +37,6 @@ def pixels_of(path: Path) -> int:
 
 
 def _tiff_size(file: BinaryIO) -> tuple[int, int]:
-    import tifffile
-
-    with tifffile.TiffFile(file) as tiff:
+    with open_tiff(file) as tiff:
         page = first_whole(tiff)
         return page.imagewidth, page.imagelength

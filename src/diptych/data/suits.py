@@ -11,10 +11,12 @@ from diptych.config import Config
 from diptych.data.caption import caption_of
 from diptych.data.domain import Domain
 from diptych.data.pixels import DIM
+from diptych.data.tiff import has_more_pages
 from diptych.errors import UsageError, counted
 
 FEW = 20  # pictures to learn from
 LOOKED_AT = 20  # files, for what their headers say
+MANY_CHANNELS = 20  # more than instruments have, but for hyperspectral ones
 FAR_BEYOND = 4  # ranges: what stands out (bone, metal, a lamp) may well be cut off
 
 
@@ -23,7 +25,14 @@ class Doubt:
     """What training does not refuse, and still would not do well with."""
 
     kind: Literal[
-        "few", "nearly black", "beyond the range", "wide range", "no data", "channels left out"
+        "few",
+        "nearly black",
+        "beyond the range",
+        "wide range",
+        "no data",
+        "other channels",
+        "many channels",
+        "several pages",
     ]
     about: str
     advice: str
@@ -52,7 +61,7 @@ def doubts(domain: Domain) -> list[Doubt]:
         found.append(
             Doubt("beyond the range", about, "all above it is one colour: give one that fits them")
         )
-    return [*found, *_far_values(domain), *_by_captions(domain)]
+    return [*found, *_far_values(domain), *_by_files(domain)]
 
 
 def _far_values(domain: Domain) -> Iterable[Doubt]:
@@ -68,25 +77,32 @@ def _far_values(domain: Domain) -> Iterable[Doubt]:
         )
 
 
-def _by_captions(domain: Domain) -> Iterable[Doubt]:
-    """What the headers of the first pictures say of their values and channels."""
+def _by_files(domain: Domain) -> Iterable[Doubt]:
+    """What the first files hold and say that is not learned, or not as it is meant."""
+    read = domain.pixel_format.channels
+    if read > MANY_CHANNELS:
+        about = f"each picture is read as having {read} channels"
+        yield Doubt("many channels", about, "cut volumes into slices, a file each")
     for index in domain.train[:LOOKED_AT]:
-        entry, read = domain.cache.entries[index], domain.pixel_format.channels
-        caption = caption_of(domain.folder / entry.name)
-        if caption.channels > read:
-            taken = "taken for transparency" if caption.transparent else "of unknown meaning"
-            yield Doubt(
-                "channels left out",
-                f"{entry.name} has {caption.channels} channels, of which {read} are read",
-                f"the last one is {taken}: --depth native --channels {caption.channels} reads all",
-            )
-            return
+        entry = domain.cache.entries[index]
+        path = domain.folder / entry.name
+        caption, doubts = caption_of(path), list[Doubt]()
+        if caption.channels not in (0, read) and (caption.channels, read) != (1, 3):
+            last = ": the last one is taken for transparency" if caption.transparent else ""
+            about = f"{entry.name} has {counted(caption.channels, 'channel')}, and {read} are read"
+            advice = f"--depth native --channels {caption.channels} reads all{last}"
+            doubts.append(Doubt("other channels", about, advice))
         if caption.no_data in (entry.low, entry.high):
-            yield Doubt(
-                "no data",
-                f"{entry.name} has pixels of {caption.no_data:g}, which say that nothing is known",
-                "they are learned as if they were values: cut them off, or fill them",
+            about = (
+                f"{entry.name} has pixels of {caption.no_data:g}, which say that nothing is known"
             )
+            advice = "they are learned as if they were values: cut them off, or fill them"
+            doubts.append(Doubt("no data", about, advice))
+        if has_more_pages(path):
+            about = f"{entry.name} has several pages, of which the first is read"
+            doubts.append(Doubt("several pages", about, "save those to learn from as files"))
+        yield from doubts
+        if doubts:  # (the others will be like it)
             return
 
 

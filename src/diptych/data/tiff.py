@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,18 +78,22 @@ def read_tiff_as_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
     return with_channels(array, channels)
 
 
-def has_more_pages(path: Path) -> bool:
-    """Whether a TIFF file holds more pictures than the one that is read from it."""
+def open_tiff(file: BinaryIO) -> Any:
+    """tifffile's view of this file, and of no other that its OME metadata may name."""
     import tifffile
 
+    return tifffile.TiffFile(file, _multifile=False)
+
+
+def has_more_pages(path: Path) -> bool:
+    """Whether a TIFF file holds more pictures than the one that is read from it."""
     try:
         with no_warnings(), opened(path) as file:
             if kind_of(file) != "tiff":
                 return False
-            with tifffile.TiffFile(file) as tiff:
+            with open_tiff(file) as tiff:
                 whole = [page for page in tiff.pages if _is_whole(page.aspage())]
-                first = tiff.series[0]
-                return len(whole) > (len(first.pages) if first.axes in AXES else 1)
+                return len(whole) > len(_pages(first_picture(tiff)))
     except Exception:  # what is wrong with it shows when it is read
         return False
 
@@ -109,6 +114,32 @@ def first_whole(tiff: Any) -> Any:
     return next(filter(_is_whole, pages), tiff.pages[0].aspage())
 
 
+def first_picture(tiff: Any) -> Any:
+    """The first page or, where several are the channels of one picture, their series."""
+    page, series = first_whole(tiff), tiff.series[0]
+    return series if series.axes in AXES and page.index == 0 else page
+
+
+def _pages(picture: Any) -> Sequence[Any]:
+    """Of a page (whose own ``pages`` are other views of it) the page, of a series all."""
+    import tifffile
+
+    return picture.pages if isinstance(picture, tifffile.TiffPageSeries) else [picture]
+
+
+def channels_of(picture: Any) -> int:
+    """How many channels a page or series has."""
+    if len(picture.shape) < 3:
+        return 1
+    return int(picture.shape[0 if _has_channels_first(picture) else -1])
+
+
+def _has_channels_first(picture: Any) -> bool:
+    if picture.axes == "QYX":  # of unknown meaning: the shorter end is the channels
+        return bool(picture.shape[0] < picture.shape[2])
+    return picture.axes in CHANNELS_FIRST
+
+
 def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:
     """None for colours that Pillow knows how to turn to RGB: inks, Lab, old forms of JPEG."""
     import tifffile
@@ -116,26 +147,20 @@ def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:
     photometric = tifffile.PHOTOMETRIC
     size = file.seek(0, 2)
     file.seek(0)
-    with tifffile.TiffFile(file) as tiff:
-        page = first_whole(tiff)
-        series = tiff.series[0]
+    with open_tiff(file) as tiff:
+        page, source = first_whole(tiff), first_picture(tiff)
         if _is_for_pillow(page, keep_ink):
             return None
-        # Several pages that are not the channels of one picture: the first.
-        source = series if series.axes in AXES and page.index == 0 else page
         if source.axes not in AXES:
             raise DamagedPictureError(f"it is no flat picture (its axes are {source.axes})")
         width, height = page.imagewidth, page.imagelength
         values = math.prod(source.shape) // max(1, width * height)
         check_size(width, height, values * (page.dtype or np.dtype(np.float64)).itemsize)
-        for one in series.pages if source is series else [page]:
+        for one in _pages(source):
             if one is not None:
                 _check_parts(one, size)
         array = np.asarray(source.asarray(maxworkers=1))
-        first = source.axes in CHANNELS_FIRST
-        if source.axes == "QYX":  # of unknown meaning: the shorter end is the channels
-            first = array.shape[0] < array.shape[2]
-        array = np.moveaxis(array, 0, -1) if first else array
+        array = np.moveaxis(array, 0, -1) if _has_channels_first(source) else array
         array = array[..., None] if array.ndim == 2 else array
         bits, colours = page.bitspersample, 3 if page.photometric == photometric.RGB else 1
         if page.photometric == photometric.PALETTE:

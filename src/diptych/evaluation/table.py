@@ -100,17 +100,18 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
 def _pictures(direction: DirectionScores) -> ScoreTable:
     rows = []
     if direction.cycle is not None:
-        rows.append(["there and back", *_likeness(direction.cycle)])
+        rows.append(["there and back", *likeness_cells(direction.cycle)])
     if direction.identity_l1 is not None:
         rows.append(["of the target already", f"{direction.identity_l1:.4f}", "", ""])
     columns = ["", "L1", "PSNR (dB)", "SSIM"]
     if direction.paired is not None:
-        rows.append(["against the true translation", *_likeness(direction.paired)])
+        rows.append(["against the true translation", *likeness_cells(direction.paired)])
     if direction.lpips is not None:
         columns.append("LPIPS (AlexNet)")
         rows = [[*row, ""] for row in rows[:-1]] + [[*rows[-1], f"{direction.lpips:.3f}"]]
     note = (
         "L1 is mean|x - y| for values from -1 to 1: lower is better, and higher for PSNR and SSIM. "
+        "Another range of values (--range-a, --range-b) has other numbers. "
         "A translator leaves pictures that are of the target already alone."
     )
     if direction.paired is not None:
@@ -140,5 +141,6 @@ def _recognised(scores: SetScores) -> str:
     return f"{scores.recognised:.1%}" if scores.recognised is not None else ""
 
 
-def _likeness(scores: Likeness) -> list[str]:
+def likeness_cells(scores: Likeness) -> list[str]:
+    """L1, PSNR, SSIM."""
     return [f"{scores.l1:.4f}", f"{scores.psnr:.1f}", f"{scores.ssim:.3f}"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from diptych.data.domain import read_for_looking
 from diptych.errors import UsageError
 from diptych.evaluation.results import DirectionScores, Evaluation
-from diptych.evaluation.table import ScoreTable, set_cells, set_names
+from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_names
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, other_side, way_name
 from diptych.report.page import check_page_name, picture_url, template
@@ -17,6 +17,7 @@ from diptych.translation.other_size import viewed_size, with_size
 from diptych.translation.translator import load
 
 WAYS: tuple[Side, ...] = ("b", "a")
+PAIRED = ["L1 to the truth", "PSNR", "SSIM"]
 
 
 def comparison_tables(
@@ -32,9 +33,12 @@ def comparison_tables(
             f"scores of {' and '.join(sorted(kinds))} features cannot be compared: give --features "
             "and one of them, by which all are scored"
         )
+    paired = any(direction.paired for one in evaluations for direction in one.directions)
     columns = ["run", "steps", "minutes", "px", *set_names(evaluations[0]), "cycle L1"]
+    columns += PAIRED if paired else []
     note = (
-        f"{evaluations[0].features} features. Lower is better, but for precision and recall. "
+        f"{evaluations[0].features} features. Lower is better, but for precision, recall, PSNR "
+        "and SSIM. "
         "Scores of pictures of different sizes cannot be compared. The interval is of a model's "
         "KID had other pictures been held out; another seed may differ by more."
     )
@@ -59,21 +63,23 @@ def comparison_tables(
                 f"{seconds / 60:.{0 if seconds >= 600 else 1}f}",
                 str(evaluation.size or "own"),
             ]
-            rows.append(facts + _scores(direction))
-        rows += (untouched := _untouched(evaluations, to) if alike else [])
+            true = likeness_cells(direction.paired) if direction.paired is not None else [""] * 3
+            rows.append(facts + _scores(direction) + (true if paired else []))
+        rows += (untouched := _untouched(evaluations, to, len(columns)) if alike else [])
         if rows:
             nothing = " Untouched pictures are what doing nothing would score." if untouched else ""
             tables.append(ScoreTable(way_name(to), columns, rows, note + nothing))
     return tables
 
 
-def _untouched(evaluations: Sequence[Evaluation], to: Side) -> list[list[str]]:
+def _untouched(evaluations: Sequence[Evaluation], to: Side, columns: int) -> list[list[str]]:
     """A row of what doing nothing would score; none if no evaluation says it."""
     for evaluation in evaluations:
         for direction in evaluation.directions:
             if direction.to == to and direction.distances is not None:
                 scores = set_cells(direction.distances.untouched)
-                return [["(untouched)", "", "", str(evaluation.size or "own"), *scores, ""]]
+                row = ["(untouched)", "", "", str(evaluation.size or "own"), *scores]
+                return [row + [""] * (columns - len(row))]
     return []
 
 

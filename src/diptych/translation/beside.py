@@ -9,8 +9,10 @@ from typing import Literal
 from diptych.config import DomainConfig
 from diptych.data.caption import Caption, Places, can_hold, missing, put_back
 from diptych.data.decode import read_picture
-from diptych.data.opening import DamagedPictureError
+from diptych.data.opening import DamagedPictureError, is_animated
 from diptych.data.pixels import DIM, PixelFormat, Pixels
+from diptych.data.tiff import has_more_pages
+from diptych.translation.clip_names import UNPLAYED
 from diptych.translation.jobs import Job
 from diptych.translation.writing import format_of
 
@@ -19,7 +21,7 @@ from diptych.translation.writing import format_of
 class Remark:
     """``about`` names what many pictures of a folder may have in common."""
 
-    about: Literal["values", "darkness", "georeference", "no data"]
+    about: Literal["values", "darkness", "georeference", "no data", "pages", "frames"]
     said: str
 
 
@@ -63,6 +65,12 @@ def remarks(
         found.append(Remark("values", said))
     elif said := _too_dark(job.source, picture, source):
         found.append(Remark("darkness", said))
+    if is_animated(job.source):
+        unplayed = job.source.suffix.lower() in UNPLAYED
+        advice = "" if unplayed else ": for all of it give an -o that ends in .mp4"
+        found.append(Remark("frames", f"it moves, and its first picture was translated{advice}"))
+    elif has_more_pages(job.source):
+        found.append(Remark("pages", "it has several pages, and the first was translated"))
     ending = format_of(job.target.suffix)
     if caption.georeference and size is not None:
         found.append(Remark("georeference", "scaled by --size it loses its georeference"))

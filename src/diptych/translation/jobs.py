@@ -49,12 +49,14 @@ def plan(inputs: Sequence[Path], out: Path, format_: str | None, target: PixelFo
 def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
     """Where each picture and video goes: folders keep their structure below ``out``.
 
-    What is given twice goes there once. Raises DiptychError for an input that is missing, and
-    UsageError where an output would lie in a folder of inputs, or ``out`` is a file.
+    Of several folders each gets one of its name there. What is given twice goes there once. Raises
+    DiptychError for an input that is missing, and UsageError where an output would lie in a folder
+    of inputs, or ``out`` is a file.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder for the translations")
     pairs: list[tuple[Path, Path]] = []  # a source, and its place below ``out``
+    several = len({given.resolve() for given in inputs if given.is_dir()}) > 1
     for given in inputs:
         if given.is_dir():
             if lies_in(out, given):
@@ -63,7 +65,8 @@ def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
                     "output folder"
                 )
             found = find_pictures(given, SUFFIXES | CLIP_ENDINGS)
-            pairs += [(path, path.relative_to(given)) for path in found]
+            top = Path(given.resolve().name if several else "")
+            pairs += [(path, top / path.relative_to(given)) for path in found]
         elif given.exists():
             pairs.append((given, Path(given.name)))
         else:

@@ -28,7 +28,7 @@ PICTURE_ENDINGS = SUFFIXES | {
     ".svg",
 }  # fmt: skip
 MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
-MOST_PER_INCH = 65_000  # that all formats can write
+MOST_PER_INCH = 65_000  # in JPEG
 PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
 PNG_SEARCH = zlib.Z_RLE  # for runs only: quicker, and smaller but for drawings of many patterns
 
@@ -128,14 +128,14 @@ def encode_picture(
     else:
         whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
         form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]
-        to_pil(picture).save(whole, form, quality=95, **_dpi(caption))
+        fits = max(caption.per_inch or (0, 0)) <= MOST_PER_INCH
+        to_pil(picture).save(whole, form, quality=95, **(_dpi(caption) if fits else {}))
         file.write(whole.getbuffer())
 
 
 def _dpi(caption: Caption) -> dict[str, tuple[float, float]]:
     """As Pillow takes it."""
-    per_inch = caption.per_inch
-    return {} if per_inch is None or per_inch > MOST_PER_INCH else {"dpi": (per_inch, per_inch)}
+    return {} if caption.per_inch is None else {"dpi": caption.per_inch}
 
 
 def _write_tiff(file: BinaryIO, picture: Pixels, caption: Caption) -> None:
@@ -148,7 +148,7 @@ def _write_tiff(file: BinaryIO, picture: Pixels, caption: Caption) -> None:
     if channels in (2, 4):  # (that the last one is transparency is tifffile's guess)
         extra["extrasamples"] = ["unassalpha" if caption.transparent else "unspecified"]
     if caption.per_inch is not None:
-        extra |= {"resolution": (caption.per_inch,) * 2, "resolutionunit": "INCH"}
+        extra |= {"resolution": caption.per_inch, "resolutionunit": "INCH"}
     tags = list(caption.georeference)
     if caption.no_data is not None:
         tags.append((NO_DATA, ASCII, 0, f"{caption.no_data:.17g}", True))

@@ -35,7 +35,7 @@ from diptych.data.domain import Folders, data_folders, open_domains
 from diptych.errors import DiptychError, UsageError
 from diptych.interrupt import InterruptedRunError, StopNowError, StopRequest
 from diptych.model_file import load_model, read_info, save_model
-from diptych.settings import build_config, merge
+from diptych.settings import build_config, merge, parse_assignment
 from diptych.surroundings import shared, usual_torch
 from diptych.training import checkpoint
 from diptych.training.health import Health
@@ -182,7 +182,9 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bytes(
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(
     towns: Path, tmp_path: Path, diptych: Command, number: int, code: int
 ) -> None:
@@ -273,6 +275,52 @@ def test_a_training_leaves_nothing_in_memory(towns: Path, tmp_path: Path) -> Non
         assert alive() <= before
     finally:
         gc.enable()
+
+
+def test_a_job_that_is_queued_again_goes_on_by_the_same_command(
+    towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    run = tmp_path / "run"
+    job = ["train", "--data", towns, "--run", run, *TINY_OPTIONS, "--steps", "8", "--seed", "3",
+           "--preset", "laptop", "--resume-if-there"]  # fmt: skip
+    first = diptych(*job, "--max-minutes", "0")
+    assert first.returncode == 0, first.stderr
+    assert read_info(run / "model.safetensors").step == 1
+    for _ in range(2):  # (once it is finished, too)
+        again = diptych(*job)
+        assert again.returncode == 0, again.stderr
+        assert read_info(run / "model.safetensors").step == 8
+    whole = ["--run", tmp_path / "whole", "--preset", "laptop", *TINY_OPTIONS]
+    assert diptych("train", "--data", towns, *whole, "--steps", "8", "--seed", "3").returncode == 0
+    assert contents(run)["model.safetensors"] == contents(tmp_path / "whole")["model.safetensors"]
+    for other, said in (
+        (["--batch", "3"], "(training.batch is"),
+        (["--preset", "repaint"], "(preset is laptop in the run, not repaint)"),
+    ):
+        refused = diptych(*job, *other)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+    plain = diptych("train", "--run", run, "--resume", "--size", "32", "--steps", "9")
+    assert plain.returncode == 0, plain.stderr  # (which is its size)
+
+
+def test_numbers_of_jobs_are_no_octal_ones() -> None:
+    assert parse_assignment("training.seed=010") == {"training": {"seed": 10}}
+    assert parse_assignment("training.seed=000") == {"training": {"seed": 0}}
+
+
+def test_a_long_step_is_saved_by_the_clock(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diptych.training.trainer.MOST_UNSAVED", 0)
+    settings = merge(TINY, {"training": {"checkpoint_every": 1000, "steps": 5}})
+    saved = []
+
+    def look(status: Status) -> None:
+        saved.append(checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1].name)
+
+    package.train(data=towns, run=tmp_path / "run", settings=settings, watch=look)
+    assert saved == [f"step-{step:08d}" for step in range(1, 6)]
 
 
 def test_a_background_job_of_a_script_ignores_ctrl_c(towns: Path, tmp_path: Path) -> None:

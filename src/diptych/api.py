@@ -16,7 +16,7 @@ from diptych.scoring import evaluate
 from diptych.settings import Tree
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import Listener
-from diptych.training.start import run_training
+from diptych.training.start import Resume, run_training
 from diptych.training.trainer import Watch
 from diptych.translation.translator import Translator, load
 
@@ -50,7 +50,7 @@ def train(
     preset: str | None = None,
     config: AnyPath | None = None,
     start_from: AnyPath | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     settings: Tree | None = None,
     watch: Watch | None = None,
     max_minutes: float | None = None,
@@ -62,7 +62,9 @@ def train(
     ``diptych.config`` for all of them. ``start_from`` is a model file or a run, with whose networks
     and weights to begin; without a preset its settings are taken too. ``resume`` goes on with a
     stopped run, whose folder knows the rest: only a new length may be among the settings then, and
-    folders are given only if they have moved.
+    folders are given only if they have moved. ``"if-there"`` starts, or goes on if the run has
+    begun, with the same call.
+
     ``watch`` is called after each step with a Status; if it raises, the run is saved, and ends with
     that exception. After ``max_minutes`` it saves and returns, to be resumed later. What a person
     should know, as which pictures were left out, comes as a warning (UserWarning); where warnings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +16,8 @@ from diptych.errors import DiptychError
 USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 if hasattr(signal, "SIGHUP"):
     USUAL[signal.SIGHUP] = signal.SIG_DFL
+    USUAL[signal.SIGUSR1] = signal.SIG_DFL  # by which clusters warn of the end
+SAME_REQUEST = 3.0  # seconds: torchrun hands a SIGTERM on that its workers have got themselves
 
 
 class InterruptedRunError(DiptychError):
@@ -81,7 +84,10 @@ def as_the_program_would(stopped: InterruptedRunError) -> NoReturn:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block, the first signal is noted; a second one acts as usual."""
+    """Within the block, the first signal is noted; a second one acts as usual.
+
+    (A second SIGTERM within ``SAME_REQUEST`` is the first one, handed on.)
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request  # only the main thread may handle signals
@@ -91,11 +97,18 @@ def stop_on_signals() -> Iterator[StopRequest]:
     # the closing of the terminal.
     # (None: one that a program around Python has set.)
     before = {n: each for n, each in handlers.items() if each not in (signal.SIG_IGN, None)}
+    came: list[float] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        request.note(number)
+        came.append(time.monotonic())
+        if len(came) == 1:
+            request.note(number)
+            return
+        again = number == request.signal_number == signal.SIGTERM
+        if not again or came[-1] - came[0] > SAME_REQUEST:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            signal.raise_signal(number)
 
     for number in before:
         signal.signal(number, note)

@@ -131,7 +131,9 @@ def parse_assignment(text: str) -> Tree:
         raise UsageError(f"--set {text!r}: write it as section.key=value")
     try:
         # (A colour like #ff8800 is no comment.)
-        tree: Any = value if value.startswith("#") else read_yaml(value)
+        # (Nor is 010, as in the numbers of jobs, octal.)
+        plain = value.lstrip("0") or "0" if value.isdecimal() else value
+        tree: Any = value if value.startswith("#") else read_yaml(plain)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--set {text!r}: the value is not valid YAML") from error
     for part in reversed(key.strip().split(".")):

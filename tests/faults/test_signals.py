@@ -50,6 +50,24 @@ def test_a_second_signal_ends_at_once(
     assert not leftovers(run)
 
 
+def test_a_sigterm_that_is_handed_on_is_the_same(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster tells all processes to end, and torchrun its workers once more."""
+    run = tmp_path / "run"
+    monkeypatch.setenv("FLUSH_SECONDS", "1")
+    process = launch(ALONE, "--data", pictures, "--run", run, *OPTIONS, "--steps", "100000")
+    monkeypatch.undo()
+    wait_for_writing(process, run)
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+    _, err = process.communicate(timeout=LONGEST)
+    assert process.returncode == 143, err
+    assert "all saved" in err
+    assert checkpoints(run / "checkpoints")
+
+
 def test_a_signal_while_scoring_leaves_the_scores_for_later(
     pictures: Path, tmp_path: Path, diptych: Command
 ) -> None:

@@ -31,6 +31,9 @@ def compare(
         raise UsageError("give two or more runs to compare")
     name = one_of("--features", features, FEATURE_NAMES)
     check_page_name(out)  # before scoring, which takes minutes
+    folders = [RunFolder(run) for run in runs]
+    for folder in folders:
+        folder.saved_model()  # (is there)
     evaluations = []
     for run in runs:
         found = stored = stored_evaluation(run)
@@ -40,7 +43,6 @@ def compare(
             if stored is None:
                 keep(run, found)
         evaluations.append(found)
-    folders = [RunFolder(run) for run in runs]
     tables = comparison_tables(folders, evaluations)
     for table in tables:
         show_table(table.title, table.columns, table.rows, table.note)

@@ -115,16 +115,28 @@ class _TrainingView:
         self.run = run
         self.progress = progress
         self.reading: dict[str, TaskID] = {}
+        self.reading_plainly: set[str] = set()
         self.training: TaskID | None = None
         self.last_line = time.monotonic()
         self.status: Status | None = None
         self.length, self.length_made = "steps", ""  # what the run's is given in, and how far it is
 
     def decoding(self, name: str, done: int, total: int) -> None:
+        if not console.is_terminal:
+            self._decoding_plainly(name, done, total)
+            return
         self.progress.start()
         if name not in self.reading:
             self.reading[name] = self.progress.add_task(f"reading {name}", total=total, info="")
         self.progress.update(self.reading[name], completed=done, info=f"{total} pictures")
+
+    def _decoding_plainly(self, name: str, done: int, total: int) -> None:
+        """A line at the start, and now and then."""
+        now = time.monotonic()
+        if name not in self.reading_plainly or now - self.last_line > PLAIN_EVERY:
+            say(f"reading {name}: {done} of {total} pictures")
+            self.reading_plainly.add(name)
+            self.last_line = now
 
     def ready(self, trainer: Trainer) -> None:
         from diptych.training.room import bytes_needed

@@ -16,6 +16,13 @@ def train(
         Optional[Path], typer.Option(help="Instead of A and B: a folder with trainA, trainB ...")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
+    resume_if_there: Annotated[
+        bool,
+        typer.Option(
+            "--resume-if-there",
+            help="Start, or go on if it has begun: one command for jobs that are queued again.",
+        ),
+    ] = False,
     preset: Annotated[
         Optional[str],
         typer.Option(
@@ -93,11 +100,13 @@ def train(
 ) -> None:
     """Learn to translate between two folders of pictures."""
     from diptych.cli.console import say, training_listener
-    from diptych.errors import typed
+    from diptych.errors import UsageError, typed
     from diptych.settings import given, merge, parse_assignment
     from diptych.training.run_folder import RunFolder
     from diptych.training.start import run_training
 
+    if resume and resume_if_there:
+        raise UsageError("--resume and --resume-if-there disagree: leave one of them out")
     length = given(steps=steps, epochs=epochs, minutes=minutes)
     domain = given(channels=channels, depth=depth)
     settings: dict[str, Any] = {
@@ -122,7 +131,8 @@ def train(
     folder = RunFolder(run)
     with training_listener(folder) as listener:
         finished = run_training(
-            folder, a, b, data, preset=preset, config=config, start_from=from_, resume=resume,
+            folder, a, b, data, preset=preset, config=config, start_from=from_,
+            resume="if-there" if resume_if_there else resume,
             settings=settings, listener=listener, max_minutes=max_minutes,
         )  # fmt: skip
     if not finished:

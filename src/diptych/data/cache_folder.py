@@ -44,7 +44,7 @@ OnProgress = Callable[[int, int], None]  # done, total
 def cache_root() -> Path:
     """Where caches live: ``$DIPTYCH_CACHE``, or ``diptych`` in the user's cache folder."""
     if given := os.environ.get("DIPTYCH_CACHE"):
-        return Path(given)
+        return Path(given).expanduser()
     home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     try:
         return (Path(home) if home else Path.home() / ".cache") / "diptych"

@@ -39,6 +39,10 @@ class Folders:
         """Those that there are."""
         return tuple(filter(None, (self.a, self.b, self.test_a, self.test_b)))
 
+    def absolute(self) -> Folders:
+        """The same, wherever a program goes."""
+        return Folders(*(path and path.absolute() for path in vars(self).values()))
+
     @property
     def tested(self) -> bool:
         """Whether there is a test folder."""

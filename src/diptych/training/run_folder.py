@@ -108,16 +108,20 @@ class RunFolder:
             but = IMPORT_ADVICE if holds_foreign_weights(self.path) else "check the name"
             raise DiptychError(f"there is no run in {self.path}: {but}")
 
+    def has_learned(self) -> bool:
+        """Whether it holds a run with anything saved."""
+        learned = (self.model, self.best_model, *self.checkpoints.glob("step-*"))
+        return self.exists() and any(path.exists() for path in learned)
+
     def check_free(self) -> None:
         """Refuse a folder that holds a run with anything saved, or other files."""
-        if self.exists():
-            learned = (self.model, self.best_model, *self.checkpoints.glob("step-*"))
-            if not any(path.exists() for path in learned):
-                return  # it stopped before anything was learned
+        if self.has_learned():
             raise UsageError(
                 f"{self.path} already holds a run: continue it with --resume, "
                 "or choose another --run"
             )
+        if self.exists():
+            return  # it stopped before anything was learned
         if self.path.exists() and (not self.path.is_dir() or self._holds_files()):
             raise UsageError(f"{self.path} is not empty: choose another --run")
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from diptych.config import LENGTHS, Config
 from diptych.data.domain import Folders, data_folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import AnyPath, as_path, lies_in
-from diptych.settings import Tree, changed
+from diptych.settings import Tree, changed, merge
 from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import SILENT, Listener, Session
+
+Resume = bool | Literal["if-there"]
 
 
 def run_training(
@@ -23,16 +26,19 @@ def run_training(
     preset: str | None,
     config: Path | None,
     start_from: Path | None,
-    resume: bool,
+    resume: Resume,
     settings: Tree,
     listener: Listener,
     max_minutes: float | None,
 ) -> bool:
     """Start or resume a run, as ``diptych.train`` describes it; returns as ``start_run``."""
-    if resume:
-        if preset or config or start_from:
-            raise UsageError(ONLY_LENGTH)
-        moved = pick_folders(a, b, data) if a or b or data else None
+    if resume is True and (preset or config or start_from):
+        raise UsageError(ONLY_LENGTH)
+    if resume is True or (resume and run.has_learned()):
+        if preset is not None:
+            settings = merge({"preset": preset}, settings)
+        given = pick_folders(a, b, data) if a or b or data else None
+        moved = None if given is None or given.absolute() == run.folders() else given
         return resume_run(run, settings, listener, max_minutes, moved)
     run.check_free()
     folders = pick_folders(a, b, data)
@@ -88,15 +94,21 @@ def resume_run(
 ) -> bool:
     """Go on with a run where it stopped; returns as ``start_run``.
 
-    ``settings`` may hold a new length, ``{"training": {"steps": N}}``; UsageError for any other.
-    ``moved``: where its pictures are now, if not where they were.
+    ``settings`` may hold a new length, ``{"training": {"steps": N}}``, and others if they are the
+    run's own; UsageError if they are not. ``moved``: where its pictures are now, if not where they
+    were.
     """
-    settings = settings or {}
-    length = settings.get("training") or {}
-    only_length = isinstance(length, dict) and set(length) <= set(LENGTHS)
-    if set(settings) - {"training"} or not only_length:
+    own, given = run.config(), settings or {}
+    training = given.get("training") or {}
+    if not isinstance(training, dict):
         raise UsageError(ONLY_LENGTH)
-    config = changed(run.config(), settings)
+    length = {name: value for name, value in training.items() if name in LENGTHS}
+    others = {name: value for name, value in training.items() if name not in LENGTHS}
+    wanted = changed(own, {**given, "training": others})
+    if wanted != own:
+        differs = _difference(own.model_dump(), wanted.model_dump())
+        raise UsageError(f"{ONLY_LENGTH} ({differs})")
+    config = changed(own, {"training": length})
     folders = moved or run.folders()
     if moved is not None and run.folders().tested and not moved.tested:
         raise UsageError(f"{run.path} has test folders too: give --data DIR, which holds all")
@@ -110,3 +122,11 @@ def resume_run(
     elsewhere = moved is not None
     session = Session(run, folders, config, listener, max_minutes, resumes=True, moved=elsewhere)
     return session.train()
+
+
+def _difference(own: Tree, wanted: Tree, above: str = "") -> str:
+    """The first setting that is another one in a run than it is wanted to be."""
+    name = next(name for name in own if own[name] != wanted[name])
+    if isinstance(own[name], dict) and isinstance(wanted[name], dict):
+        return _difference(own[name], wanted[name], f"{above}{name}.")
+    return f"{above}{name} is {own[name]} in the run, not {wanted[name]}"

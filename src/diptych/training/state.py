@@ -146,7 +146,8 @@ class TrainingState:
             if numbers["processes"] != distributed.world_size():
                 raise DiptychError(
                     f"the run was made with {numbers['processes']} processes and can only be "
-                    f"resumed with as many (now {distributed.world_size()})"
+                    f"resumed with as many (now {distributed.world_size()}): for others start a "
+                    "new run from it, with --from"
                 )
             self.step, self.seconds = step, numbers["seconds"]
             self.setbacks = numbers["setbacks"]

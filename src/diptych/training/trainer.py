@@ -34,6 +34,8 @@ from diptych.training.schedule import rate_share, weights_at
 from diptych.training.state import TrainingState
 from diptych.training.step import Stepper
 
+MOST_UNSAVED = 10  # minutes: a step may take many seconds, and checkpoints go by steps
+
 
 @dataclass(frozen=True)
 class Status:
@@ -85,6 +87,7 @@ class Trainer:
         self.losses: dict[str, float] = {}
         self.owes_save = False  # a checkpoint was due while steps were being left out
         self.saved: int | None = None  # the step of the last checkpoint
+        self.saved_at = 0.0  # and when that was, by time.monotonic
 
     def resume(self) -> list[str]:
         """Take back the newest checkpoint; returns a line for each damaged one passed over.
@@ -130,7 +133,7 @@ class Trainer:
         self, stop: StopRequest, log: Log | None, watch: Watch | None, max_minutes: float | None
     ) -> bool:
         training, state = self.config.training, self.state
-        started = last = time.monotonic()
+        started = last = self.saved_at = time.monotonic()
         resumed, made = state.step > 0, 0
         if log is not None and self.progress() >= 1 and not self._has_written_model():
             save_model(self.run.model, self._pair())  # (stopped between last checkpoint and model)
@@ -144,9 +147,11 @@ class Trainer:
             now = time.monotonic()
             state.seconds, last = state.seconds + now - last, now
             over = max_minutes is not None and now - started >= 60 * max_minutes
-            state.seconds, number, out_of_time = distributed.agree(
-                [state.seconds, float(stop.signal_number), float(over)], self.device
+            unsaved = now - self.saved_at >= 60 * MOST_UNSAVED
+            state.seconds, number, out_of_time, unsaved_for_long = distributed.agree(
+                [state.seconds, float(stop.signal_number), float(over), float(unsaved)], self.device
             )
+            self.owes_save |= bool(unsaved_for_long)
             signal_number, done = int(number), self.progress() >= 1
             if state.step % training.log_every == 0 or done:
                 if self._has_failed(done):
@@ -232,7 +237,7 @@ class Trainer:
         if log is not None:
             log.sync()  # a checkpoint must not outlive the lines before it
         state.save(self.run.checkpoints)
-        self.saved = state.step
+        self.saved, self.saved_at = state.step, time.monotonic()
         if distributed.rank() == 0:
             if not int(state.bad_in_row):  # (else the last good one may be among the oldest)
                 every = self.config.training.keep_every

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 import tifffile
 from conftest import TINY_OPTIONS, Command
 from PIL import Image
-from web import running
+from web import as_png, running
 
 from diptych.config import DomainConfig
 from diptych.data.caption import NOTHING, can_hold, caption_of, put_back
 from diptych.data.decode import read_picture
 from diptych.data.pixels import DType, PixelFormat
+from diptych.translation.translator import load
 from diptych.translation.writing import write_picture
 
 UTM = (1, 1, 0, 3, 1024, 0, 1, 1, 1026, 34737, 22, 0, 3072, 0, 1, 32633)
@@ -340,3 +342,58 @@ def test_grey_is_no_picture_of_many_channels(
     done = diptych("translate", four_bands, tmp_path / "one.tif", "-o", tmp_path / "made.tif")
     assert done.returncode == 1
     assert "it has 1 channel, not 4" in done.stdout + done.stderr
+
+
+def cut_out(size: int = 40) -> Image.Image:
+    """A picture whose left half cannot be seen."""
+    rng = np.random.default_rng(5)
+    picture = rng.integers(0, 256, (size - 8, size, 4), np.uint8)
+    picture[..., 3] = 255
+    picture[:, : size // 2, 3] = 0
+    return Image.fromarray(picture)
+
+
+def test_cut_outs_stay_cut_out(trained: Path, tmp_path: Path, diptych: Command) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    cut_out().save(folder / "cut.png")
+    cut_out().convert("LA").save(folder / "grey.png")
+    cut_out().save(folder / "web.webp", lossless=True)
+    opaque = cut_out()
+    opaque.putalpha(255)
+    opaque.save(folder / "screenshot.png")
+    for ending in ("png", "webp", "tif"):
+        out = tmp_path / ending
+        done = diptych("translate", trained, folder, "-o", out, "--format", ending)
+        assert done.returncode == 0, done.stderr
+        for name in ("cut", "grey", "web"):
+            with Image.open(out / f"{name}.{ending}") as made:
+                assert made.mode == "RGBA"
+                alpha = np.asarray(made)[..., 3]
+                assert (alpha[:, :20] == 0).all()
+                assert (alpha[:, 20:] == 255).all()
+        with Image.open(out / f"screenshot.{ending}") as made:
+            assert made.mode == "RGB"
+    with Image.open(tmp_path / "png" / "cut.png") as made:
+        flat = Image.new("RGBA", made.size, "white")
+        flat.alpha_composite(cut_out())
+        alone = load(trained, "cpu").to_b(flat.convert("RGB"))
+        np.testing.assert_allclose(np.asarray(made)[..., :3].astype(int), np.asarray(alone), atol=1)
+    small = diptych("translate", trained, folder / "cut.png", "-o", tmp_path / "s.png",
+                    "--size", "16")  # fmt: skip
+    assert small.returncode == 0, small.stderr
+    with Image.open(tmp_path / "s.png") as made:
+        assert (made.mode, made.size) == ("RGBA", (20, 16))
+    lost = diptych("translate", trained, folder, "-o", tmp_path / "jpg", "--format", "jpg")
+    assert "cut.png: jpg cannot hold its transparency" in " ".join(lost.stdout.split())
+    assert "about transparency, of 2 more pictures" in " ".join(lost.stdout.split())
+
+
+def test_the_api_keeps_cut_outs(trained: Path, tmp_path: Path) -> None:
+    with running(tmp_path / "notes", [trained]) as server:
+        body = as_png(cut_out())
+        for options, mode in (({}, "RGBA"), ({"format": "jpg"}, "RGB")):
+            answer = server.translate(body, **options)
+            assert answer.status_code == 200, answer.text
+            with Image.open(io.BytesIO(answer.content)) as made:
+                assert made.mode == mode

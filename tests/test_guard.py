@@ -181,9 +181,12 @@ def test_going_back_passes_over_what_was_saved_while_failing(
     Poison(monkeypatch, "generator_loss", set(range(33, 33 + MOST_IN_A_ROW)))
     settings = build_config(merge(merge(TINY, SETTINGS), {}))
     folder = RunFolder(tmp_path / "run")
-    clock = iter([0.0] * 38 + [1e6] * 10_000)  # the minutes are over after step 37
-    monkeypatch.setattr("diptych.training.trainer.time.monotonic", lambda: next(clock))
-    assert not start_run(data_folders(towns), folder, settings, max_minutes=1)
+    made: list[int] = []  # steps: the minutes are over after the 37th
+    monkeypatch.setattr(
+        "diptych.training.trainer.time.monotonic", lambda: 1e6 if 36 in made else 0.0
+    )
+    count = Listener(watch=lambda status: made.append(status.step))
+    assert not start_run(data_folders(towns), folder, settings, count, max_minutes=1)
     stopped = max(path.name for path in folder.checkpoints.iterdir())
     assert "step-00000030" < stopped < "step-00000040"
     monkeypatch.undo()

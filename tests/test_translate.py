@@ -447,6 +447,16 @@ def test_equal_names_do_not_overwrite_one_another(
     assert done.returncode == 0, done.stderr
     written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
     assert written == {"x/one-png.png", "x/one-bmp.png", "y/one.png"}
+    (tmp_path / "x" / "same").mkdir()
+    (tmp_path / "y" / "same").mkdir()
+    for folder in ("x", "y"):
+        noise(20, 20, 4).save(tmp_path / folder / "same" / "two.png")
+    alike = diptych("translate", trained, tmp_path / "x" / "same", tmp_path / "y" / "same", "-o",
+                    tmp_path / "alike")  # fmt: skip
+    assert alike.returncode == 0, alike.stderr
+    named = {str(path.relative_to(tmp_path / "alike")) for path in tmp_path.glob("alike/**/*.png")}
+    assert named == {"x/same/two.png", "y/same/two.png"}
+    shutil.rmtree(tmp_path / "y" / "same")
     together = diptych(
         "translate", trained, tmp_path / "x" / "one.png", tmp_path / "y", "-o", tmp_path / "other"
     )

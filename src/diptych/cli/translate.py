@@ -97,7 +97,7 @@ def translate(
     jobs = left_to_do(planned, existing)
     there = len(planned) - len(jobs)
     if not jobs:
-        say(f"nothing to do: all translations are in {out}")
+        say(f"nothing to do: for each of {len(planned)} there is a file of its name in {out}")
         return
     sweep({job.target.parent for job in jobs})
     clips = [job for job in jobs if is_clip(job.target)]

@@ -48,6 +48,12 @@ def open_image(file: BinaryIO) -> Image.Image:
     return image
 
 
+def read_transparency(file: BinaryIO) -> Pixels | None:
+    """uint8 ``(H, W, 1)``, 0 where nothing is seen; None for a picture that is opaque all over."""
+    alpha: Pixels = read_image(file, 2, "white")[..., 1:]
+    return None if alpha.min() == 255 else alpha
+
+
 def from_image(image: Image.Image, channels: int, background: str, profiles: bool = True) -> Pixels:
     """A PIL image of any mode as uint8 ``(H, W, channels)``: upright, with 1 to 4 channels.
 

@@ -162,7 +162,7 @@ class Trainer:
             if self._checkpoint_is_due() or done or out_of_time or signal_number:
                 self.save(log)
             if watch is not None and log is not None:
-                pace = made / (time.monotonic() - started)
+                pace = made / max(time.monotonic() - started, 1e-3)  # (clocks may be coarse)
                 self._tell(watch, pace, log)
             if out_of_time:
                 break

@@ -13,9 +13,8 @@ from threading import BoundedSemaphore
 
 import torch
 
-from diptych.data.caption import caption_of
 from diptych.data.many import PIXELS_WAITING, ahead, workers
-from diptych.data.opening import DamagedPictureError, TooLargeError
+from diptych.data.opening import DamagedPictureError, TooLargeError, opened
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, unheard
@@ -130,16 +129,18 @@ class _Stages:
         self.size = size
         self.source_format, self.target_format = translator.formats(to)
         self.remarks: dict[Job, tuple[Remark, ...]] = {}
-        self.around: dict[Job, Beside] = {}
+        self.beside: dict[Job, Beside] = {}
         on_cpu = translator.device.type == "cpu"
         self.room = nullcontext() if on_cpu else BoundedSemaphore(ON_A_GPU)
 
     def read(self, job: Job) -> Attempt:
         try:
             picture = self.translator.read(job.source, self.to)
-            source, target, caption = self.source_format, self.target_format, caption_of(job.source)
-            self.remarks[job] = remarks(job, picture, caption, source, target, self.size)
-            self.around[job] = beside(caption, picture, target, self.size)
+            formats = self.source_format, self.target_format
+            with opened(job.source) as file:
+                own = beside(file, picture, *formats, self.size)
+            self.beside[job] = own
+            self.remarks[job] = remarks(job, picture, own, *formats, self.size)
             picture = scaled(picture, self.size)
             check_sides(format_of(job.target.suffix), *picture.shape[:2])
             return job, picture
@@ -160,10 +161,8 @@ class _Stages:
     def write(self, chunk: Sequence[Attempt]) -> list[Outcome]:
         outcomes = []
         for job, made in chunk:
-            around = self.around.pop(job)
-            problem = (
-                made if isinstance(made, str) else _write(job, made, self.target_format, around)
-            )
+            own = self.beside.pop(job)
+            problem = made if isinstance(made, str) else _write(job, made, self.target_format, own)
             outcomes.append(Outcome(job, problem, self.remarks.pop(job)))
         return outcomes
 
@@ -209,15 +208,15 @@ def _part(on_part: Callable[[float], None], before: int, count: int) -> Callable
     return lambda share: on_part(before + share * count)
 
 
-def _write(job: Job, picture: Pixels, pixel_format: PixelFormat, around: Beside) -> str | None:
+def _write(job: Job, picture: Pixels, pixel_format: PixelFormat, own: Beside) -> str | None:
     """Write a translation. Returns None, or why its format cannot hold it.
 
     Raises DiptychError if the disk fails.
     """
-    around.put_on(picture)
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(job.target, picture, pixel_format, around.caption)
+        made = own.around(picture, format_of(job.target.suffix))
+        write_picture(job.target, made, pixel_format, own.caption)
     except (TooLargeError, ValueError) as error:
         return str(error)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,7 @@ def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder for the translations")
     pairs: list[tuple[Path, Path]] = []  # a source, and its place below ``out``
-    several = len({given.resolve() for given in inputs if given.is_dir()}) > 1
+    tops = _names({given.resolve() for given in inputs if given.is_dir()})
     for given in inputs:
         if given.is_dir():
             if lies_in(out, given):
@@ -65,7 +65,7 @@ def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
                     "output folder"
                 )
             found = find_pictures(given, SUFFIXES | CLIP_ENDINGS)
-            top = Path(given.resolve().name if several else "")
+            top = tops[given.resolve()]
             pairs += [(path, top / path.relative_to(given)) for path in found]
         elif given.exists():
             pairs.append((given, Path(given.name)))
@@ -92,6 +92,14 @@ def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
         taken.add(_as_one(target))
         jobs.append(Job(source, target))
     return jobs
+
+
+def _names(folders: Set[Path]) -> dict[Path, Path]:
+    """What folders are called: a single one nothing, of several as much as tells them apart."""
+    parts = 0 if len(folders) == 1 else 1
+    while len({folder.parts[1:][-parts:] for folder in folders}) < len(folders):
+        parts += 1
+    return {folder: Path(*folder.parts[1:][-parts:] if parts else ()) for folder in folders}
 
 
 def plan_file(inputs: Sequence[Path], out: Path, target: PixelFormat) -> list[Job]:

@@ -16,8 +16,8 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from diptych.data.caption import Caption, read_caption
-from diptych.data.pixels import DType, PixelFormat
+from diptych.data.caption import Caption
+from diptych.data.pixels import DType, PixelFormat, Pixels
 from diptych.model_file import Side
 from diptych.report.page import template
 from diptych.translation.beside import beside
@@ -166,19 +166,17 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
         if fields:
             options = Options.model_validate({**options.model_dump(exclude_unset=True), **fields})
         model = service.model(options.model)
-        _, target = model.translator.formats(options.to)
+        source, target = model.translator.formats(options.to)
         name = format_for(options.format, target)
 
         async def answer() -> bytes:
             made = await service.translate(data, model, options.to, options.size)
 
-            def captioned() -> Caption:
-                around = beside(read_caption(io.BytesIO(data)), made.picture, target, options.size)
-                around.put_on(made.fake)
-                return around.caption
+            def around() -> tuple[Pixels, Caption]:
+                own = beside(io.BytesIO(data), made.picture, source, target, options.size)
+                return own.around(made.fake, name), own.caption
 
-            caption = await asyncio.to_thread(captioned)
-            return await service.encode(made.fake, name, target, caption)
+            return await service.encode(name, target, *await asyncio.to_thread(around))
 
         picture = await while_there(request, answer())
         took = 1000 * (time.perf_counter() - started)

@@ -20,8 +20,9 @@ from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, unheard
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
-from diptych.translation.beside import Beside, Remark, beside, remarks
+from diptych.translation.beside import Beside, beside
 from diptych.translation.jobs import Job
+from diptych.translation.remarks import Remark, remarks
 from diptych.translation.scaling import scaled
 from diptych.translation.shelf import NoRoomError
 from diptych.translation.translator import Translator

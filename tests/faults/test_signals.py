@@ -31,15 +31,23 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def writing_for_long(
+    pictures: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> subprocess.Popen[str]:
+    """A training in the middle of writing a checkpoint, which takes seconds on this disk."""
+    monkeypatch.setenv("FLUSH_SECONDS", "1")
+    process = launch(ALONE, "--data", pictures, "--run", run, *OPTIONS, "--steps", "100000")
+    monkeypatch.undo()
+    wait_for_writing(process, run)
+    return process
+
+
 def test_a_second_signal_ends_at_once(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also in the middle of writing, which takes seconds on this disk."""
     run = tmp_path / "run"
-    monkeypatch.setenv("FLUSH_SECONDS", "1")
-    process = launch(ALONE, "--data", pictures, "--run", run, *OPTIONS, "--steps", "100000")
-    monkeypatch.undo()
-    wait_for_writing(process, run)
+    process = writing_for_long(pictures, run, monkeypatch)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.1)  # (two within the same moment would count as one)
     process.send_signal(signal.SIGINT)
@@ -55,10 +63,7 @@ def test_a_sigterm_that_is_handed_on_is_the_same(
 ) -> None:
     """A cluster tells all processes to end, and torchrun its workers once more."""
     run = tmp_path / "run"
-    monkeypatch.setenv("FLUSH_SECONDS", "1")
-    process = launch(ALONE, "--data", pictures, "--run", run, *OPTIONS, "--steps", "100000")
-    monkeypatch.undo()
-    wait_for_writing(process, run)
+    process = writing_for_long(pictures, run, monkeypatch)
     for _ in range(2):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)

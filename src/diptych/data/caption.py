@@ -149,8 +149,8 @@ def _number(text: Any) -> float | None:
 
 
 def _sensible(per_inch: tuple[float, float] | None) -> tuple[float, float] | None:
-    """None for what no file can hold as a resolution."""
-    if per_inch is None or not all(0 < one < math.inf for one in per_inch):
+    """None for what not all files can hold as a resolution (BMP counts 31 bits a metre)."""
+    if per_inch is None or not all(1e-3 <= one <= 5e7 for one in per_inch):
         return None
     return float(per_inch[0]), float(per_inch[1])
 

@@ -128,7 +128,7 @@ def encode_picture(
     else:
         whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
         form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]
-        fits = max(caption.per_inch or (0, 0)) <= MOST_PER_INCH
+        fits = name != "jpg" or max(caption.per_inch or (0, 0)) <= MOST_PER_INCH
         to_pil(picture).save(whole, form, quality=95, **(_dpi(caption) if fits else {}))
         file.write(whole.getbuffer())
 

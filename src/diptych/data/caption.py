@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.eight_bit import ORIENTATION, open_image
+from diptych.data.eight_bit import open_image
 from diptych.data.opening import kind_of, no_warnings, opened
 from diptych.data.pixels import Pixels
-from diptych.data.tiff import channels_of, first_picture, first_whole, open_tiff
+from diptych.data.tiff import channels_of, first_picture, first_whole, open_tiff, page_orientation
 
 SHORT, DOUBLE, ASCII = 3, 12, 2  # TIFF's types
 GEOREFERENCE = {  # the tags of GeoTIFF 1.1 (OGC 19-008r4, clause 7), and what goes with them
@@ -94,7 +94,7 @@ def _of_tiff(file: BinaryIO) -> Caption:
         page = first_whole(tiff)
         extra = [int(sample) for sample in page.extrasamples]
         coloured = page.photometric not in (kinds.MINISBLACK, kinds.MINISWHITE)
-        upright = _value(page, ORIENTATION, 1) == 1  # (others are turned when they are read)
+        upright = page_orientation(page) == 1  # (others are turned when they are read)
         tags = [_tag(page, code, kind) for code, kind in GEOREFERENCE.items() if upright]
         return Caption(
             _sensible(_resolution(tiff, page)) if upright else None,

@@ -171,7 +171,7 @@ def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:
             array = array * np.uint8(255 // (2**bits - 1))
         extra = [int(sample) for sample in page.extrasamples]
         return _Page(
-            oriented(array, _orientation(page)), bits, colours,
+            oriented(array, page_orientation(page)), bits, colours,
             alpha=extra in ([1], [2]) and array.shape[2] == colours + 1, premultiplied=extra == [1],
             profile=tag.value if (tag := page.tags.get(PROFILE)) is not None else None,
         )  # fmt: skip
@@ -197,7 +197,8 @@ def _check_parts(page: Any, size: int) -> None:
         raise DamagedPictureError("it is cut short: its end is missing")
 
 
-def _orientation(page: Any) -> int:
+def page_orientation(page: Any) -> int:
+    """As EXIF's; 1 (upright) where it is missing or unreadable."""
     tag = page.tags.get(ORIENTATION)
     try:
         return int(tag.value) if tag is not None else 1

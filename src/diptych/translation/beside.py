@@ -29,8 +29,8 @@ class Beside:
 
     told: Caption  # what the picture's file says
     caption: Caption  # what the translation's will say
-    missing: Places | None = None  # pixels of which nothing is known
-    transparency: Pixels | None = None  # as a last channel of 8 bits
+    missing: Places | None  # pixels of the picture of which nothing is known
+    transparency: Pixels | None  # as a last channel of 8 bits
 
     def around(self, translation: Pixels, ending: str) -> Pixels:
         """What is to be written to a file of the format ``ending``."""
@@ -54,10 +54,11 @@ def beside(
         with one_reason():
             alpha = read_transparency(file)
         alpha = None if alpha is None else scaled(alpha, size)
-    if size is not None:
-        return Beside(told, Caption(transparent=told.transparent), None, alpha)
     no_data = told.no_data
     places = missing(picture, no_data)
-    if places is None or no_data is None or not can_hold(target.dtype, no_data):
-        return Beside(told, replace(told, no_data=None), None, alpha)
-    return Beside(told, told, places, alpha)
+    caption = told
+    if size is not None:
+        caption = Caption(transparent=told.transparent)
+    elif places is None or no_data is None or not can_hold(target.dtype, no_data):
+        caption = replace(told, no_data=None)
+    return Beside(told, caption, places, alpha)

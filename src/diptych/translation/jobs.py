@@ -96,8 +96,9 @@ def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
 
 def _names(folders: Set[Path]) -> dict[Path, Path]:
     """What folders are called: a single one nothing, of several as much as tells them apart."""
-    parts = 0 if len(folders) == 1 else 1
-    while len({folder.parts[1:][-parts:] for folder in folders}) < len(folders):
+    parts, most = int(len(folders) > 1), max((len(one.parts) for one in folders), default=0)
+    # (Those of two drives may be told apart by nothing else: then their files are numbered.)
+    while len({one.parts[1:][-parts:] for one in folders}) < len(folders) and parts < most:
         parts += 1
     return {folder: Path(*folder.parts[1:][-parts:] if parts else ()) for folder in folders}
 

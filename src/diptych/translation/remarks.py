@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from diptych.config import DomainConfig
-from diptych.data.caption import missing
 from diptych.data.decode import read_picture
 from diptych.data.opening import DamagedPictureError, is_animated
 from diptych.data.pixels import DIM, PixelFormat, Pixels
@@ -37,8 +36,7 @@ def remarks(
     size: int | None,
 ) -> tuple[Remark, ...]:
     """What a person should know of ``picture``, as it was read from the job's source."""
-    found, caption = list[Remark](), own.told
-    places = missing(picture, caption.no_data)
+    found, caption, places = list[Remark](), own.told, own.missing
     known = picture if places is None or places.all() else picture[~places]
     if said := source.remark(known):
         found.append(Remark("values", said))
@@ -59,7 +57,7 @@ def remarks(
     if own.transparency is not None and ending not in SEEN_THROUGH:
         said = f"{ending} cannot hold its transparency: what was clear has the background's colour"
         found.append(Remark("transparency", said))
-    if places is not None and own.missing is None:
+    if places is not None and own.caption.no_data is None:
         why = f"as {target.dtype}" if size is None else "scaled by --size"
         said = f"{why} it does not say where it has no data ({caption.no_data:g})"
         found.append(Remark("no data", said))

@@ -176,7 +176,8 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
                 own = beside(io.BytesIO(data), made.picture, source, target, options.size)
                 return own.around(made.fake, name), own.caption
 
-            return await service.encode(name, target, *await asyncio.to_thread(around))
+            picture, caption = await asyncio.to_thread(around)
+            return await service.encode(picture, name, target, caption)
 
         picture = await while_there(request, answer())
         took = 1000 * (time.perf_counter() - started)

@@ -62,7 +62,7 @@ class Actions:
             error = await asyncio.to_thread(own.l1, made.rec, made.picture)
             line += f"; back again it is {error / 2:.1%} off"
         ending = default_format(other)
-        result = await self.service.encode(ending, other, made.fake)
+        result = await self.service.encode(made.fake, ending, other)
         self.folder.make_room(len(result))
         return Shown(
             await self._picture("before.png", made.picture, own),
@@ -96,7 +96,7 @@ class Actions:
                 try:
                     data = self.folder.read(file["path"])
                     fake = await self._patiently(data, model, to, size)
-                    result = await self.service.encode(ending, other, fake)
+                    result = await self.service.encode(fake, ending, other)
                     if len(result) > room:
                         return f"{name_of(file)}: the zip is full, choose a smaller size"
                     room -= len(result)

@@ -93,9 +93,9 @@ class Service:
 
     async def encode(
         self,
+        picture: Pixels,
         name: str,
         pixel_format: PixelFormat,
-        picture: Pixels,
         caption: Caption = NOTHING,
     ) -> bytes:
         """The content of a file of the format called ``name``. Raises RefusedError."""

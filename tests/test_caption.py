@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from PIL import Image
 from web import as_png, running
 
 from diptych.config import DomainConfig
-from diptych.data.caption import NOTHING, can_hold, caption_of, put_back
+from diptych.data.caption import NOTHING, caption_of
 from diptych.data.decode import read_picture
-from diptych.data.pixels import DType, PixelFormat
+from diptych.data.pixels import PixelFormat
 from diptych.translation.translator import load
 from diptych.translation.writing import write_picture
 
@@ -97,7 +98,8 @@ def test_a_scan_is_printed_in_its_size(
     ],
 )
 def test_what_makes_no_sense_is_not_passed_on(tags: Any, more: Any, tmp_path: Path) -> None:
-    assert caption_of(satellite(tmp_path / "odd.tif", tags, **more)) == NOTHING
+    told = caption_of(satellite(tmp_path / "odd.tif", tags, **more))
+    assert replace(told, values="") == NOTHING
 
 
 def test_a_resolution_that_a_format_cannot_hold_is_left_out(
@@ -145,7 +147,7 @@ def four_bands(tmp_path_factory: pytest.TempPathFactory, diptych: Command) -> Pa
     done = diptych("train", place / "a", place / "b", "--run", place / "run", "--depth", "native",
                    *TINY_OPTIONS, "--steps", "1")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "pixels of 0, which say that nothing is known" in " ".join(done.stdout.split())
+    assert "tif has no data in 33% of its pixels" in " ".join(done.stdout.split())
     return place / "run"
 
 
@@ -183,30 +185,14 @@ def test_a_fourth_band_is_no_transparency(
     assert done.returncode == 0, done.stderr
     assert not caption_of(tmp_path / "made.tif").transparent
     read = read_picture(tmp_path / "made.tif", DomainConfig(depth="native"))
-    np.testing.assert_array_equal(read, tifffile.imread(tmp_path / "made.tif"))
+    known = np.s_[:, :24]  # (the rest has no data, and is filled)
+    np.testing.assert_array_equal(read[known], tifffile.imread(tmp_path / "made.tif")[known])
     assert read.shape[2] == 4
     clear = np.full((32, 36, 4), 900, np.uint16)
     tifffile.imwrite(tmp_path / "clear.tif", clear, photometric="rgb", extrasamples=["unassalpha"])
     done = diptych("translate", four_bands, tmp_path / "clear.tif", "-o", tmp_path / "seen.tif")
     assert done.returncode == 0, done.stderr
     assert caption_of(tmp_path / "seen.tif").transparent
-
-
-@pytest.mark.parametrize("no_data", [0.0, 7.0, 255.0, 65535.0, -9999.0, 0.1])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_only_what_had_no_data_says_so(dtype: DType, no_data: float) -> None:
-    if not can_hold(dtype, no_data):
-        assert dtype != "float32"
-        assert not (no_data.is_integer() and 0 <= no_data <= 65535) or dtype == "uint8"
-        return
-    picture = np.full((4, 5, 2), no_data, dtype)
-    picture[0] = 3
-    places = np.zeros((4, 5), bool)
-    places[1, 2] = True
-    put_back(picture, places, no_data)
-    np.testing.assert_array_equal((picture == picture.dtype.type(no_data)).all(-1), places)
-    assert (picture[0] == 3).all()
-    assert np.abs(picture.astype(float) - no_data)[1:].max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from diptych.files import (
 )
 
 # Of the cache's layout and of how pictures are read; part of the key, so old ones are not found.
-VERSION = 5
+VERSION = 6
 ALIGNED = 8  # bytes: where a picture starts is a multiple of this, so that any dtype can be viewed
 OnProgress = Callable[[int, int], None]  # done, total
 

@@ -12,12 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from diptych.data.eight_bit import open_image
 from diptych.data.opening import kind_of, no_warnings, opened
-from diptych.data.pixels import Pixels
 from diptych.data.tiff import channels_of, first_picture, first_whole, open_tiff, page_orientation
 
 SHORT, DOUBLE, ASCII = 3, 12, 2  # TIFF's types
@@ -35,7 +31,6 @@ INCH, CENTIMETRE = 2, 3  # TIFF's units of resolution
 MICRONS = {"nm": 1e-3, "um": 1.0, "\\u00B5m": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0,
            "mm": 1e3}  # microscopes' units  # fmt: skip
 
-Places = NDArray[np.bool_]
 Tag = tuple[int, int, int, Any, bool]  # as tifffile writes it: code, type, count, value, once
 
 
@@ -46,7 +41,7 @@ class Caption:
     ``per_inch``: pixels per inch across and down, 300 where a scan is to be printed in its size;
     None if unknown. ``channels``: of a TIFF file with others than grey or a colour's; else 0.
     ``transparent``: whether the last one is transparency. ``no_data``: the value of pixels of
-    which nothing is known.
+    which nothing is known. ``values``: the dtype of a TIFF's.
     """
 
     per_inch: tuple[float, float] | None = None
@@ -54,6 +49,7 @@ class Caption:
     channels: int = 0
     transparent: bool = False
     no_data: float | None = None
+    values: str = ""
 
 
 NOTHING = Caption()
@@ -101,7 +97,8 @@ def _of_tiff(file: BinaryIO) -> Caption:
             tuple(tag for tag in tags if tag is not None),
             channels=0 if coloured and not extra else channels_of(first_picture(tiff)),
             transparent=extra in ([1], [2]),
-            no_data=_number(_value(page, NO_DATA, "")) if upright else None,
+            no_data=_number(_value(page, NO_DATA, "")),
+            values=str(page.dtype),
         )
 
 
@@ -140,12 +137,12 @@ def _tag(page: Any, code: int, kind: int) -> Tag | None:
 
 
 def _number(text: Any) -> float | None:
-    """GDAL writes numbers as text; ``nan`` is none that a picture may hold."""
+    """GDAL writes numbers as text, ``nan`` too."""
     try:
         number = float(text)
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) else None
+    return None if math.isinf(number) else number
 
 
 def _sensible(per_inch: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -153,32 +150,3 @@ def _sensible(per_inch: tuple[float, float] | None) -> tuple[float, float] | Non
     if per_inch is None or not all(1e-3 <= one <= 5e7 for one in per_inch):
         return None
     return float(per_inch[0]), float(per_inch[1])
-
-
-def missing(picture: Pixels, no_data: float | None) -> Places | None:
-    """``(H, W)``: where all channels say that nothing is known; None for nowhere."""
-    if no_data is None:
-        return None
-    places: Places = (picture == no_data).all(axis=-1)
-    return places if places.any() else None
-
-
-def can_hold(dtype: str, no_data: float) -> bool:
-    """Whether values of this kind can say so."""
-    if dtype == "float32":
-        return abs(no_data) <= float(np.finfo(np.float32).max)
-    return no_data.is_integer() and 0 <= no_data <= int(np.iinfo(dtype).max)
-
-
-def put_back(picture: Pixels, places: Places, no_data: float) -> None:
-    """Make ``picture`` say that nothing is known there, and of no other place.
-
-    What had this value by chance gets the next one, as GDAL's warper does it.
-    """
-    value = picture.dtype.type(no_data)
-    if picture.dtype == np.float32:
-        following = np.nextafter(value, np.float32(np.inf if value < 0 else -np.inf))
-    else:
-        following = value + 1 if value < np.iinfo(picture.dtype).max else value - 1
-    picture[picture == value] = following
-    picture[places] = value

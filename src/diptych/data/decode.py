@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from diptych.config import DomainConfig
+from diptych.data.caption import NOTHING, read_caption
 from diptych.data.eight_bit import read_image
+from diptych.data.gaps import Gaps, find_gaps
 from diptych.data.native import load_array, read_native
 from diptych.data.opening import (
     AVIF,
@@ -31,6 +33,7 @@ from diptych.data.tiff import read_tiff_as_8bit
 from diptych.errors import first_line
 
 LARGEST = 1e30  # so that float32 holds the difference of two
+MOST_UNKNOWN = 0.5  # of a picture to learn from: what is filled teaches little
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif",
      ".npy"] + ([".avif"] if AVIF else [])
@@ -42,16 +45,29 @@ def read_picture(path: Path, reading: DomainConfig, background: str = "white") -
 
     What the file holds counts, not how its name ends; of several pages or frames the first is
     read; 8-bit reading brings colours to sRGB, as a file's profile says. Returns ``(H, W, C)``:
-    uint8 for 8-bit reading; uint8, uint16 or float32 for native depth. Raises DamagedPictureError
-    with the reason for anything that is not such a picture, is cut short, or would take more than
-    2**30 bytes.
+    uint8 for 8-bit reading; uint8, uint16 or float32 for native depth. Where nothing is known it is
+    filled, as ``Gaps.filled`` does. Raises DamagedPictureError with the reason for anything that is
+    not such a picture, is cut short, would take more than 2**30 bytes, or is unknown for the most
+    part.
     """
+    picture, gaps = read_with_gaps(path, reading, background)
+    if gaps is not None and gaps.share > MOST_UNKNOWN:
+        raise DamagedPictureError(f"it has no data in {gaps.share:.0%} of its pixels")
+    return picture
+
+
+def read_with_gaps(
+    path: Path, reading: DomainConfig, background: str
+) -> tuple[Pixels, Gaps | None]:
+    """As ``read_picture``, and what was filled, however much it is."""
     with one_reason(), opened(path) as file:
         return _decode(file, reading, background)
 
 
-def decode_picture(data: bytes, reading: DomainConfig, background: str, most_pixels: int) -> Pixels:
-    """Decode what a file holds, as ``read_picture`` does, without a file.
+def decode_picture(
+    data: bytes, reading: DomainConfig, background: str, most_pixels: int
+) -> tuple[Pixels, Gaps | None]:
+    """Decode what a file holds, as ``read_with_gaps`` does, without a file.
 
     Raises TooLargeError, before anything is decoded, for more than ``most_pixels``.
     """
@@ -76,20 +92,25 @@ def reading_of(stored: PixelFormat) -> DomainConfig:
     )
 
 
-def _decode(file: BinaryIO, reading: DomainConfig, background: str) -> Pixels:
+def _decode(file: BinaryIO, reading: DomainConfig, background: str) -> tuple[Pixels, Gaps | None]:
     if reading.depth == "8bit":
         picture = _read_8bit(file, reading.channels or 3, background)
     else:
         picture = read_native(file, reading.channels, background)
     if picture.size == 0:
         raise DamagedPictureError("it has no pixels")
-    # (NaN is neither below nor above.)
+    file.seek(0)
+    told = read_caption(file) if kind_of(file) == "tiff" else NOTHING
+    deep = picture.dtype == np.uint8 and told.values not in ("uint8", "bool")  # (read as 8 bits)
+    gaps = find_gaps(picture, None if deep else told.no_data)
+    if gaps is not None:
+        picture = gaps.filled(picture)
     if picture.dtype == np.float32 and not (picture.max() <= LARGEST and picture.min() >= -LARGEST):
         raise DamagedPictureError(
-            f"it holds NaN, infinite values or some beyond {LARGEST:g}, as where there is no data: "
-            "fill them"
+            f"it holds infinite values or some beyond {LARGEST:g}, as where there is no data: make "
+            "them NaN"
         )
-    return picture
+    return picture, gaps
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.beside import Beside, beside
 from diptych.translation.jobs import Job
+from diptych.translation.reading import read_file
 from diptych.translation.remarks import Remark, remarks
 from diptych.translation.scaling import scaled
 from diptych.translation.shelf import NoRoomError
@@ -136,10 +137,12 @@ class _Stages:
 
     def read(self, job: Job) -> Attempt:
         try:
-            picture = self.translator.read(job.source, self.to)
             formats = self.source_format, self.target_format
+            picture, gaps = read_file(
+                job.source, self.source_format, self.translator.info.background
+            )
             with opened(job.source) as file:
-                own = beside(file, picture, *formats, self.size)
+                own = beside(file, gaps, *formats, self.size)
             self.beside[job] = own
             self.remarks[job] = remarks(job, picture, own, *formats, self.size)
             picture = scaled(picture, self.size)

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.decode import decode_picture, one_reason, read_picture, reading_of
+from diptych.data.decode import decode_picture, one_reason, read_with_gaps, reading_of
 from diptych.data.eight_bit import from_image
+from diptych.data.gaps import Gaps, find_gaps
 from diptych.data.opening import MOST_PIXELS, DamagedPictureError, DeepValuesError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
@@ -23,13 +24,16 @@ from diptych.files import as_path
 MOST_IN_TENSORS = 1.5  # resampling goes a little beyond 1; another normalisation reaches 2
 
 
-def read_file(path: Path, source: PixelFormat, background: str) -> Pixels:
+Read = tuple[Pixels, Gaps | None]  # a picture, and what was filled of it
+
+
+def read_file(path: Path, source: PixelFormat, background: str) -> Read:
     """Decode a file as training did. Raises DamagedPictureError with the reason."""
     with _saying_what_is_taken(source):
-        return _checked(read_picture(path, reading_of(source), background), source)
+        return _checked(read_with_gaps(path, reading_of(source), background), source)
 
 
-def read_bytes(data: bytes, source: PixelFormat, background: str, most_pixels: int) -> Pixels:
+def read_bytes(data: bytes, source: PixelFormat, background: str, most_pixels: int) -> Read:
     """Decode what a file holds, as ``read_file`` does; TooLargeError for more pixels than that."""
     with _saying_what_is_taken(source):
         return _checked(decode_picture(data, reading_of(source), background, most_pixels), source)
@@ -44,7 +48,7 @@ def read_pil(image: Image.Image, source: PixelFormat, background: str) -> Pixels
         return from_image(image, source.channels, background)
 
 
-def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
+def as_stored(picture: Any, source: PixelFormat, background: str) -> Read:
     """A path, a file's bytes, a PIL image or a NumPy array as ``(H, W, C)``, as a model takes it.
 
     Raises DiptychError for a file that cannot be read, UsageError for all else that does not fit.
@@ -65,7 +69,7 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
         if not source.is_image:
             raise UsageError(f"this model takes {source.describe()}: give an array or a path")
         try:
-            return read_pil(picture, source, background)
+            return read_pil(picture, source, background), None
         except DamagedPictureError as error:
             raise UsageError(f"cannot translate this PIL image: {error}") from error
     if isinstance(picture, np.ndarray):
@@ -75,9 +79,11 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Pixels:
                 f"the array is {array.dtype} {picture.shape}; this model takes (H, W, "
                 f"{source.channels}) of {source.dtype}"
             )
+        gaps = find_gaps(array, None)
+        array = array if gaps is None else gaps.filled(array)
         if not np.isfinite(array).all():
-            raise UsageError("the array holds NaN or infinity")
-        return array
+            raise UsageError("the array holds infinity")
+        return array, gaps
     raise UsageError(f"cannot translate a {type(picture).__name__}: give a path, a PIL image, "
                      "a NumPy array, a tensor, or a list of these")  # fmt: skip
 
@@ -107,10 +113,10 @@ def as_batch(x: Tensor, source: PixelFormat) -> Tensor:
     return (x if x.ndim == 4 else x[None]).to(torch.float32)
 
 
-def _checked(picture: Pixels, source: PixelFormat) -> Pixels:
-    if str(picture.dtype) != source.dtype:
-        raise DamagedPictureError(f"it is {picture.dtype}, the model takes {source.dtype}")
-    return picture
+def _checked(read: Read, source: PixelFormat) -> Read:
+    if str(read[0].dtype) != source.dtype:
+        raise DamagedPictureError(f"it is {read[0].dtype}, the model takes {source.dtype}")
+    return read
 
 
 @contextmanager

@@ -36,9 +36,8 @@ def remarks(
     size: int | None,
 ) -> tuple[Remark, ...]:
     """What a person should know of ``picture``, as it was read from the job's source."""
-    found, caption, places = list[Remark](), own.told, own.missing
-    known = picture if places is None or places.all() else picture[~places]
-    if said := source.remark(known):
+    found, caption = list[Remark](), own.told
+    if said := source.remark(picture):
         found.append(Remark("values", said))
     elif said := _too_dark(job.source, picture, source):
         found.append(Remark("darkness", said))
@@ -57,9 +56,9 @@ def remarks(
     if own.transparency is not None and ending not in SEEN_THROUGH:
         said = f"{ending} cannot hold its transparency: what was clear has the background's colour"
         found.append(Remark("transparency", said))
-    if places is not None and own.caption.no_data is None:
+    if own.gaps is not None and own.caption.no_data is None:
         why = f"as {target.dtype}" if size is None else "scaled by --size"
-        said = f"{why} it does not say where it has no data ({caption.no_data:g})"
+        said = f"{why} it does not say where it has no data ({own.gaps.value:g})"
         found.append(Remark("no data", said))
     return tuple(found)
 

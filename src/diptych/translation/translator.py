@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diptych.config import SMALLEST
+from diptych.data.gaps import can_hold
 from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
@@ -140,12 +141,12 @@ class Translator:
     def read(self, path: Path, to: Side) -> Pixels:
         """Decode a file as training did. Raises DamagedPictureError with the reason."""
         source, _ = self.formats(to)
-        return read_file(path, source, self.info.background)
+        return read_file(path, source, self.info.background)[0]
 
     def decode(self, data: bytes, to: Side, most_pixels: int = MOST_PIXELS) -> Pixels:
         """Decode what a file holds, as ``read`` does; TooLargeError for more pixels than that."""
         source, _ = self.formats(to)
-        return read_bytes(data, source, self.info.background, most_pixels)
+        return read_bytes(data, source, self.info.background, most_pixels)[0]
 
     @usual_place()
     @torch.no_grad()  # (a tensor of inference mode could not be used in anybody's training)
@@ -275,13 +276,15 @@ class Translator:
         if isinstance(picture, Tensor):
             return self._translate_tensor(picture, to, size)
         source, target = self.formats(to)
-        stored = as_stored(picture, source, self.info.background)
+        stored, gaps = as_stored(picture, source, self.info.background)
         if stored.size == 0:
             raise UsageError("cannot translate a picture without pixels")
         try:
             result = self.arrays([scaled(stored, size)], to)[0]
         except TooLargeError as error:
             raise UsageError(f"cannot translate this picture: {error}") from error
+        if gaps is not None and size is None and can_hold(target.dtype, gaps.value):
+            gaps.put_back(result)
         as_array = isinstance(picture, np.ndarray) or not target.is_image
         return result if as_array else to_pil(result)
 

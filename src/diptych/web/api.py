@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from collections.abc import Coroutine
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,11 +15,9 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from diptych.data.caption import Caption
-from diptych.data.pixels import DType, PixelFormat, Pixels
+from diptych.data.pixels import DType, PixelFormat
 from diptych.model_file import Side
 from diptych.report.page import template
-from diptych.translation.beside import beside
 from diptych.translation.writing import FileFormat
 from diptych.version import __version__
 from diptych.web.bodies import read_picture_and_fields
@@ -166,20 +163,14 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
         if fields:
             options = Options.model_validate({**options.model_dump(exclude_unset=True), **fields})
         model = service.model(options.model)
-        source, target = model.translator.formats(options.to)
+        _, target = model.translator.formats(options.to)
         name = format_for(options.format, target)
 
-        async def answer() -> bytes:
-            made = await service.translate(data, model, options.to, options.size)
+        async def translated() -> bytes:
+            answer = await service.translate(data, model, options.to, options.size)
+            return await service.encode(answer.made.fake, name, target, answer.beside)
 
-            def around() -> tuple[Pixels, Caption]:
-                own = beside(io.BytesIO(data), made.picture, source, target, options.size)
-                return own.around(made.fake, name), own.caption
-
-            picture, caption = await asyncio.to_thread(around)
-            return await service.encode(picture, name, target, caption)
-
-        picture = await while_there(request, answer())
+        picture = await while_there(request, translated())
         took = 1000 * (time.perf_counter() - started)
         return Response(
             picture,

@@ -19,7 +19,7 @@ from diptych.translation.writing import default_format
 from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel
 from diptych.web.page_folder import MOST_BYTES, PageFolder
-from diptych.web.service import Service
+from diptych.web.service import Answer, Service
 
 MOST_AT_ONCE = 200  # pictures for one zip
 MOST_PACKED = MOST_BYTES // 2  # bytes of its pictures
@@ -53,7 +53,9 @@ class Actions:
         """Translate an upload, as Gradio describes it, there and back. Raises RefusedError."""
         started = time.perf_counter()
         model = self.service.model(name)
-        made = await self.service.translate(self.folder.read(file["path"]), model, to, size, True)
+        data = self.folder.read(file["path"])
+        answer = await self.service.translate(data, model, to, size, True)
+        made = answer.made
         took = time.perf_counter() - started
         own, other = model.translator.formats(to)
         height, width = made.picture.shape[:2]
@@ -62,7 +64,7 @@ class Actions:
             error = await asyncio.to_thread(own.l1, made.rec, made.picture)
             line += f"; back again it is {error / 2:.1%} off"
         ending = default_format(other)
-        result = await self.service.encode(made.fake, ending, other)
+        result = await self.service.encode(made.fake, ending, other, answer.beside)
         self.folder.make_room(len(result))
         return Shown(
             await self._picture("before.png", made.picture, own),
@@ -95,8 +97,9 @@ class Actions:
             async with together:
                 try:
                     data = self.folder.read(file["path"])
-                    fake = await self._patiently(data, model, to, size)
-                    result = await self.service.encode(fake, ending, other)
+                    answer = await self._patiently(data, model, to, size)
+                    fake = answer.made.fake
+                    result = await self.service.encode(fake, ending, other, answer.beside)
                     if len(result) > room:
                         return f"{name_of(file)}: the zip is full, choose a smaller size"
                     room -= len(result)
@@ -129,11 +132,11 @@ class Actions:
 
     async def _patiently(
         self, data: bytes, model: ServedModel, to: Side, size: int | None
-    ) -> Pixels:
+    ) -> Answer:
         """As one of several: waits while others fill the line."""
         for _ in range(PATIENCE):
             try:
-                return (await self.service.translate(data, model, to, size)).fake
+                return await self.service.translate(data, model, to, size)
             except RefusedError as refusal:
                 if refusal.status != 429:
                     raise

@@ -8,14 +8,16 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
-from diptych.data.caption import NOTHING, Caption
 from diptych.data.opening import DamagedPictureError, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import UsageError, nearest, out_of_memory
 from diptych.model_file import Side
 from diptych.training.samples import Translated
+from diptych.translation.beside import Beside, beside
+from diptych.translation.reading import read_bytes
 from diptych.translation.scaling import scaled, scaled_shape
 from diptych.translation.writing import check_format, default_format, encode_picture
 from diptych.web.limits import Limits, RefusedError
@@ -25,6 +27,14 @@ from diptych.web.worker import Order, Worker
 
 DECODING = 2  # pictures at once: a large one takes a few hundred megabytes
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A translation, and what of the picture's file goes to its file."""
+
+    made: Translated
+    beside: Beside
 
 
 class Service:
@@ -61,7 +71,7 @@ class Service:
 
     async def translate(
         self, data: bytes, model: ServedModel, to: Side, size: int | None, back: bool = False
-    ) -> Translated:
+    ) -> Answer:
         """Translate the picture that ``data``, the content of a file, holds.
 
         ``size`` first scales the shorter side; ``back`` asks for the reconstruction. Raises
@@ -78,13 +88,14 @@ class Service:
         self.waiting += 1
         self.metrics.waiting.set(self.waiting)
         try:
-            picture = await self._in_thread(lambda: self._decode(data, model, to, size), ends)
+            picture, own = await self._in_thread(lambda: self._decode(data, model, to, size), ends)
             pixels = picture.shape[0] * picture.shape[1]
             if self.pixels and self.pixels + pixels > self.limits.waiting_pixels:
                 raise self.busy()
             self.pixels += pixels
             try:
-                return await self._network(Order(model.translator, to, back, picture), model, ends)
+                order = Order(model.translator, to, back, picture)
+                return Answer(await self._network(order, model, ends), own)
             finally:
                 self.pixels -= pixels
         finally:
@@ -92,18 +103,15 @@ class Service:
             self.metrics.waiting.set(self.waiting)
 
     async def encode(
-        self,
-        picture: Pixels,
-        name: str,
-        pixel_format: PixelFormat,
-        caption: Caption = NOTHING,
+        self, picture: Pixels, name: str, pixel_format: PixelFormat, own: Beside
     ) -> bytes:
-        """The content of a file of the format called ``name``. Raises RefusedError."""
+        """The content of a translation's file of the format ``name``. Raises RefusedError."""
 
         def encode() -> bytes:
             file = io.BytesIO()
             try:
-                encode_picture(file, name, picture, pixel_format, caption)
+                whole = own.around(picture, name)
+                encode_picture(file, name, whole, pixel_format, own.caption)
             except TooLargeError as error:
                 raise RefusedError(422, str(error)) from error
             except (OSError, ValueError) as error:
@@ -112,9 +120,15 @@ class Service:
 
         return await self._in_thread(encode, time.monotonic() + self.limits.answer_seconds)
 
-    def _decode(self, data: bytes, model: ServedModel, to: Side, size: int | None) -> Pixels:
+    def _decode(
+        self, data: bytes, model: ServedModel, to: Side, size: int | None
+    ) -> tuple[Pixels, Beside]:
+        source, target = model.translator.formats(to)
         try:
-            picture = model.translator.decode(data, to, self.limits.pixels)
+            picture, gaps = read_bytes(
+                data, source, model.translator.info.background, self.limits.pixels
+            )
+            own = beside(io.BytesIO(data), gaps, source, target, size)
         except TooLargeError as error:
             raise RefusedError(
                 413, f"{error} (at most {self.limits.megapixels:g} million)"
@@ -145,7 +159,7 @@ class Service:
                 413, f"{columns} x {rows} pixels are too many for the network: {advice}"
             )
         try:
-            return scaled(picture, size)
+            return scaled(picture, size), own
         except TooLargeError as error:  # (where the limit for the network is very high)
             raise RefusedError(413, str(error)) from error
 

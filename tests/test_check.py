@@ -42,9 +42,9 @@ def write(folder: Path, seeds: range) -> None:
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
-    """trainA, trainB with 24 pictures each, testA, testB with 4: nothing is wrong with them."""
+    """trainA, trainB with 24 pictures each, testA, testB with 8: nothing is wrong with them."""
     for part, seeds in (("trainA", range(24)), ("trainB", range(100, 124)),
-                        ("testA", range(200, 204)), ("testB", range(300, 304))):  # fmt: skip
+                        ("testA", range(200, 208)), ("testB", range(300, 308))):  # fmt: skip
         write(tmp_path / "data" / part, seeds)
     return tmp_path / "data"
 
@@ -71,8 +71,8 @@ def test_nothing_is_said_against_good_folders(clean: Path, diptych: Command) -> 
     done = diptych("data", "check", "--data", clean, *SIZE)
     assert done.returncode == 0, done.stderr
     assert f"A: 24 pictures in {clean}/trainA: PNG; RGB; 64 x 64" in done.stdout
-    assert f"test B: 4 pictures in {clean}/testB: PNG; RGB; 64 x 64" in done.stdout
-    assert "A: 24 to learn from, 4 held out, 0 left out" in done.stdout
+    assert f"test B: 8 pictures in {clean}/testB: PNG; RGB; 64 x 64" in done.stdout
+    assert "A: 24 to learn from, 8 held out, 0 left out" in done.stdout
     assert f"usable; next: diptych train --data {clean} --size 32 --run" in done.stdout
     assert len(done.stdout.splitlines()) < 15
 
@@ -151,12 +151,12 @@ def test_planted_problems_are_named_and_nothing_else(clean: Path, diptych: Comma
     a, b, test_a, _ = report["parts"]
     assert (a["files"], a["readable"]) == (28, 27)
     assert b["formats"] == {"PNG": 27, "JPEG": 1, "WEBP": 1}
-    assert test_a["sizes"] == {"64 x 64": 6}
+    assert test_a["sizes"] == {"64 x 64": 10}
     assert b["sizes"] == {"64 x 64": 26, "48 x 48": 1, "15 x 15": 1, "200 x 4": 1}
     assert report["usable"] is True
     assert report["refused"] is None
     assert [(p["name"], p["train"], p["held_out"], p["left_out"]) for p in report["plans"]] == [
-        ("A", 27, 6, 1), ("B", 29, 5, 1),
+        ("A", 27, 10, 1), ("B", 29, 9, 1),
     ]  # fmt: skip
 
     shown = diptych("data", "check", "--data", clean, *SIZE)
@@ -176,9 +176,22 @@ def test_imbalance(clean: Path) -> None:
     assert imbalance.cases[0].about == "24 and 100 pictures to learn from"
 
 
+def test_what_is_passed_over_and_too_few_to_score_is_said(clean: Path, diptych: Command) -> None:
+    for name in ("walk.mp4", "IM0001", "IM0002", ".hidden", "a.txt", "b.zip"):
+        (clean / "trainA" / name).write_bytes(b"x")
+    for name in ("204", "205", "206", "207", "200"):
+        (clean / "testA" / f"{name}.png").unlink()
+    done = diptych("data", "check", "--data", clean, *SIZE)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("A: 24 pictures")]
+    assert line.endswith("(passed over: 2 without an ending, 1 .mp4, 1 .txt, 1 others)")
+    assert "few held out (1): scores need at least 8" in done.stdout
+    assert f"{clean / 'trainA'}  (3 pictures held out)" in done.stdout
+
+
 def test_few_pictures_are_said_to_be_few(clean: Path) -> None:
     write(clean / "few", range(1000, 1013))
-    (few,) = check(Folders(clean / "trainA", clean / "few"), settings()).findings
+    _, few = check(Folders(clean / "trainA", clean / "few"), settings()).findings
     assert (few.kind, few.cases[0].files) == ("few", (str(clean / "few"),))
     assert few.cases[0].about == "12 pictures to learn from"
 
@@ -223,6 +236,7 @@ def test_a_near_copy_of_a_picture_that_will_be_held_out(clean: Path) -> None:
     picture(int(held.stem)).save(clean / "trainA" / "again.jpg", quality=95)
     again, _ = open_domains(folders, settings())
     found = named(check(folders, settings()), clean)
+    assert found.pop("few held out") == [["trainA"], ["trainB"]]
     if again.heldout == (held,):
         assert found == {"trained and held out": [[f"trainA/{held.name}", "trainA/again.jpg"]]}
     else:  # (the copy's own hash is the smallest, and it takes the place)
@@ -290,6 +304,7 @@ def test_it_plans_what_training_does(clean: Path) -> None:
     )  # fmt: skip
     assert plan.values == domain.pixel_format.describe()
     kinds = named(check(folders, config), clean)
+    assert kinds.pop("few held out") == [["trainA"], ["trainB"]]
     assert kinds == {"damaged": [["trainA/cut.png"]], "unlike": [["trainA/deep.npy"]]}
     cache = open_cache(a, find_pictures(a), config.a, config.data, 4)
     assert {one.name for one in cache.skipped} == {"cut.png", "deep.npy"}
@@ -303,7 +318,7 @@ def test_it_holds_out_what_training_does(clean: Path) -> None:
     folders = data_folders(clean)
     domain, _ = open_domains(folders, config)
     found = check(folders, config)
-    assert found.plans[0].held_out == len(domain.heldout) == 4
+    assert found.plans[0].held_out == len(domain.heldout) == 8
     assert {one.name for one in domain.test_skipped} == {"cut.png", "deep.npy"}
     assert named(found, clean) == {"damaged": [["testA/cut.png"]], "unlike": [["testA/deep.npy"]]}
     for path in find_pictures(tests):
@@ -325,7 +340,7 @@ def test_poor_pictures_are_so_in_the_range_that_was_given(clean: Path) -> None:
     folders = Folders(clean / "trainA", clean / "trainB")
     reading = {"depth": "native", "range": [0, 2040]}
     config = build_config({"data": {"size": 32}, "a": reading, "b": reading})
-    assert named(check(folders, config), clean) == {}
+    assert named(check(folders, config), clean).keys() == {"few held out"}
     measured = build_config(
         {"data": {"size": 32}, "a": {"depth": "native"}, "b": {"depth": "native"}}
     )

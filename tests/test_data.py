@@ -87,7 +87,7 @@ def test_pictures_on_both_sides_of_a_line_are_said(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_and_what_is_without_effect_is_said(tmp_path: Path) -> None:
-    for i, name in enumerate(("trainA", "trainB", "testA")):
+    for i, name in enumerate(("trainA", "trainB", "testA", "testB")):
         write_pictures(tmp_path / name, 40, first=100 * i)
     for name, count in (("trainA", 7), ("testA", 1)):
         for i in range(count):

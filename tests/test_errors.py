@@ -281,6 +281,23 @@ def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     assert done.stderr == "diptych: the current folder has been removed: cd to another\n"
 
 
+def test_ctrl_c_while_the_commands_are_loaded(tmp_path: Path) -> None:
+    code = """
+import sys
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Slow())
+from diptych.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "demo"], capture_output=True, text=True, timeout=LONGEST
+    )
+    assert (done.returncode, done.stderr) == (130, "diptych: interrupted\n")
+
+
 def test_debug_shows_the_traceback(here: Path, diptych: Command) -> None:
     done = diptych("--debug", *train("nowhere", "b"), cwd=here)
     assert "Traceback" in done.stderr

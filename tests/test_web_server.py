@@ -487,7 +487,7 @@ def test_nobody_is_enlarged_without_end(tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match="at size=500 the picture would be more") as refused:
             asyncio.run(service.translate(picture, model, "b", 500))
         assert refused.value.status == 413
-        made = asyncio.run(service.translate(picture, model, "b", 70))
+        made = asyncio.run(service.translate(picture, model, "b", 70)).made
         assert made.fake.shape == (140, 70, 3)
     finally:
         assert service.close()
@@ -559,6 +559,18 @@ async def status_of(app: Guard, scope: Scope, length: int) -> int:
     whole = {"query_string": b"", "root_path": "", "scheme": "http", "headers": headers, **scope}
     await app(whole, receive, send)
     return found[0]
+
+
+def test_what_is_too_old_goes_also_when_nobody_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diptych.web.page_folder.TIDIED_EVERY", 0.05)
+    with page_folder() as folder:
+        old, new = (folder.write(f"{name}.png", b"x") for name in ("old", "new"))
+        os.utime(old, (time.time() - 3700,) * 2)
+        ends = time.monotonic() + LONGEST
+        while old.exists() and time.monotonic() < ends:
+            time.sleep(0.01)
+        assert [old.exists(), new.exists()] == [False, True]
+    assert not new.exists()
 
 
 def test_the_oldest_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,7 @@ def _print(found: Check, request: str) -> None:
 
 def _about(part: Part) -> str:
     """``A: 120 pictures in horses: 119 JPEG, 1 PNG; RGB; 256 x 256``."""
+    from diptych.data.folder import kinds_in_words
 
     def counts(of: dict[str, int], most: int = 4) -> str:
         if len(of) == 1:
@@ -185,4 +186,6 @@ def _about(part: Part) -> str:
     text = f"{part.name}: {part.readable} pictures in {part.folder}"
     if part.readable:
         text += f": {counts(part.formats)}; {counts(part.modes)}; {counts(part.sizes)}"
+    if part.passed_over:
+        text += f" (passed over: {kinds_in_words(part.passed_over)})"
     return text

@@ -17,7 +17,7 @@ from diptych.data.cache import PictureCache
 from diptych.data.cache_folder import OnProgress, of_one_kind
 from diptych.data.domain import Domain, Folders, check_different, check_request, make_domain
 from diptych.data.findings import Finding, find
-from diptych.data.folder import find_pictures
+from diptych.data.folder import find_pictures, passed_over
 from diptych.data.geometry import load_size
 from diptych.data.scan import Scan, scan_folder
 from diptych.data.suits import check_shapes
@@ -35,6 +35,7 @@ class Part:
     formats: dict[str, int]
     modes: dict[str, int]
     sizes: dict[str, int]  # "256 x 256", width first
+    passed_over: dict[str, int]  # files that are taken for no pictures, by their ending
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _part(scan: Scan) -> Part:
     return Part(
         scan.name, str(scan.folder), len(scan.files), len(scan.seen),
         counts(one.format for one in scan.seen), counts(one.mode for one in scan.seen),
-        counts(f"{one.width} x {one.height}" for one in scan.seen),
+        counts(f"{one.width} x {one.height}" for one in scan.seen), passed_over(scan.folder),
     )  # fmt: skip
 
 

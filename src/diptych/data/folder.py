@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from diptych.data.decode import SUFFIXES
@@ -15,6 +16,7 @@ OF_STORAGE = frozenset([
     "@eaDir", "@tmp", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "__MACOSX",
     "$RECYCLE.BIN", "System Volume Information", "lost+found",
 ])  # fmt: skip
+NO_ENDING = "without an ending"
 PHONES = frozenset([".heic", ".heif"])  # pictures that Pillow cannot read: to be named as such
 
 
@@ -28,6 +30,26 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
     a link to nowhere).
     Raises DiptychError if the folder is missing, cannot be listed, or holds no picture.
     """
+
+    files = _files(folder)
+    found = [path for path in files if path.suffix.lower() in endings | PHONES]
+    if not found:
+        names, there = " ".join(sorted(endings)), kinds_in_words(_kinds(files))
+        but = f"; there are {there}: save pictures of other kinds as TIFF, PNG or JPEG"
+        raise DiptychError(
+            f"there is no picture in {folder} (looked for {names}{but if there else ''})"
+        )
+    # (With / on all systems: the order says what is held out, and what each step sees.)
+    return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder).as_posix()))
+
+
+def passed_over(folder: Path) -> dict[str, int]:
+    """How many files are in ``folder`` that are taken for no pictures, by ending (``.mp4``)."""
+    return _kinds(path for path in _files(folder) if path.suffix.lower() not in SUFFIXES | PHONES)
+
+
+def _files(folder: Path) -> list[Path]:
+    """All that is to be seen in a folder and those below it. Raises DiptychError."""
 
     def fail(error: OSError) -> None:
         raise DiptychError(
@@ -52,25 +74,18 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
             if name[0] != "." and name not in OF_STORAGE and real not in entered:
                 entered.add(real)
                 folders.append(name)
-        found += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in endings | PHONES
-        ]
-    if not found:
-        names, there = " ".join(sorted(endings)), _kinds(folder)
-        but = (
-            f"; there are {there}: save pictures of other kinds as TIFF, PNG or JPEG"
-            if there
-            else ""
-        )
-        raise DiptychError(f"there is no picture in {folder} (looked for {names}{but})")
-    # (With / on all systems: the order says what is held out, and what each step sees.)
-    return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder).as_posix()))
+        found += [Path(parent, name) for name in files if name[0] != "."]
+    return found
 
 
-def _kinds(folder: Path) -> str:
-    """``3 .heic, 1 .zip``: the commonest kinds of files in a folder."""
-    names = (Path(name) for _, _, files in os.walk(folder) for name in files)
-    kinds = Counter(path.suffix.lower() or path.name for path in names if path.name[0] != ".")
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+def _kinds(files: Iterable[Path]) -> dict[str, int]:
+    """By ending, the commonest first."""
+    counts = Counter(path.suffix.lower() or NO_ENDING for path in files)
+    return dict(sorted(counts.items(), key=lambda kind: (-kind[1], kind[0])))
+
+
+def kinds_in_words(kinds: Mapping[str, int]) -> str:
+    """``3 .psd, 1 .zip``: three of them, and how many others there are."""
+    first, others = list(kinds.items())[:3], sum(list(kinds.values())[3:])
+    words = [f"{count} {kind}" for kind, count in first]
+    return ", ".join(words + ([f"{others} others"] if others else []))

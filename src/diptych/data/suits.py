@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Literal
 
 from diptych.config import Config
-from diptych.data.caption import caption_of
+from diptych.data.caption import Caption, caption_of
+from diptych.data.decode import read_with_gaps, reading_of
 from diptych.data.domain import Domain
-from diptych.data.pixels import DIM
+from diptych.data.opening import DamagedPictureError
+from diptych.data.pixels import DIM, PixelFormat
 from diptych.data.tiff import has_more_pages
 from diptych.errors import UsageError, counted
 
 FEW = 20  # pictures to learn from
+FEWEST_SCORED = 8  # held-out ones, for distances between sets: its halves need 3 neighbours each
 LOOKED_AT = 20  # files, for what their headers say
 MANY_CHANNELS = 20  # more than instruments have, but for hyperspectral ones
 FAR_BEYOND = 4  # ranges: what stands out (bone, metal, a lamp) may well be cut off
@@ -26,6 +30,7 @@ class Doubt:
 
     kind: Literal[
         "few",
+        "few held out",
         "nearly black",
         "beyond the range",
         "wide range",
@@ -47,6 +52,13 @@ def doubts(domain: Domain) -> list[Doubt]:
     if len(domain.train) < FEW:
         about = f"{counted(len(domain.train), 'picture')} to learn from"
         found.append(Doubt("few", about, "so few teach little: some hundred are usual"))
+    elif len(domain.heldout) < FEWEST_SCORED:
+        about = f"{counted(len(domain.heldout), 'picture')} held out"
+        advice = (
+            f"scores need at least {FEWEST_SCORED}: give test folders, or a larger --set "
+            "data.holdout"
+        )
+        found.append(Doubt("few held out", about, advice))
     reached = max(entry.high for entry in domain.cache.entries)
     stored = domain.pixel_format
     if reached < stored.low + (stored.high - stored.low) * DIM / 255:
@@ -92,11 +104,9 @@ def _by_files(domain: Domain) -> Iterable[Doubt]:
             about = f"{entry.name} has {counted(caption.channels, 'channel')}, and {read} are read"
             advice = f"--depth native --channels {caption.channels} reads all{last}"
             doubts.append(Doubt("other channels", about, advice))
-        if caption.no_data in (entry.low, entry.high):
-            about = (
-                f"{entry.name} has pixels of {caption.no_data:g}, which say that nothing is known"
-            )
-            advice = "they are learned as if they were values: cut them off, or fill them"
+        if share := _unknown(path, caption, domain.pixel_format):
+            about = f"{entry.name} has no data in {share:.0%} of its pixels"
+            advice = "they are filled by what is next to them: cut off what is large"
             doubts.append(Doubt("no data", about, advice))
         if has_more_pages(path):
             about = f"{entry.name} has several pages, of which the first is read"
@@ -104,6 +114,17 @@ def _by_files(domain: Domain) -> Iterable[Doubt]:
         yield from doubts
         if doubts:  # (the others will be like it)
             return
+
+
+def _unknown(path: Path, caption: Caption, stored: PixelFormat) -> float:
+    """The share of a picture that had to be filled, 0 to 1."""
+    if caption.no_data is None and stored.dtype != "float32":
+        return 0.0
+    try:
+        _, gaps = read_with_gaps(path, reading_of(stored), "white")
+    except DamagedPictureError:  # it was there when it was decoded
+        return 0.0
+    return 0.0 if gaps is None else gaps.share
 
 
 def check_shapes(config: Config, a: Domain, b: Domain) -> None:

@@ -8,7 +8,6 @@ from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness, PaletteScores
 from diptych.model_file import Side
 
-FEWEST = 8  # pictures of each set, for distances between sets: its halves need 3 neighbours each
 FEW = 2000  # below, Fréchet distances are too biased to stand beside published ones
 
 
@@ -40,7 +39,7 @@ class DirectionScores:
     to: Side
     pictures: int  # that were translated
     targets: int  # real ones of the target domain
-    distances: Distances | None  # None for fewer than FEWEST pictures
+    distances: Distances | None  # None for fewer than FEWEST_SCORED
     cycle: Likeness | None  # of the reconstructions to the source pictures, where there are any
     identity_l1: float | None  # mean|G(y) - y| over the target's pictures; None if it cannot be
     paired: Likeness | None  # of the translations to the true ones

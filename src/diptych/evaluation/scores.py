@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.data.pixels import PixelFormat, Pixels
+from diptych.data.suits import FEWEST_SCORED
 from diptych.evaluation.distances import frechet_distance, kid, nearest_distance, precision_recall
 from diptych.evaluation.features import Described, FeatureNet
 from diptych.evaluation.heldout import Heldout, describe
@@ -21,7 +22,7 @@ from diptych.evaluation.pairs import (
     mean_likeness,
     palette_scores,
 )
-from diptych.evaluation.results import FEWEST, DirectionScores, Distances, Evaluation, SetScores
+from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
 from diptych.evaluation.wanted import Wanted
 from diptych.losses import l1
 from diptych.model_file import GeneratorPair, Side, other_side
@@ -45,7 +46,7 @@ def evaluate_pair(
         source, target, wanted = held[other_side(to)], held[to], wanted_of[to]
         fakes, cycle = _translate(pair, to, source, target.pixel_format, device)
         distances = None
-        if min(len(source.pictures), len(target.pictures)) >= FEWEST:
+        if min(len(source.pictures), len(target.pictures)) >= FEWEST_SCORED:
             translated = describe(Heldout(source.paths, fakes, target.pixel_format), net)
             untouched = known[other_side(to)]
             names = [str(path) for path in source.paths]

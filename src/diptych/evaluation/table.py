@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diptych.data.suits import FEWEST_SCORED
 from diptych.errors import counted, printable
 from diptych.evaluation.pairs import Likeness, PaletteScores
-from diptych.evaluation.results import FEW, FEWEST, DirectionScores, Evaluation, SetScores
+from diptych.evaluation.results import FEW, DirectionScores, Evaluation, SetScores
 from diptych.model_file import way_name
 
 
@@ -63,9 +64,9 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
         )
     if direction.distances is None:
         note = (
-            f"Distances between sets, and shares of classes, need at least {FEWEST} held-out "
-            "pictures of each domain: give test folders, or train with a larger --set data.holdout."
-            + but
+            f"Distances between sets, and shares of classes, need at least {FEWEST_SCORED} "
+            "held-out pictures of each domain: give test folders, or train with a larger --set "
+            "data.holdout." + but
         )
         return ScoreTable(title, columns, [], note)
     found = direction.distances

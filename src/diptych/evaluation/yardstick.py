@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from diptych.data.suits import FEWEST_SCORED
 from diptych.errors import DiptychError, counted
 from diptych.evaluation.distances import Interval, kid
 from diptych.evaluation.features import Described, FeatureNet
 from diptych.evaluation.heldout import Heldout, describe
-from diptych.evaluation.results import FEWEST
 from diptych.evaluation.wanted import Target, find_wanted
 from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.networks.blocks import evaluation_mode
@@ -39,16 +39,16 @@ class Yardstick:
 
 
 def make_yardstick(a: Heldout, b: Heldout, net: FeatureNet) -> Yardstick:
-    """Describe the real pictures. Raises DiptychError for fewer than FEWEST of them."""
+    """Describe the real pictures. Raises DiptychError for fewer than FEWEST_SCORED."""
     both: dict[Side, Heldout] = {"a": a, "b": b}
     for side, heldout in both.items():
-        if len(heldout.pictures) < FEWEST:
+        if len(heldout.pictures) < FEWEST_SCORED:
             advice = "give test folders, or a larger --set data.holdout"
             if lost := heldout.unread:  # (a resumed run takes no other settings)
                 pictures = counted(len(lost), "picture")
                 advice = f"bring back {pictures} missing or damaged, the first of them {lost[0]}"
             raise DiptychError(
-                f"scoring needs at least {FEWEST} held-out pictures of {side.upper()}, and there "
-                f"are {len(heldout.pictures)}: {advice}"
+                f"scoring needs at least {FEWEST_SCORED} held-out pictures of {side.upper()}, and "
+                f"there are {len(heldout.pictures)}: {advice}"
             )
     return Yardstick(net, both, {side: describe(own, net) for side, own in both.items()})

@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from diptych.lock import only_one
 from diptych.web.limits import RefusedError
 
 KEPT_SECONDS = 3600
+TIDIED_EVERY = 60.0  # seconds
 MOST_BYTES = 512 * 10**6  # of all its files
 JUST_MADE = 60  # seconds in which a browser fetches a file: it is not removed for another one
 FAR = 2**32 - 1  # a time of change in the year 2106
@@ -122,9 +124,30 @@ def page_folder() -> Iterator[PageFolder]:
         with only_one(outer):
             path = outer / "pictures"
             path.mkdir()
-            yield PageFolder(path)
+            folder = PageFolder(path)
+            with _tidied(folder):
+                yield folder
     finally:
         shutil.rmtree(outer, ignore_errors=True)
+
+
+@contextmanager
+def _tidied(folder: PageFolder) -> Iterator[None]:
+    """Within the block what is too old goes, also when nobody comes who would need the room."""
+    over = threading.Event()
+
+    def tidy() -> None:
+        while not over.wait(TIDIED_EVERY):
+            with suppress(RefusedError):  # (all of it has just been made)
+                folder.make_room(0)
+
+    thread = threading.Thread(target=tidy, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _place() -> Path:

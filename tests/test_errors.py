@@ -281,6 +281,31 @@ def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     assert done.stderr == "diptych: the current folder has been removed: cd to another\n"
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("train --stpes 3", "no such option"),
+        ("train a b --run r --steps x", "invalid value for '--steps'"),
+        ("trian", "no such command 'trian'"),
+        ("data lst", "no such command 'lst'"),
+        ("translate", "missing argument"),
+    ],
+)
+def test_a_wrong_word_takes_one_line(typed: str, said: str, diptych: Command) -> None:
+    done = diptych(*typed.split())
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"diptych: {said}")
+    assert done.stderr.endswith(" --help)\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_nothing_typed_is_answered_with_help(diptych: Command) -> None:
+    for typed in ([], ["data"]):
+        done = diptych(*typed)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Usage: diptych" in done.stdout
+
+
 def test_ctrl_c_while_the_commands_are_loaded(tmp_path: Path) -> None:
     code = """
 import sys

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # files of each finding; --json has all
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
 
 
 @app.command("list")

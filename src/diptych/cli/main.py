@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -27,7 +27,6 @@ from diptych.errors import DiptychError, out_of_memory, printable
 from diptych.interrupt import USUAL, StopNowError
 
 app = typer.Typer(
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Two folders of pictures in, a translator between them out.",
@@ -64,6 +63,17 @@ def root(
     """Only for the help: ``main`` finds --debug wherever it stands; --version has its callback."""
 
 
+# Click's, which newer versions of Typer bring along: a word on the command line is wrong.
+_UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
+
+
+def _say_usage(error: typer.BadParameter) -> None:
+    """In one line, as all errors. (Typer would draw a box.)"""
+    said = " ".join(error.format_message().split()).removesuffix(".")
+    command = error.ctx.command_path if error.ctx is not None else "diptych"
+    print(f"diptych: {said[:1].lower()}{said[1:]} (see {command} --help)", file=sys.stderr)
+
+
 def _stop_now(number: int, frame: FrameType | None) -> None:
     """On its way out, what is half written goes. (Of KeyboardInterrupt Typer would say nothing.)"""
     raise StopNowError(number)
@@ -93,9 +103,14 @@ def main() -> None:
             signal.signal(number, _stop_now)
     debug = "--debug" in sys.argv
     arguments = [_with_home(argument) for argument in sys.argv[1:] if argument != "--debug"]
+    if arguments in ([], ["data"]):
+        arguments.append("--help")
     try:
         _check_folder()
-        app(arguments)
+        sys.exit(app(arguments, standalone_mode=False))
+    except _UsageError as error:
+        _say_usage(error)
+        sys.exit(2)
     except DiptychError as error:
         if debug:
             raise

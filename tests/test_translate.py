@@ -81,6 +81,14 @@ def test_folders_keep_their_structure_and_pictures_their_size(
     assert "(1 skipped)" in done.stdout
 
 
+def test_a_data_set_holds_both_domains(
+    trained: Path, towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    done = diptych("translate", trained, towns, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert f"{towns} holds both domains, and all goes to b" in " ".join(done.stdout.split())
+
+
 def test_the_model_file_alone_is_enough(
     trained: Path, pictures: Path, tmp_path: Path, diptych: Command
 ) -> None:

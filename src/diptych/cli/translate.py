@@ -94,6 +94,7 @@ def translate(
     existing: Existing = "replace" if overwrite else "skip" if skip_existing else "refuse"
     _check_is_free(out, run)
     planned = plan(inputs, out, format_, target)
+    _say_of_both(inputs, side)
     jobs = left_to_do(planned, existing)
     there = len(planned) - len(jobs)
     if not jobs:
@@ -139,8 +140,24 @@ def _check_request(run: Path, inputs: Sequence[Path], out: Path, size: int | Non
         raise UsageError("translate reads and writes files, not pipes: name them")
     if run.is_file() and run.suffix.lower() in SUFFIXES | PHONES:
         raise UsageError(f"{run} is a picture: the run comes first, then pictures, then -o OUT")
+    if not _is_model(run):
+        for place in filter(_is_model, inputs):
+            raise UsageError(f"{place} is a run or model: it comes first, then pictures")
     if size is not None and size < 1:
         raise UsageError(f"--size {size}: give a number of pixels, 1 or more")
+
+
+def _is_model(place: Path) -> bool:
+    return place.suffix == ".safetensors" or os.path.isfile(place / "model.safetensors")
+
+
+def _say_of_both(inputs: Sequence[Path], to: Side) -> None:
+    """A data set holds pictures of both domains, and all are translated one way."""
+    from diptych.cli.console import note
+
+    for place in inputs:
+        if (place / "trainA").is_dir() and (place / "trainB").is_dir():
+            note(f"{place} holds both domains, and all goes to {to}: give {place}/testA or another")
 
 
 def _check_is_free(out: Path, run: Path) -> None:

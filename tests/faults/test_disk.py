@@ -16,6 +16,7 @@ import pytest
 from command import LONGEST
 from conftest import TINY_OPTIONS, Command, start
 from harness import contents
+from PIL import Image
 
 from diptych.training import checkpoint
 
@@ -87,6 +88,23 @@ def test_a_disk_that_is_too_small_is_known_before(
     assert "the run needs about" in done.stderr
     assert f"the disk of {run}" in done.stderr
     assert not list((run / "checkpoints").iterdir())
+
+
+def test_a_disk_that_is_too_small_for_the_cache_is_known_soon(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, diptych: Command
+) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(small_disk))
+    for name, colour in (("a", "red"), ("b", "blue")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (400, 400), colour).save(tmp_path / name / "0.png")
+        for i in range(1, 200):  # (of half a megabyte each, decoded)
+            os.link(tmp_path / name / "0.png", tmp_path / name / f"{i}.png")
+    done = diptych("train", tmp_path / "a", tmp_path / "b", "--run", tmp_path / "run",
+                   *TINY_OPTIONS, "--steps", "1", "--preprocess", "crop")  # fmt: skip
+    assert done.returncode == 1
+    assert "decoded pictures take about 0.1 GB more" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not [path for path in small_disk.iterdir() if path.name.endswith(".partial")]
 
 
 def test_files_that_may_not_grow(towns: Path, tmp_path: Path, diptych: Command) -> None:

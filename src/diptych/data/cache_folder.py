@@ -37,6 +37,7 @@ from diptych.files import (
 
 # Of the cache's layout and of how pictures are read; part of the key, so old ones are not found.
 VERSION = 6
+FIRST = 50  # pictures, after which it shows how large all will be
 ALIGNED = 8  # bytes: where a picture starts is a multiple of this, so that any dtype can be viewed
 OnProgress = Callable[[int, int], None]  # done, total
 
@@ -195,6 +196,8 @@ def _build(
                 shape = (picture.shape[0], picture.shape[1], picture.shape[2])
                 entries.append((str(picture.dtype), Entry(name, content, offset, shape, low, high)))
                 offset += picture.nbytes
+            if done == FIRST:
+                _check_room(aside, offset / done * (len(files) - done))
             on_progress(done, len(files))
         out.flush()
         flush_to_disk(out.fileno())
@@ -205,6 +208,17 @@ def _build(
         "skipped": [vars(one) for one in skipped],
     }
     write_whole(aside / INDEX, json.dumps(index))
+
+
+def _check_room(place: Path, need: float) -> None:
+    """Raise DiptychError if the disk does not hold so many bytes more."""
+    free = shutil.disk_usage(place).free
+    if need > free:
+        raise DiptychError(
+            f"decoded pictures take about {need / 1e9:.1f} GB more, and the disk of the picture "
+            f"cache {place.parent} has {free / 1e9:.1f} GB free: make room, or set DIPTYCH_CACHE "
+            "to a folder on another"
+        )
 
 
 def of_one_kind(

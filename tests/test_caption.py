@@ -14,10 +14,12 @@ from conftest import TINY_OPTIONS, Command
 from PIL import Image
 from web import as_png, running
 
-from diptych.config import DomainConfig
+from diptych.config import DomainConfig, GeneratorConfig
 from diptych.data.caption import NOTHING, caption_of
 from diptych.data.decode import read_picture
-from diptych.data.pixels import PixelFormat
+from diptych.data.pixels import RGB, PixelFormat
+from diptych.model_file import ModelInfo
+from diptych.translation.beside import beside
 from diptych.translation.translator import load
 from diptych.translation.writing import write_picture
 
@@ -349,6 +351,7 @@ def test_cut_outs_stay_cut_out(trained: Path, tmp_path: Path, diptych: Command) 
     cut_out().save(folder / "cut.png")
     cut_out().convert("LA").save(folder / "grey.png")
     cut_out().save(folder / "web.webp", lossless=True)
+    cut_out().save(folder / "tiff.tif")
     opaque = cut_out()
     opaque.putalpha(255)
     opaque.save(folder / "screenshot.png")
@@ -356,7 +359,7 @@ def test_cut_outs_stay_cut_out(trained: Path, tmp_path: Path, diptych: Command) 
         out = tmp_path / ending
         done = diptych("translate", trained, folder, "-o", out, "--format", ending)
         assert done.returncode == 0, done.stderr
-        for name in ("cut", "grey", "web"):
+        for name in ("cut", "grey", "web", "tiff"):
             with Image.open(out / f"{name}.{ending}") as made:
                 assert made.mode == "RGBA"
                 alpha = np.asarray(made)[..., 3]
@@ -367,8 +370,10 @@ def test_cut_outs_stay_cut_out(trained: Path, tmp_path: Path, diptych: Command) 
     with Image.open(tmp_path / "png" / "cut.png") as made:
         flat = Image.new("RGBA", made.size, "white")
         flat.alpha_composite(cut_out())
-        alone = load(trained, "cpu").to_b(flat.convert("RGB"))
-        np.testing.assert_allclose(np.asarray(made)[..., :3].astype(int), np.asarray(alone), atol=1)
+        alone = np.asarray(load(trained, "cpu").to_b(flat.convert("RGB"))).astype(int)
+        colours = np.asarray(made)[..., :3].astype(int)
+    np.testing.assert_allclose(colours[:, 20:], alone[:, 20:], atol=1)
+    np.testing.assert_array_equal(colours[:, :20], np.repeat(colours[:, 20:21], 20, axis=1))
     small = diptych("translate", trained, folder / "cut.png", "-o", tmp_path / "s.png",
                     "--size", "16")  # fmt: skip
     assert small.returncode == 0, small.stderr
@@ -376,7 +381,29 @@ def test_cut_outs_stay_cut_out(trained: Path, tmp_path: Path, diptych: Command) 
         assert (made.mode, made.size) == ("RGBA", (20, 16))
     lost = diptych("translate", trained, folder, "-o", tmp_path / "jpg", "--format", "jpg")
     assert "cut.png: jpg cannot hold its transparency" in " ".join(lost.stdout.split())
-    assert "about transparency, of 2 more pictures" in " ".join(lost.stdout.split())
+    assert "about transparency, of 3 more pictures" in " ".join(lost.stdout.split())
+
+
+@pytest.mark.parametrize("kind", ["straight", "premultiplied"])
+def test_soft_edges_get_no_fringe(kind: str, tmp_path: Path) -> None:
+    """What the background did to the colours is taken back, so that any other suits them."""
+    colours = np.random.default_rng(1).integers(0, 256, (30, 32, 3)).astype(np.uint8)
+    alpha = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (30, 1))[..., None]
+    stored = colours if kind == "straight" else np.rint(colours * (alpha / 255)).astype(np.uint8)
+    picture = np.concatenate([stored, alpha], axis=-1)
+    extra = {"straight": "unassalpha", "premultiplied": "assocalpha"}[kind]
+    tifffile.imwrite(tmp_path / "x.tif", picture, photometric="rgb", extrasamples=[extra])
+    info = ModelInfo(GeneratorConfig(), RGB, RGB, 32, "crop", "#30c060", 0)
+    mixed = read_picture(tmp_path / "x.tif", DomainConfig(), "#30c060")
+    with open(tmp_path / "x.tif", "rb") as file:
+        own = beside(file, None, info, "b", None)
+    made = own.around(mixed, "tif").astype(float)  # (as of a network that changes nothing)
+    np.testing.assert_array_equal(made[..., 3:], alpha)
+    for behind in (0, 255):
+        lies = made[..., :3] * (alpha / 255) + behind * (1 - alpha / 255)
+        wanted = colours * (alpha / 255) + behind * (1 - alpha / 255)
+        assert np.abs(lies - wanted)[alpha[..., 0] > 0].max() <= 1.5
+    np.testing.assert_array_equal(made[:, 0, :3], made[:, 1, :3])  # hidden, as what is next to it
 
 
 def test_the_api_keeps_cut_outs(trained: Path, tmp_path: Path) -> None:

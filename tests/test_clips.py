@@ -398,10 +398,10 @@ def test_ctrl_c_leaves_a_film_that_plays(trained: Path, tmp_path: Path) -> None:
     _, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 130
     assert "stopped after" in err
-    assert f"are in {out / 'film.mp4'}" in err
+    assert f"are in {out / 'film-begun.mp4'}" in err
     assert len(err.splitlines()) == 1
-    assert [path.name for path in out.iterdir()] == ["film.mp4"]
-    times, played, sound = read_clip(out / "film.mp4")
+    assert [path.name for path in out.iterdir()] == ["film-begun.mp4"]
+    times, played, sound = read_clip(out / "film-begun.mp4")
     count = int(err.split("stopped after ")[1].split()[0])
     assert 2 <= count < 400
     assert len(played) == len(times) == count

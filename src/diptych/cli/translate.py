@@ -270,11 +270,8 @@ def _translate_clips(
     for job in jobs:
         try:
             _translate_clip(translator, job, to, size, batch, smooth)
-        except InterruptedRunError as error:
-            if alone:
-                raise
-            line = f"{error}, which --skip-existing would take for whole"
-            raise InterruptedRunError(line, error.signal_number) from None
+        except InterruptedRunError:
+            raise
         except DiptychError as error:
             if alone:
                 raise
@@ -287,7 +284,7 @@ def _translate_clip(
     translator: Translator, job: Job, to: Side, size: int | None, batch: int, smooth: float
 ) -> None:
     from diptych.cli.console import duration, note, progress_bar
-    from diptych.errors import printable
+    from diptych.errors import counted, printable
     from diptych.interrupt import InterruptedRunError, stop_on_signals
     from diptych.translation.clips import translate_clip
 
@@ -306,7 +303,7 @@ def _translate_clip(
         note(outcome.remark)
     if outcome.stopped:
         raise InterruptedRunError(
-            f"stopped after {outcome.frames} frames: the first {duration(outcome.seconds)} are in "
-            f"{job.target}",
+            f"stopped after {counted(outcome.frames, 'frame')}: the first "
+            f"{duration(outcome.seconds)} are in {outcome.target}",
             request.signal_number,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import ImageColor
 
+from diptych.data.gaps import Gaps
 from diptych.data.pixels import LUMINANCE, Pixels
 from diptych.errors import UsageError
 
@@ -20,6 +21,24 @@ def parse_background(colour: str) -> tuple[int, int, int]:
             f"data.background {colour!r} is not a colour: try white or #ff8800"
         ) from None
     return rgb[0], rgb[1], rgb[2]
+
+
+def off_background(mixed: Pixels, alpha: Pixels, background: str) -> Pixels:
+    """uint8 ``(H, W, 1 or 3)`` that ``on_background`` has mixed, as the colours without it.
+
+    ``alpha``: uint8 ``(H, W, 1)``. What cannot be seen is like what can be next to it, so that no
+    edge gets a fringe where a picture is scaled.
+    """
+    colour = np.array(parse_background(background), np.float64)
+    behind = colour if mixed.shape[2] == 3 else colour @ LUMINANCE
+    alone = np.empty_like(mixed)
+    for top in range(0, len(mixed), ROWS_AT_ONCE):
+        rows = slice(top, top + ROWS_AT_ONCE)
+        seen = np.maximum(alpha[rows], 1) / 255
+        colours = (mixed[rows] - behind * (1 - seen)) / seen
+        alone[rows] = np.rint(colours).clip(0, 255)
+    hidden = alpha[..., 0] == 0
+    return Gaps(hidden, 0).filled(alone) if hidden.any() else alone
 
 
 def on_background(array: Pixels, background: str, premultiplied: bool = False) -> Pixels:

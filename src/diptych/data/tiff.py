@@ -78,6 +78,16 @@ def read_tiff_as_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:
     return with_channels(array, channels)
 
 
+def read_tiff_transparency(file: BinaryIO) -> Pixels | None:
+    """As ``read_transparency`` of other pictures; None also for floating-point values."""
+    page = _first_page(file, keep_ink=False)
+    if page is None or not page.alpha or page.array.dtype not in (np.uint8, np.uint16):
+        return None
+    last: Pixels = page.array[..., -1:]
+    alpha: Pixels = (last >> max(0, page.bits - 8)).astype(np.uint8)
+    return None if alpha.min() == 255 else alpha
+
+
 def open_tiff(file: BinaryIO) -> Any:
     """tifffile's view of this file, and of no other that its OME metadata may name."""
     import tifffile

@@ -7,11 +7,14 @@ from typing import BinaryIO
 
 import numpy as np
 
+from diptych.data.alpha import off_background
 from diptych.data.caption import Caption, read_caption
 from diptych.data.decode import one_reason
 from diptych.data.eight_bit import read_transparency
 from diptych.data.gaps import Gaps, can_hold
-from diptych.data.pixels import PixelFormat, Pixels
+from diptych.data.pixels import Pixels
+from diptych.data.tiff import read_tiff_transparency
+from diptych.model_file import ModelInfo, Side
 from diptych.translation.scaling import scaled
 
 SEEN_THROUGH = ("png", "webp", "tif")  # formats that hold transparency
@@ -25,6 +28,7 @@ class Beside:
     caption: Caption  # what the translation's will say
     gaps: Gaps | None  # what was filled of the picture
     transparency: Pixels | None  # as a last channel of 8 bits
+    background: str  # that the network saw behind it
 
     def around(self, translation: Pixels, ending: str) -> Pixels:
         """What is to be written to a file of the format ``ending``."""
@@ -33,26 +37,28 @@ class Beside:
             self.gaps.put_back(translation)
         if self.transparency is None or ending not in SEEN_THROUGH:
             return translation
-        return np.concatenate([translation, self.transparency], axis=-1)
+        colours = off_background(translation, self.transparency, self.background)
+        return np.concatenate([colours, self.transparency], axis=-1)
 
 
 def beside(
-    file: BinaryIO, gaps: Gaps | None, source: PixelFormat, target: PixelFormat, size: int | None
+    file: BinaryIO, gaps: Gaps | None, info: ModelInfo, to: Side, size: int | None
 ) -> Beside:
     """What of a picture's file its translation gets; of one scaled to ``size`` hardly any.
 
     ``gaps``: what was filled when it was read. Raises DamagedPictureError for a file that cannot
     be read.
     """
+    source, target = info.formats(to)
     told, alpha = read_caption(file), None
-    eight = source.is_image and target.is_image
-    if told.transparent and eight and not told.channels:  # (TIFF: only as a channel)
+    if told.transparent and source.is_image and target.is_image:
         with one_reason():
-            alpha = read_transparency(file)
+            in_tiff = bool(told.channels)
+            alpha = read_tiff_transparency(file) if in_tiff else read_transparency(file)
         alpha = None if alpha is None else scaled(alpha, size)
     if size is not None:
         caption = Caption(transparent=told.transparent)
     else:
         held = gaps is not None and can_hold(target.dtype, gaps.value)
         caption = replace(told, no_data=gaps.value if gaps is not None and held else None)
-    return Beside(told, caption, gaps, alpha)
+    return Beside(told, caption, gaps, alpha, info.background)

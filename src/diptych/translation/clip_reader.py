@@ -46,7 +46,7 @@ class Clip:
         self.path = path
         self.background = background
         self.av = load_av()
-        self.damaged = 0  # packets that could not be decoded
+        self.damaged = 0  # packets that could not be decoded, or not whole
         self.read = 0  # frames so far
         try:
             self.container = self.av.open(os.path.abspath(path))  # (12:30.mp4 is no protocol 12)
@@ -103,7 +103,7 @@ class Clip:
     def remark(self) -> str | None:
         """What was wrong with the file, after all of it has been read."""
         if self.damaged:
-            return f"{self.path} is damaged: {self.read} frames could be decoded"
+            return f"{self.path} is damaged: {self.read} frames could be decoded, perhaps in part"
         if self.container.duration is not None and not self.times.started_anew:
             length = self.container.duration / 1e6
             if self.times.reached < 0.95 * length - 0.5:
@@ -137,7 +137,9 @@ class Clip:
 
     def _decoded(self, packet: Packet[Any]) -> list[av.VideoFrame]:
         try:
-            return list(packet.decode())
+            frames = list(packet.decode())
+            self.damaged += sum(frame.is_corrupt for frame in frames)
+            return frames
         except (OSError, ValueError, self.av.error.FFmpegError):
             self.damaged += 1
             return []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.data.opening import TooLargeError
@@ -33,7 +34,7 @@ SOUND_AT_ONCE = 500  # packets that wait for a frame, where there are few frames
 class ClipOutcome:
     """What became of a video."""
 
-    job: Job
+    target: Path  # what was written
     frames: int
     seconds: float  # at which the last one is shown
     remark: str | None  # what was wrong with the source
@@ -68,8 +69,9 @@ def translate_clip(
 
     ``half_life``, in seconds: smooth the statistics of norm layers over time; 0: every frame by
     itself. ``on_frames`` is told how many frames are done and how many are expected. When
-    ``stop()`` is true the file is ended there, and plays. It is written aside and renamed.
-    Raises DiptychError if the source holds no frame or the target cannot be written.
+    ``stop()`` is true the file is ended there, and plays: the first part of a video, under a name
+    that says so. It is written aside and renamed. Raises DiptychError if the source holds no
+    frame or the target cannot be written.
     """
     check_clip_model(translator, to, half_life)
     steady = Steady(translator, to, half_life) if half_life else None
@@ -91,9 +93,9 @@ def translate_clip(
             if writer is None:
                 with explain_os_errors(f"write {job.target}"):
                     job.target.parent.mkdir(parents=True, exist_ok=True)
-                    aside.touch()  # (FFmpeg's own reasons say less)
+                    aside.path.touch()  # (FFmpeg's own reasons say less)
                 height, width = fakes[0].shape[:2]
-                writer = ClipFile(aside, job.target, clip, width, height)
+                writer = ClipFile(aside.path, job.target, clip, width, height)
             for frame, fake in zip(frames, fakes, strict=True):
                 writer.write(fake, frame)
                 done, seconds = done + 1, frame.seconds
@@ -102,14 +104,15 @@ def translate_clip(
             on_frames(done, clip.frames_expected())
             if stop():
                 stopped = True
+                aside.target = job.target.with_name(f"{job.target.stem}-begun{job.target.suffix}")
                 break
         if writer is None:
             raise DiptychError(f"{job.source} holds no frame that can be decoded")
         writer.close()
-        with explain_os_errors(f"write {job.target}"), open(aside, "r+b") as file:
+        with explain_os_errors(f"write {job.target}"), open(aside.path, "r+b") as file:
             flush_to_disk(file.fileno())
         remark = None if stopped else clip.remark()
-    return ClipOutcome(job, done, seconds, remark, stopped)
+    return ClipOutcome(aside.target, done, seconds, remark, stopped)
 
 
 def in_batches(

@@ -142,7 +142,7 @@ class _Stages:
                 job.source, self.source_format, self.translator.info.background
             )
             with opened(job.source) as file:
-                own = beside(file, gaps, *formats, self.size)
+                own = beside(file, gaps, self.translator.info, self.to, self.size)
             self.beside[job] = own
             self.remarks[job] = remarks(job, picture, own, *formats, self.size)
             picture = scaled(picture, self.size)

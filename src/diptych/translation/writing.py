@@ -8,6 +8,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
@@ -69,7 +70,7 @@ def write_picture(
     path: Path, picture: Pixels, pixel_format: PixelFormat, caption: Caption = NOTHING
 ) -> None:
     """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
-    with written_aside(path) as aside, open(aside, "wb") as file:
+    with written_aside(path) as aside, open(aside.path, "wb") as file:
         encode_picture(file, format_of(path.suffix), picture, pixel_format, caption)
 
 
@@ -80,21 +81,30 @@ def sweep(jobs_lie_in: set[Path]) -> None:
             sweep_old(folder, r"\.\d+-\d+\.partial\.\w+")
 
 
+@dataclass
+class Aside:
+    """A file under way at ``path``, which is to become ``target``."""
+
+    path: Path
+    target: Path
+
+
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path) -> Iterator[Aside]:
     """Where to write in the block what is to become ``path``: that is whole, or as it was before.
 
     Raises DiptychError if it cannot be renamed.
     """
     # (No more of its name: that may have all the letters that the disk allows.)
-    aside = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial{path.suffix}")
+    name = f".{os.getpid()}-{threading.get_ident()}.partial{path.suffix}"
+    aside = Aside(path.with_name(name), path)
     try:
         yield aside
-        with explain_os_errors(f"write {path}"):
-            replace(aside, path)
+        with explain_os_errors(f"write {aside.target}"):
+            replace(aside.path, aside.target)
     except BaseException:
         with suppress(OSError):
-            aside.unlink()
+            aside.path.unlink()
         raise
 
 

@@ -123,12 +123,11 @@ class Service:
     def _decode(
         self, data: bytes, model: ServedModel, to: Side, size: int | None
     ) -> tuple[Pixels, Beside]:
-        source, target = model.translator.formats(to)
+        info = model.translator.info
+        source, _ = info.formats(to)
         try:
-            picture, gaps = read_bytes(
-                data, source, model.translator.info.background, self.limits.pixels
-            )
-            own = beside(io.BytesIO(data), gaps, source, target, size)
+            picture, gaps = read_bytes(data, source, info.background, self.limits.pixels)
+            own = beside(io.BytesIO(data), gaps, info, to, size)
         except TooLargeError as error:
             raise RefusedError(
                 413, f"{error} (at most {self.limits.megapixels:g} million)"

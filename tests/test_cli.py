@@ -111,8 +111,8 @@ def test_every_option_of_train_arrives(
     train(
         data=towns, run=tmp_path / "run", preset="repaint", method="cyclegan", steps=7, batch=2,
         accumulate=3, seed=4, size=64, preprocess="crop", device="cpu", precision="bf16",
-        channels=1, depth="native", range_a="0,9", range_b="1,8", background="black", strict=True,
-        keep_every=5, evaluate_every=6, max_minutes=2.5, set_=["training.history=8"],
+        channels=1, depth="native", range_a="0,9", range_b="1,8,-2,4", background="black",
+        strict=True, keep_every=5, evaluate_every=6, max_minutes=2.5, set_=["training.history=8"],
     )  # fmt: skip
     folders, run, made, _, minutes = started
     assert (folders.a, run.path, minutes) == (towns / "trainA", tmp_path / "run", 2.5)
@@ -121,7 +121,7 @@ def test_every_option_of_train_arrives(
     assert (t.precision, t.keep_every, t.evaluate_every, t.history) == ("bf16", 5, 6, 8)
     assert (d.size, d.preprocess, d.background, d.strict) == (64, "crop", "black", True)
     assert (made.a.channels, made.a.depth, made.a.range) == (1, "native", (0, 9))
-    assert (made.b.channels, made.b.depth, made.b.range) == (1, "native", (1, 8))
+    assert (made.b.channels, made.b.depth, made.b.range) == (1, "native", ((1, 8), (-2, 4)))
 
 
 def test_a_table_too_wide_for_the_terminal_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,6 +304,7 @@ NONE = {"data": {"preprocess": "none"}}
     ("refused", "words", "taken"),
     [
         ({"a": {"range": [0, 256]}}, "values 0 to 255", {"a": {"range": [0, 255]}}),
+        ({"a": {"range": [[0, 9], [0, 8]]}}, "one range", {"a": {"range": [0, 9]}}),
         ({"b": {"range": [-1, 9]}}, "depth native", {"b": {"range": [-1, 9], "depth": "native"}}),
         ({"training": {"untouched": 1}, **NONE}, "pictures of one size", NONE),
         ({"training": {"judged": 2}, **NONE}, "pictures of one size",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from command import LONGEST
 from conftest import SHARED
 from hypothesis import given
@@ -23,7 +24,7 @@ from PIL import Image
 from diptych.data.batches import Batches, crop, resized
 from diptych.data.cache_folder import open_cache, place_of
 from diptych.data.check import check
-from diptych.data.decode import DamagedPictureError, read_picture
+from diptych.data.decode import DamagedPictureError, read_picture, reading_of
 from diptych.data.domain import Folders, data_folders, open_domains, read_for_looking, split
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import crop_size, fit_for_looking, fit_for_training, stored_size
@@ -407,6 +408,33 @@ def test_what_is_held_out_does_not_count_for_the_range(tmp_path: Path) -> None:
         assert len(trained) == 4
         low, high = min(x.min() for x in trained), max(x.max() for x in trained)
         assert (domain.pixel_format.low, domain.pixel_format.high) == (low, high)
+
+
+def test_channels_that_measure_different_things_have_ranges_of_their_own(tmp_path: Path) -> None:
+    """Blue light, infrared, and a channel that is empty."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            rng = np.random.default_rng([i, ord(name)])
+            values = rng.integers([5, 200, 9], [900, 6000, 10], (30, 32, 3)).astype(np.uint16)
+            values[0, :2] = [[5, 200, 9], [899, 5999, 9]]
+            np.save(tmp_path / name / f"{i}.npy", values)
+    folders = Folders(tmp_path / "a", tmp_path / "b")
+    native = {"a": {"depth": "native"}, "b": {"depth": "native"}}
+    a, b = open_domains(folders, build_config(merge(config().model_dump(), native)))
+    assert a.pixel_format == PixelFormat(3, "uint16", (5, 200, 9), (899, 5999, 10))
+    again = reading_of(a.pixel_format).model_dump(mode="json")  # as a model's training goes on
+    tree = yaml.safe_load(yaml.safe_dump({"a": again, "b": again}))
+    c, _ = open_domains(folders, build_config(merge(config().model_dump(), tree)))
+    assert c.pixel_format == a.pixel_format == b.pixel_format
+    for ranges, fits in (([[0, 1], [0, 2]], False), ([[0, 1], [0, 2], [0, 3]], True)):
+        tree = {"a": {"depth": "native", "range": ranges}, "b": {"depth": "native"}}
+        settings = build_config(merge(config().model_dump(), tree))
+        if fits:
+            assert open_domains(folders, settings)[0].pixel_format.high == (1, 2, 3)
+            continue
+        with pytest.raises(DiptychError, match=r"2 ranges .* 3 channels .* one for each channel$"):
+            open_domains(folders, settings)
 
 
 def test_the_range_is_that_of_the_files_not_of_what_they_are_shrunk_to(tmp_path: Path) -> None:

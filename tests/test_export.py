@@ -443,15 +443,19 @@ def test_a_traced_program_takes_any_size(kind: str) -> None:
 def test_domains_that_no_image_file_holds(tmp_path: Path) -> None:
     """The example takes arrays, and makes floats of them and back."""
     config = GeneratorConfig(width=4, blocks=1)
-    a, b = PixelFormat(4, "float32", -2, 6), PixelFormat(2, "uint16", 100, 4000.5)
+    a = PixelFormat(4, "float32", (-2, 0, -9, 1), (6, 1, 9, 1.5))  # each channel's own range
+    b = PixelFormat(2, "uint16", 100, 4000.5)
     torch.manual_seed(0)
     info = ModelInfo(config, a, b, 32, "resize-crop", "white", 7)
     pair = GeneratorPair(make_generator(config, 4, 2).eval(), None, info)
-    picture = np.random.default_rng(0).uniform(-2, 6, (30, 41, 4)).astype(np.float32)
+    picture = np.random.default_rng(0).uniform(a.low, a.high, (30, 41, 4)).astype(np.float32)
     np.save(tmp_path / "a.npy", picture)
     names = [path.name for path in deploy(pair, "torch", pair.ways, tmp_path)]
     assert names == ["to_b.pt2", "README.md", "translate_to_b.py"]
-    assert "-2 to 6 before and 100 to 4000.5 after" in (tmp_path / "README.md").read_text()
+    assert (
+        "-2 to 6, 0 to 1, -9 to 9, 1 to 1.5 before and 100 to 4000.5 after"
+        in (tmp_path / "README.md").read_text()
+    )
     done = subprocess.run(
         [sys.executable, "translate_to_b.py", "a.npy", "b.npy"],
         capture_output=True, text=True, timeout=LONGEST, cwd=tmp_path,

@@ -107,6 +107,8 @@ LIES: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     ("channels in words", lambda info: info["a"].update(channels="three")),
     ("channels below zero", lambda info: info["b"].update(channels=-3)),
     ("empty range", lambda info: info["a"].update(low=255.0)),
+    ("ranges of more channels", lambda info: info["a"].update(low=[0.0] * 9, high=[9.0] * 9)),
+    ("a range in part", lambda info: info["a"].update(low=[0.0, 0.0, 0.0])),
     ("no number", lambda info: info["b"].update(high=float("nan"))),
     ("unknown depth", lambda info: info["a"].update(dtype="object")),
     ("less than there is", lambda info: info.pop("b")),

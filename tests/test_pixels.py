@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,38 @@ def test_the_range_maps_to_minus_one_and_one() -> None:
     pixel_format = PixelFormat(1, "float32", -1000, 3000)
     stored = np.array([-1000, 1000, 3000], np.float32).reshape(1, 1, 3, 1)
     assert pixel_format.to_tensor(stored).flatten().tolist() == [-1, 0, 1]
+
+
+def test_each_channel_may_have_its_range() -> None:
+    bands = PixelFormat(3, "uint16", (0, 100, 7), (10, 60_000, 2007))
+    ends = np.array([[[0, 100, 7], [10, 60_000, 2007], [5, 30_050, 1007]]], np.uint16)
+    x = bands.to_tensor(ends[None])
+    for channel in x[0]:
+        assert channel.flatten().tolist() == pytest.approx([-1, 1, 0], abs=1e-6)
+    rng = np.random.default_rng(0)
+    pictures = rng.integers([0, 100, 7], [11, 60_001, 2008], (2, 9, 8, 3)).astype(np.uint16)
+    np.testing.assert_array_equal(bands.to_pixels(bands.to_tensor(pictures)), pictures)
+    assert bands.to_pixels(torch.full((1, 3, 1, 1), 3.0)).flatten().tolist() == [10, 60_000, 2007]
+    moved = ends + np.array([1, 599, 0], np.uint16)  # of 10 and of 59,900
+    assert bands.l1(ends, moved) == pytest.approx(2 * (0.1 + 0.01 + 0) / 3)
+    np.testing.assert_array_equal(np.asarray(preview(ends, bands))[0, :, 1], [0, 255, 128])
+    assert bands.remark(ends) is None
+    said = bands.remark(moved)
+    assert said is not None
+    assert said.startswith("its values reach from 1 to 11 in channel 1, beyond the model's 0 to 10")
+    assert bands.describe() == "3 channels, uint16, 0 to 10, 100 to 60000, 7 to 2007"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (2, "uint16", (0.0,) * 3, (1.0,) * 3), (2, "uint16", (0.0, 5.0), (1.0, 5.0)),
+        (2, "uint16", (0.0, 0.0), (1.0,)), (3, "uint8", (0.0,) * 3, (1.0, 2.0, 3.0)),
+    ],
+)  # fmt: skip
+def test_ranges_that_are_none_are_refused(fields: Any) -> None:
+    with pytest.raises(ValueError, match="no pictures are like that"):
+        PixelFormat(*fields)
 
 
 def test_values_beyond_the_range_stay_inside_the_dtype() -> None:

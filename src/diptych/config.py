@@ -176,21 +176,32 @@ class OptimizerConfig(Section):
     patience: Count = 10  # plateau: log steps without improvement before the rate falls
 
 
+Range = tuple[float, float]  # low, high
+
+
 class DomainConfig(Section):
     """How the pictures of one domain are read."""
 
     channels: Count | None = None  # None: 3 for 8-bit pictures, the files' own when native
     depth: Depth = "8bit"  # native keeps 16-bit and float values
-    range: tuple[float, float] | None = (
-        None  # mapped to [-1, 1]; None: of 8 bits all, else measured
-    )
+    # Mapped to [-1, 1], one for each channel or one for all; None: of 8 bits all, else measured.
+    range: Range | Annotated[tuple[Range, ...], Field(min_length=1)] | None = None
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """One for each channel, one for all, or none."""
+        if self.range is None:
+            return ()
+        each: tuple[Any, ...] = self.range
+        return each if isinstance(each[0], tuple) else (each,)
 
     @model_validator(mode="after")
     def _check(self) -> DomainConfig:
-        if self.range is not None and not -math.inf < self.range[0] < self.range[1] < math.inf:
+        if not all(-math.inf < low < high < math.inf for low, high in self.ranges):
             raise ValueError("range must be low,high: two finite numbers, low below high")
-        low, high = self.range or (0, 255)
-        if self.depth == "8bit" and (low < 0 or high > 255):
+        if self.depth == "8bit" and len(self.ranges) > 1:
+            raise ValueError("8-bit pictures have one range; for others use --depth native")
+        if self.depth == "8bit" and any(low < 0 or high > 255 for low, high in self.ranges):
             raise ValueError("8-bit pictures have values 0 to 255; for others use --depth native")
         if self.depth == "8bit" and self.channels not in (None, 1, 3):
             raise ValueError("8-bit pictures have 1 or 3 channels; for others use --depth native")

@@ -74,7 +74,10 @@ def train(
         Optional[str], typer.Option(help="8bit, or native: keep 16-bit and float values.")
     ] = None,
     range_a: Annotated[
-        Optional[str], typer.Option(help="low,high: A's values, mapped to -1 .. 1.")
+        Optional[str],
+        typer.Option(
+            help="low,high: A's values, mapped to -1 .. 1. More such pairs: one for each channel."
+        ),
     ] = None,
     range_b: Annotated[Optional[str], typer.Option(help="The same for B.")] = None,
     background: Annotated[
@@ -121,8 +124,8 @@ def train(
                 precision=precision, keep_every=keep_every, evaluate_every=evaluate_every,
             ),
         },
-        "a": {**domain, **given(range=_pair("--range-a", range_a))},
-        "b": {**domain, **given(range=_pair("--range-b", range_b))},
+        "a": {**domain, **given(range=_ranges("--range-a", range_a))},
+        "b": {**domain, **given(range=_ranges("--range-b", range_b))},
     }  # fmt: skip
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
@@ -142,13 +145,16 @@ def train(
     say(f"      diptych report {typed(run)}")
 
 
-def _pair(option: str, text: str | None) -> tuple[float, float] | None:
+def _ranges(option: str, text: str | None) -> list[float] | list[list[float]] | None:
     from diptych.errors import UsageError
 
     if text is None:
         return None
     try:
-        low, high = (float(part) for part in text.split(","))
+        numbers = [float(part) for part in text.split(",")]
+        pairs = [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
     except ValueError:
-        raise UsageError(f"{option} {text!r}: write it as low,high, as in 0,4095") from None
-    return low, high
+        raise UsageError(
+            f"{option} {text!r}: write it as low,high, as in 0,4095; a pair for each channel"
+        ) from None
+    return pairs[0] if len(pairs) == 1 else pairs

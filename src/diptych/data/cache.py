@@ -41,8 +41,19 @@ class Entry:
     content: str  # sha256 of the file
     offset: int  # bytes
     shape: tuple[int, int, int]
-    low: float  # smallest and largest value, before any resizing
-    high: float
+    # Smallest and largest values before any resizing: of each channel, or of 8 bits of all.
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+
+    @property
+    def low(self) -> float:
+        """The smallest value of all channels."""
+        return min(self.lows)
+
+    @property
+    def high(self) -> float:
+        """The largest value of all channels."""
+        return max(self.highs)
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,13 @@ class PictureCache:
         return values.to(device) if values.nbytes <= ON_GPU * free else values
 
 
+def reach(picture: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The ``lows`` and ``highs`` of a picture's entry."""
+    axes = None if picture.dtype == np.uint8 else (0, 1)
+    lows, highs = (np.atleast_1d(of).tolist() for of in (picture.min(axes), picture.max(axes)))
+    return tuple(map(float, lows)), tuple(map(float, highs))
+
+
 def contents(cache: PictureCache) -> set[str]:
     """What tells its pictures apart: the sha256 of their files."""
     return {entry.content for entry in cache.entries}
@@ -102,7 +120,7 @@ def columns(entries: Sequence[Entry]) -> list[list[Any]]:
 def read_cache(place: Path) -> PictureCache:
     """Raises OSError, ValueError, KeyError or TypeError if it is not whole."""
     index = json.loads((place / INDEX).read_text())
-    name, content, offset, shape, low, high = index["entries"]
+    name, content, offset, shape, lows, highs = index["entries"]
     pixels = np.memmap(place / PIXELS, np.uint8, mode="r")
     dtype = np.dtype(index["dtype"])
     end = offset[-1] + math.prod(shape[-1]) * dtype.itemsize
@@ -111,6 +129,6 @@ def read_cache(place: Path) -> PictureCache:
     return PictureCache(
         pixels,
         dtype,
-        tuple(map(Entry, name, content, offset, map(tuple, shape), low, high)),
+        tuple(map(Entry, name, content, offset, *(map(tuple, of) for of in (shape, lows, highs)))),
         tuple(Skipped(**one) for one in index["skipped"]),
     )

@@ -18,7 +18,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from diptych.config import DataConfig, DomainConfig
-from diptych.data.cache import INDEX, PIXELS, Entry, PictureCache, Skipped, columns, read_cache
+from diptych.data.cache import (
+    INDEX,
+    PIXELS,
+    Entry,
+    PictureCache,
+    Skipped,
+    columns,
+    reach,
+    read_cache,
+)
 from diptych.data.decode import read_picture
 from diptych.data.geometry import fit_for_training, load_size
 from diptych.data.many import in_order, or_reason
@@ -175,10 +184,9 @@ def _build(
     aside.mkdir()
     fit = fit_for_training(data, multiple)
 
-    def decode(path: Path) -> tuple[str, Pixels, float, float]:
+    def decode(path: Path) -> tuple[str, Pixels, tuple[tuple[float, ...], tuple[float, ...]]]:
         picture = read_picture(path, reading, data.background)
-        low, high = float(picture.min()), float(picture.max())
-        return file_sha256(path), fit(picture), low, high
+        return file_sha256(path), fit(picture), reach(picture)
 
     entries: list[tuple[str, Entry]] = []  # with the dtype of each
     skipped: list[Skipped] = []
@@ -189,12 +197,12 @@ def _build(
             if isinstance(result, str):
                 skipped.append(Skipped(name, result))
             else:
-                content, picture, low, high = result
+                content, picture, reached = result
                 out.write(bytes(-offset % ALIGNED))
                 offset += -offset % ALIGNED
                 out.write(picture.tobytes())
                 shape = (picture.shape[0], picture.shape[1], picture.shape[2])
-                entries.append((str(picture.dtype), Entry(name, content, offset, shape, low, high)))
+                entries.append((str(picture.dtype), Entry(name, content, offset, shape, *reached)))
                 offset += picture.nbytes
             if done == FIRST:
                 _check_room(aside, offset / done * (len(files) - done))

@@ -82,13 +82,12 @@ def decode_picture(
 
 def reading_of(stored: PixelFormat) -> DomainConfig:
     """How files are read to get pictures that are stored like that."""
-    low, high = stored.low, stored.high
-    eight = stored.is_image and low >= 0 and high <= 255
-    usual = stored.dtype == "uint8" and (low, high) == (0, 255)
+    eight = stored.is_image and stored.lowest >= 0 and stored.highest <= 255
+    usual = stored.dtype == "uint8" and (stored.low, stored.high) == (0, 255)
     return DomainConfig(
         channels=stored.channels,
         depth="8bit" if eight else "native",
-        range=None if usual else (low, high),
+        range=None if usual else stored.ranges,
     )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
-from diptych.config import Config, DataConfig, DomainConfig
+import numpy as np
+
+from diptych.config import Config, DataConfig, DomainConfig, Range
 from diptych.data.alpha import parse_background
-from diptych.data.cache import PictureCache, Skipped, contents
+from diptych.data.cache import Entry, PictureCache, Skipped, contents
 from diptych.data.cache_folder import open_cache
 from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
@@ -223,18 +225,31 @@ def _pixel_format(
     """uint8 spans 0 to 255; other depths span what the training pictures hold, unless given."""
     dtype = cast(DType, str(cache.dtype))
     channels = cache.entries[0].shape[2]
-    if reading.range is not None:
-        low, high = reading.range
-    elif dtype == "uint8":
-        low, high = 0.0, 255.0
+    if dtype == "uint8":
+        ranges = reading.ranges or ((0.0, 255.0),)
     else:
-        low = min(cache.entries[i].low for i in train)
-        high = max(cache.entries[i].high for i in train)
-        if not low < high:
-            raise DiptychError(
-                f"all pictures hold the one value {low:g}: give the range, as --range-a 0,65535"
-            )
-    return PixelFormat(channels, dtype, low, high)
+        ranges = reading.ranges or _measured([cache.entries[i] for i in train])
+    if len(ranges) not in (1, channels) or (len(ranges) > 1 and dtype == "uint8"):
+        raise DiptychError(
+            f"{len(ranges)} ranges are given for pictures with {counted(channels, 'channel')} of "
+            f"{dtype}: give one for all" + ("" if dtype == "uint8" else ", or one for each channel")
+        )
+    if len(set(ranges)) == 1:
+        return PixelFormat(channels, dtype, *ranges[0])
+    lows, highs = zip(*ranges, strict=True)
+    return PixelFormat(channels, dtype, lows, highs)
+
+
+def _measured(entries: Sequence[Entry]) -> tuple[Range, ...]:
+    """What each channel's values span; a channel of one value is where it is."""
+    lows = np.min([entry.lows for entry in entries], axis=0).tolist()
+    highs = np.max([entry.highs for entry in entries], axis=0).tolist()
+    if lows == highs:
+        raise DiptychError(
+            f"all pictures hold the one value {lows[0]:g}: give the range, as --range-a 0,65535"
+        )
+    pairs = zip(lows, highs, strict=True)
+    return tuple((low, high if low < high else low + 1) for low, high in pairs)
 
 
 def read_for_looking(

@@ -109,9 +109,8 @@ def _repeated(scans: Sequence[Scan], heldout: set[Path]) -> Iterable[Finding]:
 
 def _range(scan: Scan) -> float:
     """From the lowest to the highest value in a folder, or in the range that was given."""
-    if scan.reading.range is not None:
-        low, high = scan.reading.range
-        return high - low
+    if ranges := scan.reading.ranges:
+        return max(high - low for low, high in ranges)
     if all(one.dtype == "uint8" for one in scan.seen):
         return 255.0
     return max(e.entry.high for e in scan.seen) - min(e.entry.low for e in scan.seen)

@@ -16,7 +16,9 @@ from diptych.data.opening import DamagedPictureError
 from diptych.errors import counted
 
 Pixels = NDArray[Any]  # (H, W, C): uint8, uint16 or float32
+Level = float | tuple[float, ...]  # a value of all channels, or one for each
 DType = Literal["uint8", "uint16", "float32"]
+MOST_NAMED = 4  # channels, each with its range
 DIM = 64  # of 255: of 16 bits the upper 8 are read, of which 12 and 13 bits fill 16 and 32 levels
 
 
@@ -24,17 +26,41 @@ DIM = 64  # of 255: of 16 bits the upper 8 are read, of which 12 and 13 bits fil
 class PixelFormat:
     """How a domain's pictures are stored: ``(H, W, channels)`` arrays of ``dtype``.
 
-    Stored values ``low .. high`` are mapped linearly to -1 .. 1.
+    Stored values ``low .. high`` are mapped linearly to -1 .. 1; where channels measure different
+    things, each has its own. (Pictures of 8 bits have one range.)
     """
 
     channels: int
     dtype: DType
-    low: float
-    high: float
+    low: Level
+    high: Level
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or not -math.inf < self.low < self.high < math.inf:
+        lows, highs = _each(self.low), _each(self.high)
+        counts = {len(level) if isinstance(level, tuple) else 0 for level in (self.low, self.high)}
+        one, several = counts == {0}, counts == {self.channels} and self.dtype != "uint8"
+        in_order = all(
+            -math.inf < low < high < math.inf for low, high in zip(lows, highs, strict=False)
+        )
+        if self.channels < 1 or not (one or several) or not in_order:
             raise ValueError(f"no pictures are like that: {self}")
+
+    @property
+    def ranges(self) -> Any:
+        """``(low, high)``, or such a pair for each channel, as settings hold them."""
+        if isinstance(self.low, tuple) and isinstance(self.high, tuple):
+            return tuple(zip(self.low, self.high, strict=True))
+        return (self.low, self.high)
+
+    @property
+    def lowest(self) -> float:
+        """``low``, of the channel where it is lowest."""
+        return min(_each(self.low))
+
+    @property
+    def highest(self) -> float:
+        """``high``, of the channel where it is highest."""
+        return max(_each(self.high))
 
     @property
     def is_image(self) -> bool:
@@ -42,9 +68,15 @@ class PixelFormat:
         return self.dtype == "uint8" and self.channels in (1, 3)
 
     @property
-    def bounds(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Integers are kept inside these: ``low .. high``, as far as ``dtype`` reaches."""
-        return max(self.low, 0), min(self.high, int(np.iinfo(self.dtype).max))
+        low, high = self._levels
+        return np.maximum(low, 0), np.minimum(high, np.iinfo(self.dtype).max)
+
+    @property
+    def _levels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """``low`` and ``high``, ``()`` or ``(C,)``."""
+        return np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
 
     def to_tensor(self, pictures: Pixels | Tensor) -> Tensor:
         """Stored ``(N, H, W, C)`` pictures as a float32 ``(N, C, H, W)`` tensor in [-1, 1].
@@ -56,30 +88,42 @@ class PixelFormat:
         else:  # (PyTorch takes no array that is read-only, or lies backwards)
             stored = torch.from_numpy(np.require(pictures, requirements=["C", "W"]))
         x = stored.permute(0, 3, 1, 2).to(torch.float32, copy=True)
+        if isinstance(self.low, tuple) or isinstance(self.high, tuple):
+            low, high = (x.new_tensor(level).view(-1, 1, 1) for level in (self.low, self.high))
+            return x.sub_(low).mul_(2 / (high - low)).sub_(1)
         if self.low != 0:
             x.sub_(self.low)
         return x.mul_(2 / (self.high - self.low)).sub_(1)
 
     def remark(self, picture: Pixels) -> str | None:
         """What is to be said of a stored picture whose values go beyond ``low`` or ``high``."""
-        if self.dtype == "uint8" and self.low <= 0 and self.high >= 255:  # (nothing can)
+        if self.dtype == "uint8" and self.lowest <= 0 and self.highest >= 255:  # (nothing can)
             return None
-        low, high = float(picture.min()), float(picture.max())
-        if self.low <= low and high <= self.high:
+        every = np.broadcast_arrays(*self._levels, np.empty(self.channels))[:2]
+        there = picture.min((0, 1)), picture.max((0, 1))
+        beyond = (there[0] < every[0]) | (there[1] > every[1])
+        if not beyond.any():
             return None
+        first = int(beyond.argmax())
+        where = f" in channel {first + 1}" if isinstance(self.low, tuple) else ""
+        if isinstance(self.low, tuple):
+            there = there[0][first], there[1][first]
+        low, high = every[0][first], every[1][first]
         return (
-            f"its values reach from {low:g} to {high:g}, beyond the model's {self.low:g} to "
-            f"{self.high:g}: what is beyond may come out clipped"
+            f"its values reach from {there[0].min():g} to {there[1].max():g}{where}, beyond the "
+            f"model's {low:g} to {high:g}: what is beyond may come out clipped"
         )
 
     def to_pixels(self, x: Tensor) -> Pixels:
         """The inverse of ``to_tensor``; integers are rounded and kept inside ``low .. high``."""
         if self.dtype == "uint8":  # float32 is exact enough, and a GPU hands over bytes only
-            scaled = (x.detach().float() + 1).mul_((self.high - self.low) / 2).add_(self.low)
-            whole = scaled.nan_to_num_().round_().clamp_(*self.bounds).to(torch.uint8)
+            low, high = self.lowest, self.highest
+            scaled = (x.detach().float() + 1).mul_((high - low) / 2).add_(low)
+            whole = scaled.nan_to_num_().round_().clamp_(*map(float, self.bounds)).to(torch.uint8)
             return np.ascontiguousarray(whole.permute(0, 2, 3, 1).cpu().numpy())
         unit = x.detach().cpu().double().permute(0, 2, 3, 1).numpy()  # MPS has no float64
-        stored = (unit + 1) * ((self.high - self.low) / 2) + self.low
+        levels = self._levels
+        stored = (unit + 1) * ((levels[1] - levels[0]) / 2) + levels[0]
         if self.dtype != "float32":
             stored = np.nan_to_num(stored).round().clip(*self.bounds)
         return np.ascontiguousarray(stored.astype(self.dtype))
@@ -87,13 +131,24 @@ class PixelFormat:
     def l1(self, x: Pixels, y: Pixels) -> float:
         """mean|x - y| of two stored pictures in the units of networks, in which values span 2."""
         difference = np.subtract(x, y, dtype=np.float32)
-        mean = np.abs(difference, out=difference).mean(dtype=np.float64)
-        return float(mean * 2 / (self.high - self.low))
+        means = np.abs(difference, out=difference).mean((0, 1), dtype=np.float64)
+        low, high = self._levels
+        return float((means * 2 / (high - low)).mean())
 
     def describe(self) -> str:
         """A few words for people: ``3 channels, uint8, 0 to 255``."""
         channels = counted(self.channels, "channel")
-        return f"{channels}, {self.dtype}, {self.low:g} to {self.high:g}"
+        return f"{channels}, {self.dtype}, {self.span()}"
+
+    def span(self) -> str:
+        """``0 to 255``, or of the first channels each: ``0 to 2990, 5 to 811, ...``."""
+        each = list(zip(_each(self.low), _each(self.high), strict=True))
+        words = [f"{low:g} to {high:g}" for low, high in each[:MOST_NAMED]]
+        return ", ".join(words + (["..."] if len(each) > MOST_NAMED else []))
+
+
+def _each(level: Level) -> tuple[float, ...]:
+    return level if isinstance(level, tuple) else (level,)
 
 
 RGB = PixelFormat(3, "uint8", 0, 255)
@@ -162,8 +217,9 @@ def preview(picture: Pixels, pixel_format: PixelFormat) -> Image.Image:
     """Any picture as 8-bit RGB to look at: range stretched, first 1 or 3 channels shown."""
     shown = picture[..., :3] if picture.shape[2] >= 3 else picture[..., :1]
     if pixel_format.dtype != "uint8":
-        span = pixel_format.high - pixel_format.low
-        unit = (shown.astype(np.float64) - pixel_format.low) / span
+        levels = np.broadcast_to(pixel_format.low, picture.shape[2])[: shown.shape[2]]
+        span = np.broadcast_to(pixel_format.high, picture.shape[2])[: shown.shape[2]] - levels
+        unit = (shown.astype(np.float64) - levels) / span
         shown = (unit.clip(0, 1) * 255).round().astype(np.uint8)
     return to_pil(np.ascontiguousarray(shown)).convert("RGB")
 

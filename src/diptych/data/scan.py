@@ -10,7 +10,7 @@ import numpy as np
 
 from diptych.config import Config, DataConfig, DomainConfig
 from diptych.data.alike import Look, look_of
-from diptych.data.cache import Entry, Skipped
+from diptych.data.cache import Entry, Skipped, reach
 from diptych.data.decode import read_picture
 from diptych.data.eight_bit import open_image
 from diptych.data.geometry import kept_size, stored_size
@@ -77,8 +77,8 @@ def _see(path: Path, folder: Path, picture: Pixels, data: DataConfig, multiple: 
     height, width, channels = picture.shape
     form, mode = _format_and_mode(path, picture)
     w, h = stored_size(data, *kept_size(data, width, height), multiple)
-    low, high = float(picture.min()), float(picture.max())
-    entry = Entry(str(path.relative_to(folder)), file_sha256(path), 0, (h, w, channels), low, high)
+    name, shape = str(path.relative_to(folder)), (h, w, channels)
+    entry = Entry(name, file_sha256(path), 0, shape, *reach(picture))
     sample = picture[:: max(1, height // 128), :: max(1, width // 128)]
     spread = float(sample.astype(np.float64).std((0, 1)).max())
     return Seen(

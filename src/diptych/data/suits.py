@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+import numpy as np
+
 from diptych.config import Config
 from diptych.data.caption import Caption, caption_of
 from diptych.data.decode import read_with_gaps, reading_of
@@ -61,15 +63,16 @@ def doubts(domain: Domain) -> list[Doubt]:
         found.append(Doubt("few held out", about, advice))
     reached = max(entry.high for entry in domain.cache.entries)
     stored = domain.pixel_format
-    if reached < stored.low + (stored.high - stored.low) * DIM / 255:
+    low, high = stored.lowest, stored.highest
+    if reached < low + (high - low) * DIM / 255:
         advice = "pictures of 16 bits keep all their values with --depth native"
         if (stored.low, stored.high) != (0, 255):
-            advice = f"the range is {stored.low:g},{stored.high:g}: give one that fits them"
-        about = f"values reach only {reached:g} of {stored.high:g}"
+            advice = f"the range is {low:g},{high:g}: give one that fits them"
+        about = f"values reach only {reached:g} of {high:g}"
         found.append(Doubt("nearly black", about, advice))
     usually = median(entry.high for entry in domain.cache.entries)
-    if usually > stored.low + (stored.high - stored.low) * FAR_BEYOND:
-        about = f"values usually reach {usually:g}, beyond the range {stored.low:g},{stored.high:g}"
+    if usually > low + (high - low) * FAR_BEYOND:
+        about = f"values usually reach {usually:g}, beyond the range {low:g},{high:g}"
         found.append(
             Doubt("beyond the range", about, "all above it is one colour: give one that fits them")
         )
@@ -78,13 +81,21 @@ def doubts(domain: Domain) -> list[Doubt]:
 
 def _far_values(domain: Domain) -> Iterable[Doubt]:
     """Whether the range that was found in the pictures is that of a few of them."""
-    entries, stored = domain.cache.entries, domain.pixel_format
-    low, high = median(one.low for one in entries), median(one.high for one in entries)
-    if stored.dtype != "uint8" and stored.high - stored.low > FAR_BEYOND * (high - low) > 0:
+    stored = domain.pixel_format
+    if stored.dtype == "uint8":
+        return
+    entries = domain.cache.entries
+    lows = np.median([one.lows for one in entries], axis=0)
+    highs = np.median([one.highs for one in entries], axis=0)
+    spans = np.subtract(stored.high, stored.low)
+    wide = (spans > FAR_BEYOND * (highs - lows)) & (highs > lows)
+    if wide.any():
+        first = int(wide.argmax())
+        channel = f" in channel {first + 1}" if len(wide) > 1 else ""
         yield Doubt(
             "wide range",
-            f"values usually lie in {low:g} to {high:g}, of a range of {stored.low:g} to "
-            f"{stored.high:g}",
+            f"values usually lie in {lows[first]:g} to {highs[first]:g}{channel}, of a range of "
+            f"{stored.span()}",
             "what is usual is hardly told apart: give --range-a or --range-b low,high",
         )
 

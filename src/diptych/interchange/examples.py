@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from diptych.data.alpha import parse_background
 from diptych.data.pixels import PixelFormat
 from diptych.interchange.program import Way
@@ -145,9 +148,9 @@ def _save(target: PixelFormat) -> str:
 
 def _floats(way: Way, runtime: Runtime) -> list[str]:
     source, target = way.source, way.target
-    low, span = _number(source.low), _number(source.high - source.low)
+    low, span = _number(source.low), _number(np.subtract(source.high, source.low))
     x = f"x = (picture.astype(np.float32) - {low}) * (2 / {span}) - 1"
-    half = _number((target.high - target.low) / 2)
+    half = _number(np.subtract(target.high, target.low) / 2)
     back = f"(y + 1) * {half} + {_number(target.low)}"
     if target.dtype != "float32":
         bottom, top = map(_number, target.bounds)
@@ -155,5 +158,9 @@ def _floats(way: Way, runtime: Runtime) -> list[str]:
     return [x, runtime.run_floats, f"translated = {back}"]
 
 
-def _number(value: float) -> str:
-    return repr(int(value) if value == int(value) else value)
+def _number(value: ArrayLike) -> str:
+    """A number as a program writes it, or an array of one for each channel."""
+    if np.ndim(value):
+        return f"np.float32([{', '.join(map(_number, np.asarray(value).tolist()))}])"
+    number = float(np.asarray(value))
+    return repr(int(number) if number == int(number) else number)

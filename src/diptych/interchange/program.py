@@ -94,8 +94,9 @@ class Pictures(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         fake: Tensor = self.translate(self.way.source.to_tensor(pictures))
         target = self.way.target
-        stored = (fake.permute(0, 2, 3, 1) + 1) * ((target.high - target.low) / 2) + target.low
-        return stored.round().clamp(*target.bounds).to(torch.uint8)
+        low, high = target.lowest, target.highest  # (of 8 bits there is one range)
+        stored = (fake.permute(0, 2, 3, 1) + 1) * ((high - low) / 2) + low
+        return stored.round().clamp(*map(float, target.bounds)).to(torch.uint8)
 
 
 def trace(way: Way, uint8: bool) -> ExportedProgram:

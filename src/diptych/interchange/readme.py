@@ -47,8 +47,8 @@ def readme(
     ]
     for way in ways if not pixels or runtime.signatures else ():
         lines.append(
-            f"Towards {way.to.upper()}, float -1 to 1 stands for {way.source.low:g} to "
-            f"{way.source.high:g} before and {way.target.low:g} to {way.target.high:g} after."
+            f"Towards {way.to.upper()}, float -1 to 1 stands for {way.source.span()} before and "
+            f"{way.target.span()} after."
         )
     if float16:
         lines.append("It computes in float16: colours may differ by a few of 255 levels.")

@@ -65,6 +65,7 @@ def _model(way: Way) -> Any:
 
 def _save_signatures(model: Any, way: Way, folder: Path) -> None:
     source, target = way.source, way.target
+    source_span, target_span = (of.highest - of.lowest for of in (source, target))
 
     def translate(x: Any) -> Any:
         """``AnySize`` in TensorFlow's terms, channels last."""
@@ -77,9 +78,10 @@ def _save_signatures(model: Any, way: Way, folder: Path) -> None:
         return {"y": translate(x)}
 
     def pictures(pictures: Any) -> dict[str, Any]:
-        x = (tf.cast(pictures, tf.float32) - source.low) * (2 / (source.high - source.low)) - 1
-        stored = (translate(x) + 1) * ((target.high - target.low) / 2) + target.low
-        stored = tf.clip_by_value(tf.round(stored), *target.bounds)
+        # (Of 8 bits there is one range for all channels.)
+        x = (tf.cast(pictures, tf.float32) - source.lowest) * (2 / source_span) - 1
+        stored = (translate(x) + 1) * (target_span / 2) + target.lowest
+        stored = tf.clip_by_value(tf.round(stored), *map(float, target.bounds))
         return {"translated": tf.cast(stored, tf.uint8)}
 
     shape = (None, None, None, source.channels)

@@ -36,12 +36,10 @@ class PixelFormat:
     high: Level
 
     def __post_init__(self) -> None:
-        lows, highs = _each(self.low), _each(self.high)
         counts = {len(level) if isinstance(level, tuple) else 0 for level in (self.low, self.high)}
         one, several = counts == {0}, counts == {self.channels} and self.dtype != "uint8"
-        in_order = all(
-            -math.inf < low < high < math.inf for low, high in zip(lows, highs, strict=False)
-        )
+        ranges = zip(_each(self.low), _each(self.high), strict=False)
+        in_order = all(-math.inf < low < high < math.inf for low, high in ranges)
         if self.channels < 1 or not (one or several) or not in_order:
             raise ValueError(f"no pictures are like that: {self}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -37,6 +38,29 @@ def grads(loss: Tensor, model: CycleGAN) -> dict[str, Tensor]:
     names, parameters = zip(*model.named_parameters(), strict=True)
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return {n: g for n, g in zip(names, found, strict=True) if g is not None}
+
+
+@pytest.mark.parametrize("method", ["cyclegan", "cut"])
+def test_batch_norm_learns_the_averages_of_what_will_be_translated(method: str) -> None:
+    """And of nothing else that passes through G: in use it would normalise by them."""
+    generator = {**SMALL["generator"], "norm": "batch", "blocks": 6}
+    _, m, a, b = model_and_batches(generator=generator, method=method)
+    alone = deepcopy(m)
+    config = build_config({**SMALL, "generator": generator, "method": method})
+    m.generator_loss(a, b * 0.1, config.loss)
+    alone.G_ab(a)
+    networks = [(m.G_ab, alone.G_ab)]
+    if method == "cyclegan":
+        alone.G_ba(b * 0.1)
+        networks.append((m.G_ba, alone.G_ba))
+    for learned, wanted in networks:
+        for name, value in learned.named_buffers():
+            torch.testing.assert_close(
+                value, dict(wanted.named_buffers())[name], rtol=0, atol=1e-12
+            )
+        assert all(
+            x.track_running_stats for x in learned.modules() if isinstance(x, nn.BatchNorm2d)
+        )
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])

@@ -62,14 +62,31 @@ def test_each_channel_may_have_its_range() -> None:
     pictures = rng.integers([0, 100, 7], [11, 60_001, 2008], (2, 9, 8, 3)).astype(np.uint16)
     np.testing.assert_array_equal(bands.to_pixels(bands.to_tensor(pictures)), pictures)
     assert bands.to_pixels(torch.full((1, 3, 1, 1), 3.0)).flatten().tolist() == [10, 60_000, 2007]
-    moved = ends + np.array([1, 599, 0], np.uint16)  # of 10 and of 59,900
-    assert bands.l1(ends, moved) == pytest.approx(2 * (0.1 + 0.01 + 0) / 3)
+    moved = ends + np.array([1, 599, 0], np.uint16)
+    error = bands.l1(ends[:, 2:], moved[:, 2:])  # of 10, of 59,900
+    assert error == pytest.approx(2 * (0.1 + 0.01 + 0) / 3)
     np.testing.assert_array_equal(np.asarray(preview(ends, bands))[0, :, 1], [0, 255, 128])
     assert bands.remark(ends) is None
     said = bands.remark(moved)
     assert said is not None
     assert said.startswith("its values reach from 1 to 11 in channel 1, beyond the model's 0 to 10")
     assert bands.describe() == "3 channels, uint16, 0 to 10, 100 to 60000, 7 to 2007"
+
+
+def test_values_far_beyond_the_range_are_clipped_for_networks_and_errors() -> None:
+    """Metal in a body, a lamp at night: a few such pixels would be all that a loss sees."""
+    scan = PixelFormat(1, "uint16", 0, 3000)
+    body = np.full((6, 6, 1), 1000, np.uint16)
+    metal = body.copy()
+    metal[2:4, 2:4] = 30_000
+    x = scan.to_tensor(metal[None])
+    assert float(x.max()) == 1
+    clipped = np.minimum(metal, 3000)
+    assert torch.equal(x, scan.to_tensor(clipped[None]))
+    assert scan.l1(metal, body) == scan.l1(clipped, body) == pytest.approx(4 / 36 * 2000 / 1500)
+    narrow = PixelFormat(3, "uint8", 50, 100)
+    dark = narrow.to_tensor(np.zeros((1, 2, 2, 3), np.uint8))
+    assert float(dark.min()) == float(dark.max()) == -1
 
 
 @pytest.mark.parametrize(

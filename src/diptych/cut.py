@@ -22,7 +22,7 @@ from diptych.config import Config, LossConfig
 from diptych.cyclegan import Fakes, Terms
 from diptych.losses import OBJECTIVES, noisy, plain_l1, slope_bound
 from diptych.networks import ResnetGenerator, initialise, make_discriminator
-from diptych.networks.blocks import full_precision
+from diptych.networks.blocks import averages_kept, full_precision
 from diptych.networks.fast.joining import twice
 
 Places = list[Tensor]  # for each layer, the numbers of the patches that are compared
@@ -73,7 +73,9 @@ class CUT(nn.Module):
         }
         loss = terms["G_ab/adversarial"] + self.contrast.source * terms["contrast_a"]
         if identity:
-            terms["contrast_b"] = self.patch_nce(self.G_ab(b), b, flip=False)
+            with averages_kept(self.G_ab):  # (of batch norm: they are for pictures of A)
+                idt_b = self.G_ab(b)
+            terms["contrast_b"] = self.patch_nce(idt_b, b, flip=False)
             loss = loss + self.contrast.target * terms["contrast_b"]
         if weights.plain > 0 and alike:
             terms["plain_a"] = plain_l1(fake_b, source)
@@ -100,11 +102,12 @@ class CUT(nn.Module):
         ``flip``: ``fake`` was made of the mirrored source, and is compared mirrored back. The
         source's side is the answer to be found and takes no gradient.
         """
-        of_fake = self.G_ab.features(fake)
+        with averages_kept(self.G_ab):
+            of_fake = self.G_ab.features(fake)
+            with torch.no_grad():
+                of_source = self.G_ab.features(source)
         if flip:
             of_fake = [layer.flip(3) for layer in of_fake]
-        with torch.no_grad():
-            of_source = self.G_ab.features(source)
         places = [choose_places(layer, self.contrast.patches) for layer in of_source]
         queries = self._project(of_fake, places)
         with torch.no_grad():

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from diptych.config import Config, LossConfig
 from diptych.losses import OBJECTIVES, l1, noisy, plain_l1, slope_bound
 from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
+from diptych.networks.blocks import averages_kept
 from diptych.networks.fast.joining import twice
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
@@ -51,6 +52,13 @@ class CycleGAN(nn.Module):
         """``G_ab(to_b), G_ba(to_a)``: what claims to be in B, then what claims to be in A."""
         return self.G_ab(to_b), self.G_ba(to_a)
 
+    def translate_again(self, to_b: Tensor, to_a: Tensor) -> Both:
+        """The same of what is no picture to translate: batch norm learns no averages of it."""
+        if self.joins_generator_batches:  # (there is no batch norm)
+            return self.translate(to_b, to_a)
+        with averages_kept(self.G_ab, self.G_ba):
+            return self.translate(to_b, to_a)
+
     def judge(self, a: Tensor, b: Tensor) -> Both:
         """``D_a(a), D_b(b)``."""
         return self.D_a(a), self.D_b(b)
@@ -71,7 +79,7 @@ class CycleGAN(nn.Module):
 
         if identity:
             (fake_b, fake_a), (idt_b, idt_a) = twice(
-                self.translate, (a, b), (b, a), self.joins_generator_batches
+                self.translate, (a, b), (b, a), self.joins_generator_batches, self.translate_again
             )
         else:
             fake_b, fake_a = self.translate(a, b)
@@ -85,7 +93,7 @@ class CycleGAN(nn.Module):
         }
         loss = terms["G_ab/adversarial"] + terms["G_ba/adversarial"]
         if weights.cycle > 0:  # eq. 2: there and back again
-            rec_b, rec_a = self.translate(fake_a, fake_b)
+            rec_b, rec_a = self.translate_again(fake_a, fake_b)
             terms["cycle_a"], terms["cycle_b"] = l1(rec_a, a), l1(rec_b, b)
             if (share := weights.cycle_features) > 0:
                 of_a, of_b = feature_l1(self.D_a, rec_a, a), feature_l1(self.D_b, rec_b, b)

@@ -79,7 +79,8 @@ class PixelFormat:
     def to_tensor(self, pictures: Pixels | Tensor) -> Tensor:
         """Stored ``(N, H, W, C)`` pictures as a float32 ``(N, C, H, W)`` tensor in [-1, 1].
 
-        A tensor stays on its device. Values outside ``low .. high`` come out beyond [-1, 1].
+        A tensor stays on its device. Values outside ``low .. high`` come out as -1 and 1: one that
+        is far beyond would be all that a network sees.
         """
         if isinstance(pictures, Tensor):
             stored = pictures
@@ -88,14 +89,20 @@ class PixelFormat:
         x = stored.permute(0, 3, 1, 2).to(torch.float32, copy=True)
         if isinstance(self.low, tuple) or isinstance(self.high, tuple):
             low, high = (x.new_tensor(level).view(-1, 1, 1) for level in (self.low, self.high))
-            return x.sub_(low).mul_(2 / (high - low)).sub_(1)
+            return x.sub_(low).mul_(2 / (high - low)).sub_(1).clamp_(-1, 1)
         if self.low != 0:
             x.sub_(self.low)
-        return x.mul_(2 / (self.high - self.low)).sub_(1)
+        x.mul_(2 / (self.high - self.low)).sub_(1)
+        return x if self.holds_all else x.clamp_(-1, 1)
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether no value of 8 bits is beyond the range."""
+        return self.dtype == "uint8" and self.lowest <= 0 and self.highest >= 255
 
     def remark(self, picture: Pixels) -> str | None:
         """What is to be said of a stored picture whose values go beyond ``low`` or ``high``."""
-        if self.dtype == "uint8" and self.lowest <= 0 and self.highest >= 255:  # (nothing can)
+        if self.holds_all:
             return None
         every = np.broadcast_arrays(*self._levels, np.empty(self.channels))[:2]
         there = picture.min((0, 1)), picture.max((0, 1))
@@ -109,7 +116,7 @@ class PixelFormat:
         low, high = every[0][first], every[1][first]
         return (
             f"its values reach from {there[0].min():g} to {there[1].max():g}{where}, beyond the "
-            f"model's {low:g} to {high:g}: what is beyond may come out clipped"
+            f"model's {low:g} to {high:g}: what is beyond is clipped"
         )
 
     def to_pixels(self, x: Tensor) -> Pixels:
@@ -128,9 +135,11 @@ class PixelFormat:
 
     def l1(self, x: Pixels, y: Pixels) -> float:
         """mean|x - y| of two stored pictures in the units of networks, in which values span 2."""
+        low, high = self._levels
+        if not self.holds_all:  # (as ``to_tensor``)
+            x, y = np.clip(x, low, high), np.clip(y, low, high)
         difference = np.subtract(x, y, dtype=np.float32)
         means = np.abs(difference, out=difference).mean((0, 1), dtype=np.float64)
-        low, high = self._levels
         return float((means * 2 / (high - low)).mean())
 
     def describe(self) -> str:

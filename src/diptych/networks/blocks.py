@@ -177,6 +177,28 @@ def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
             network.train(training)
 
 
+@contextmanager
+def averages_kept(*networks: nn.Module) -> Iterator[None]:
+    """Within the block batch norm's running averages stay as they are.
+
+    A generator in use normalises by them, so they must be of what it will translate: not of the
+    target's pictures, which the identity loss shows it, and not of fakes.
+    """
+    norms = [
+        layer
+        for network in networks
+        for layer in network.modules()
+        if isinstance(layer, nn.BatchNorm2d)
+    ]
+    for layer in norms:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in norms:
+            layer.track_running_stats = True
+
+
 def count_parameters(network: nn.Module) -> int:
     """The number of trainable numbers in ``network``."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

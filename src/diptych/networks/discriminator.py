@@ -168,7 +168,7 @@ def make_discriminator(
     pixel = config.architecture == "pixel"
     layers = pixel_layers(channels, config.width, norm) if pixel else patch(channels)
     texture_layers = patch(1) if config.texture else []
-    if config.norm == "spectral":  # bounds each layer's slope by 1 (Miyato et al., 2018)
+    if config.norm == "spectral":  # of the weights as a matrix: 1 (Miyato et al., 2018)
         for layer in (*layers, *texture_layers):
             if isinstance(layer, nn.Conv2d):
                 spectral_norm(layer)

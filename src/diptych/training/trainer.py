@@ -78,10 +78,10 @@ class Trainer:
         self.config, self.run, self.a, self.b, self.device = config, run, a, b, device
         self.state = TrainingState(config, a.pixel_format.channels, b.pixel_format.channels, device)
         per_step = training.batch * training.accumulate * distributed.world_size()
-        self.steps_per_epoch = math.ceil(max(len(a.train), len(b.train)) / per_step)
+        self.steps_per_epoch = max(len(a.train), len(b.train)) / per_step
         self.steps = training.steps
         if training.epochs is not None:
-            self.steps = training.epochs * self.steps_per_epoch
+            self.steps = math.ceil(round(training.epochs * self.steps_per_epoch, 6))
         self.stepper = Stepper(config, self.state, a, b, warn, self.steps)
         self.health = Health(config)
         self.losses: dict[str, float] = {}

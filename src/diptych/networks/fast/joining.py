@@ -11,12 +11,19 @@ Tensors = tuple[Tensor, ...]  # what networks take together, or give
 
 
 def twice(
-    networks: Callable[..., Tensors], x: Tensors, y: Tensors, join: bool
+    networks: Callable[..., Tensors],
+    x: Tensors,
+    y: Tensors,
+    join: bool,
+    again: Callable[..., Tensors] | None = None,
 ) -> tuple[Tensors, Tensors]:
-    """``networks(*x), networks(*y)``, in one pass where ``join`` and the shapes allow it."""
+    """``networks(*x), networks(*y)``, in one pass where ``join`` and the shapes allow it.
+
+    ``again``: what takes ``y`` where they do not.
+    """
     if join and all(p.shape[1:] == q.shape[1:] for p, q in zip(x, y, strict=True)):
         joined = networks(*(torch.cat([p, q]) for p, q in zip(x, y, strict=True)))
         parts = [torch.split(z, [len(p), len(q)]) for z, p, q in zip(joined, x, y, strict=True)]
         first, second = zip(*parts, strict=True)
         return first, second
-    return networks(*x), networks(*y)
+    return networks(*x), (again or networks)(*y)

@@ -222,6 +222,18 @@ def test_sixteen_bits_that_would_become_black(
     assert white.cases[0].about == "values usually reach 4095, beyond the range 0,300"
 
 
+def test_sixteen_bits_of_which_half_is_read(clean: Path) -> None:
+    for path in (clean / "trainA").iterdir():
+        values = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 257
+        Image.fromarray(values).save(path)
+    folders = data_folders(clean)
+    (deep,) = check(folders, settings()).findings
+    assert (deep.kind, deep.cases[0].files) == ("deep", (str(clean / "trainA"),))
+    assert deep.advice == "--depth native reads all"
+    native = build_config({"data": {"size": 32}, "a": {"depth": "native"}})
+    assert check(folders, native).findings == ()
+
+
 def test_one_dark_picture_among_others_is_no_black_folder(clean: Path) -> None:
     picture(3000).point(lambda value: value // 8).save(clean / "trainA" / "night.png")
     found = check(Folders(clean / "trainA", clean / "trainB"), settings()).findings

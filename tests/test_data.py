@@ -115,6 +115,24 @@ def test_what_is_left_out_and_what_is_without_effect_is_said(tmp_path: Path) -> 
         assert bool(words) == bool(said(training=training)[2:])
 
 
+def test_grey_pictures_learned_as_colours_are_said(tmp_path: Path) -> None:
+    for i, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        for j in range(3):
+            values = np.random.default_rng([i, j]).integers(0, 256, (40, 40), np.uint8)
+            Image.fromarray(values).save(tmp_path / name / f"{j}.png")
+    folders = Folders(tmp_path / "a", tmp_path / "b")
+    for channels, said in ((None, True), (1, False)):
+        reading = {"a": {"channels": channels}, "b": {"channels": channels}}
+        settings = build_config(merge(config().model_dump(), reading))
+        lines = remarks(settings, *open_domains(folders, settings))
+        assert any("all pictures are grey" in line for line in lines) == said
+    for j, colour in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (40, 40), colour).save(tmp_path / "b" / f"{j}.png")
+    lines = remarks(config(), *open_domains(folders, config()))
+    assert not any("all pictures are grey" in line for line in lines)
+
+
 @pytest.mark.parametrize(("share", "count", "held"), [
     (0.05, 2, 1), (0.05, 40, 2), (0.05, 5000, 200), (0.99, 40, 39), (0.99, 2, 1),
 ])  # fmt: skip

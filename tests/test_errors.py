@@ -158,6 +158,8 @@ CASES = [
     (["import", "pop.webp", "-o", "x.safetensors"], 1, ["pop.webp is not a .pth"]),
     (["translate", "MODEL", "iphone.jpg", "-o", "out"], 1, ["it is a HEIC picture: save it as"]),
     (["translate", "MODEL", "a", "-o", "a/out"], 2, ["would lie among the pictures of a"]),
+    (["translate", "MODEL", "a/town-0000.png", "-o", "x.exr"], 2, ["cannot write 'exr'", "tif"]),
+    (["translate", "MODEL", "a/town-0000.png", "-o", "x.mxf"], 2, ["a video as x.mxf", ".mp4"]),
     (["translate", "MODEL", "a", "-o", "out.png"], 2, ["out.png is one picture", "name a folder"]),
     *((["translate", "MODEL", given, "-o", "bad.yaml"], 2, ["bad.yaml is a file: name a folder"])
       for given in ("a/town-0000.png", "a")),

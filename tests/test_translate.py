@@ -89,6 +89,16 @@ def test_a_data_set_holds_both_domains(
     assert f"{towns} holds both domains, and all goes to b" in " ".join(done.stdout.split())
 
 
+def test_pictures_of_other_kinds_are_said_to_be_passed_over(
+    trained: Path, pictures: Path, tmp_path: Path, diptych: Command
+) -> None:
+    for name in ("a.tga", "deep/b.tga", "c.exr", "notes.txt"):
+        (pictures / name).write_bytes(b"x")
+    done = diptych("translate", trained, pictures, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert f"passed over in {pictures}: 2 .tga, 1 .exr: save" in " ".join(done.stdout.split())
+
+
 def test_the_model_file_alone_is_enough(
     trained: Path, pictures: Path, tmp_path: Path, diptych: Command
 ) -> None:

@@ -94,7 +94,7 @@ def translate(
     existing: Existing = "replace" if overwrite else "skip" if skip_existing else "refuse"
     _check_is_free(out, run)
     planned = plan(inputs, out, format_, target)
-    _say_of_both(inputs, side)
+    _say_of_folders(inputs, side)
     jobs = left_to_do(planned, existing)
     there = len(planned) - len(jobs)
     if not jobs:
@@ -151,11 +151,15 @@ def _is_model(place: Path) -> bool:
     return place.suffix == ".safetensors" or os.path.isfile(place / "model.safetensors")
 
 
-def _say_of_both(inputs: Sequence[Path], to: Side) -> None:
-    """A data set holds pictures of both domains, and all are translated one way."""
+def _say_of_folders(inputs: Sequence[Path], to: Side) -> None:
+    """Pictures of both domains that all go one way; others that are passed over."""
     from diptych.cli.console import note
+    from diptych.data.folder import OTHER_PICTURES, kinds_in_words, passed_over
 
-    for place in inputs:
+    for place in filter(Path.is_dir, inputs):
+        kinds = {kind: n for kind, n in passed_over(place).items() if kind in OTHER_PICTURES}
+        if kinds:
+            note(f"passed over in {place}: {kinds_in_words(kinds)}: save them as PNG, TIFF or JPEG")
         if (place / "trainA").is_dir() and (place / "trainB").is_dir():
             note(f"{place} holds both domains, and all goes to {to}: give {place}/testA or another")
 

@@ -16,7 +16,7 @@ from diptych.data.suits import doubts
 
 Kind = Literal[
     "damaged", "unlike", "in both domains", "trained and held out", "duplicates", "nearly constant",
-    "tiny", "long and thin", "imbalance", "few", "few held out", "nearly black",
+    "tiny", "long and thin", "imbalance", "few", "few held out", "deep", "nearly black",
     "beyond the range", "wide range", "no data", "other channels", "many channels", "several pages",
 ]  # fmt: skip
 FLAT = 2 / 255  # standard deviation, as a share of the domain's range

@@ -16,6 +16,12 @@ OF_STORAGE = frozenset([
     "@eaDir", "@tmp", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "__MACOSX",
     "$RECYCLE.BIN", "System Volume Information", "lost+found",
 ])  # fmt: skip
+# Endings of pictures that are not read.
+OTHER_PICTURES = frozenset([
+    ".arw", ".cr2", ".cr3", ".dcm", ".dds", ".dng", ".exr", ".fit", ".fits", ".hdr", ".ico", ".jp2",
+    ".jpx", ".jxl", ".nef", ".nii", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga",
+    *([] if ".avif" in SUFFIXES else [".avif"]),
+])  # fmt: skip
 NO_ENDING = "without an ending"
 PHONES = frozenset([".heic", ".heif"])  # pictures that Pillow cannot read: to be named as such
 

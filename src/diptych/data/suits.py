@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from diptych.config import Config
+from diptych.config import Config, DomainConfig
 from diptych.data.caption import Caption, caption_of
-from diptych.data.decode import read_with_gaps, reading_of
+from diptych.data.decode import read_picture, read_with_gaps, reading_of
 from diptych.data.domain import Domain
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DIM, PixelFormat
@@ -33,6 +33,7 @@ class Doubt:
     kind: Literal[
         "few",
         "few held out",
+        "deep",
         "nearly black",
         "beyond the range",
         "wide range",
@@ -70,6 +71,9 @@ def doubts(domain: Domain) -> list[Doubt]:
             advice = f"the range is {low:g},{high:g}: give one that fits them"
         about = f"values reach only {reached:g} of {high:g}"
         found.append(Doubt("nearly black", about, advice))
+    elif _is_deeper(domain):
+        about = "its pictures have more than 8 bits, of which the upper 8 are read"
+        found.append(Doubt("deep", about, "--depth native reads all"))
     usually = median(entry.high for entry in domain.cache.entries)
     if usually > low + (high - low) * FAR_BEYOND:
         about = f"values usually reach {usually:g}, beyond the range {low:g},{high:g}"
@@ -77,6 +81,25 @@ def doubts(domain: Domain) -> list[Doubt]:
             Doubt("beyond the range", about, "all above it is one colour: give one that fits them")
         )
     return [*found, *_far_values(domain), *_by_files(domain)]
+
+
+def _is_deeper(domain: Domain) -> bool:
+    """Whether the first file holds deeper values than are read of it."""
+    if domain.pixel_format.dtype != "uint8":
+        return False
+    path = domain.folder / domain.cache.entries[domain.train[0]].name
+    try:
+        return read_picture(path, DomainConfig(depth="native")).dtype != np.uint8
+    except DamagedPictureError:  # (as 8 bits it could be read)
+        return False
+
+
+def are_grey(domain: Domain) -> bool:
+    """Whether the first pictures that are read as colours have none."""
+    pictures = [domain.cache[index] for index in domain.train[:LOOKED_AT]]
+    return all(
+        picture.shape[2] == 3 and (picture == picture[..., :1]).all() for picture in pictures
+    )
 
 
 def _far_values(domain: Domain) -> Iterable[Doubt]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from diptych.config import Config, LossConfig
 from diptych.data.cache import contents
 from diptych.data.domain import Domain
-from diptych.data.suits import doubts
+from diptych.data.suits import are_grey, doubts
 from diptych.errors import counted
 from diptych.settings import read_preset, section
 from diptych.training.learned import learned_by, run_before
@@ -40,6 +40,8 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
                 )
     if both := len(contents(a.cache) & contents(b.cache)):
         lines.append(f"in both A and B: {counted(both, 'picture')} (diptych data check says which)")
+    if are_grey(a) and are_grey(b):
+        lines.append("all pictures are grey, and colours are learned: --channels 1 keeps them grey")
     data = config.data
     if data.zoom > 1 and not data.zooms:
         lines.append(f"data.zoom is off: there is none with data.preprocess {data.preprocess}")

@@ -9,7 +9,7 @@ from diptych.errors import UsageError
 UNPLAYED = (".webp", ".avif")  # FFmpeg reads their first picture only
 ENDINGS = frozenset(
     [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
-     ".wmv", ".flv", ".ogv", ".3gp"]
+     ".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".vob", ".f4v"]
 )  # fmt: skip
 # What is written, with its codec and settings that lose little.
 X264 = ("libx264", {"crf": "18", "preset": "medium"})

@@ -110,7 +110,8 @@ def plan_file(inputs: Sequence[Path], out: Path, target: PixelFormat) -> list[Jo
     """
     if len(inputs) > 1 or inputs[0].is_dir():
         what = "video" if is_clip(out) else "picture"
-        raise UsageError(f"{out} is one {what}: for several inputs name a folder")
+        advice = "" if what == "picture" else " (single pictures are not made into a video)"
+        raise UsageError(f"{out} is one {what}: for several inputs name a folder{advice}")
     if not inputs[0].exists():
         raise DiptychError(f"there is no file {inputs[0]}: check the name")
     if is_clip(out) and inputs[0].suffix.lower() in UNPLAYED:

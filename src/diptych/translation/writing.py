@@ -16,6 +16,7 @@ import numpy as np
 
 from diptych.data.caption import ASCII, NO_DATA, NOTHING, Caption
 from diptych.data.decode import SUFFIXES
+from diptych.data.folder import OTHER_PICTURES, PHONES
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import UsageError
@@ -24,10 +25,7 @@ from diptych.files import explain_os_errors, replace, sweep_old
 FileFormat = Literal["png", "jpg", "webp", "tif", "bmp", "npy"]
 FORMATS = get_args(FileFormat)
 # Endings by which people mean a file and no folder, also of formats that are only read, or neither.
-PICTURE_ENDINGS = SUFFIXES | {
-    ".avif", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jpx", ".jxl", ".pdf", ".pgm", ".ppm",
-    ".svg",
-}  # fmt: skip
+PICTURE_ENDINGS = SUFFIXES | PHONES | OTHER_PICTURES | {".pdf"}
 MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
 MOST_PER_INCH = 65_000  # in JPEG
 PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger

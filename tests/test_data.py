@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree as shutil_rmtree
 from typing import Any
 
 import numpy as np
@@ -327,6 +328,40 @@ open_cache(folder, find_pictures(folder), settings.a, settings.data, 4)
     )
     assert len(cache) == 3
     assert [path.stat().st_ino for path in (tmp_path / "cache").iterdir()] == made
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_cache_of_another_user_that_cannot_be_used(
+    stale: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written with a umask of 077, or without a picture that only we may read."""
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    write_pictures(tmp_path / "a", 4)
+    settings = config()
+    given = (tmp_path / "a", find_pictures(tmp_path / "a"), settings.a, settings.data)
+    theirs = place_of(*given, 4)
+    if stale:
+        hidden = (tmp_path / "a" / "0.png").read_bytes()
+        before = (tmp_path / "a" / "0.png").stat()
+        (tmp_path / "a" / "0.png").write_bytes(bytes(len(hidden)))
+        os.utime(tmp_path / "a" / "0.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+        monkeypatch.setattr("diptych.data.cache_folder.place_of", lambda *_: theirs)
+        assert len(open_cache(*given, 4).skipped) == 1
+        (tmp_path / "a" / "0.png").write_bytes(hidden)
+    else:
+        theirs.mkdir(parents=True)
+        (theirs / "index.json").mkdir()  # (cannot be read, also by root)
+    kept = sorted(theirs.iterdir())
+    monkeypatch.setattr(
+        "diptych.data.cache_folder.shutil.rmtree",
+        lambda path, **more: None if path == theirs else shutil_rmtree(path, **more),
+    )
+    for _ in range(2):
+        cache = open_cache(*given, 4)
+        assert len(cache) == 4
+        assert not cache.skipped
+        assert sorted(theirs.iterdir()) == kept
+        monkeypatch.setattr("diptych.data.cache_folder._build", None)  # (it is found again)
 
 
 def test_folders_alike_in_all_but_content_have_their_own_caches(tmp_path: Path) -> None:

@@ -225,6 +225,19 @@ def test_a_partner_that_cannot_be_read_is_none() -> None:
     assert found.truths[0] is None
 
 
+def test_pairs_by_order_count_as_people_do() -> None:
+    """img2 is before img10, whether the other side is padded or not."""
+    numbers = [1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9]  # as disks sort their names
+    pictures = [np.full((4, 4, 3), n, np.uint8) for n in range(13)]
+    source = Heldout([Path(f"a/img{n}.png") for n in numbers], [pictures[n] for n in numbers], RGB)
+    real = Heldout([Path(f"b/m{n:03}.png") for n in range(1, 13)], pictures[1:], RGB)
+    for there, back in ((source, real), (real, source)):
+        found = find_wanted(Target(), there, back, (), True, True)
+        assert found.truths is not None
+        for own, truth in zip(there.pictures, found.truths, strict=True):
+            np.testing.assert_array_equal(own, truth)
+
+
 def test_the_split_is_drawn_at_random() -> None:
     """Files lie in an order: by day or by place."""
     real = np.concatenate([samples(40, 4, 0), samples(40, 4, 1, shift=5)])
@@ -860,6 +873,13 @@ def test_scores_flatter_where_an_earlier_run_knew_the_pictures(
     assert "had been learned from" in score_tables(found)[0].note
     assert diptych("report", tmp_path / "2").returncode == 0
     page = (tmp_path / "2" / "report.html").read_text()
+    other = [shutil.copytree(towns / name, tmp_path / f"{name}2") for name in ("testA", "testB")]
+    for run, folders_, before in (("5", other, "1"), ("6", folders, "5")):
+        done = diptych("train", *folders_, "--run", tmp_path / run, "--from", tmp_path / before,
+                       "--steps", "2", "--set", "data.holdout=0.3")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    chain = json.loads((tmp_path / "6" / "data.json").read_text())["a"]
+    assert chain["learned_from"] == known[1]["learned_from"]
     assert "had learned from 4 of the held-out pictures" in page
     assert "None of these was trained on" not in page
     third = diptych(

@@ -453,7 +453,7 @@ def test_domains_that_no_image_file_holds(tmp_path: Path) -> None:
     names = [path.name for path in deploy(pair, "torch", pair.ways, tmp_path)]
     assert names == ["to_b.pt2", "README.md", "translate_to_b.py"]
     assert (
-        "-2 to 6, 0 to 1, -9 to 9, 1 to 1.5 before and 100 to 4000.5 after"
+        "-2 to 6, 0 to 1, -9 to 9, 1 to 1.5 before and 100 to 4000.5 after; clip what is beyond."
         in (tmp_path / "README.md").read_text()
     )
     done = subprocess.run(

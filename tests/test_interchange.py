@@ -361,6 +361,13 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
     cut = resnet(4, 2).state_dict()
     del cut["model.11.conv_block.5.weight"]
     torch.save(cut, tmp_path / "cut.pth")
+    half = resnet(4, 2).state_dict()  # (without most of them it would be of no norm)
+    del half["model.4.bias"]
+    torch.save(half, tmp_path / "half.pth")
+    endless = resnet(4, 2).state_dict()
+    last = max(endless, key=lambda name: int(name.split(".")[1]))
+    del endless[last.replace("weight", "bias")]
+    torch.save(endless, tmp_path / "last.pth")
     extra = {**resnet(4, 2).state_dict(), "model.99.weight": torch.zeros(1, 1, 1, 1)}
     torch.save(extra, tmp_path / "extra.pth")
     failed = resnet(4, 2).state_dict()
@@ -368,10 +375,11 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
     torch.save(failed, tmp_path / "failed.pth")
     cases = {
         "failed.pth": "holds NaN or infinity (model.4.weight)",
+        "half.pth": "model.4.bias is missing", "last.pth": "bias is missing",
         "bomb.pth": "is not", "whole.pth": "which could run programs", "list.pth": "state_dict",
         "other.pth": "no network that is known", "text.pth": "is not a .pth file",
         "cut.pth": "model.11.conv_block.5.weight is missing", "none.pth": "there is no file",
-        "extra.pth": "model.99.weight is unknown", "packed.pth": "holds quantised numbers",
+        "extra.pth": "(model.99.", "packed.pth": "holds quantised numbers",
         "sparse.pth": "holds sparse numbers", "float8.pth": "no network that is known",
         "meta.pth": "holds no numbers", "nested.pth": "nested", "far.pth": "no network",
     }  # fmt: skip

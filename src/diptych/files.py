@@ -88,8 +88,10 @@ def file_sha256(path: Path) -> str:
 
 def lies_in(path: Path, folder: Path) -> bool:
     """Whether ``path`` is ``folder`` or below it, wherever links lead; neither need exist."""
-    # (realpath, since links may form a loop)
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    try:  # (realpath, since links may form a loop)
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except UnicodeEncodeError:  # (a name that this system's letters cannot spell is of no folder)
+        return False
 
 
 def sweep_old(folder: Path, ours: str) -> None:

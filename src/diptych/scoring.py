@@ -76,7 +76,13 @@ def evaluate(
         )
     pair = translator.pair
     if model is not None and folder.model.exists():
-        _check_formats(run, model, pair.info, read_info(folder.model))
+        own = read_info(folder.model)
+        _check_formats(run, model, pair.info, own)
+        if (pair.info.a, pair.info.b) != (own.a, own.b):
+            warn(
+                f"{model} has other ranges of values than {run}, and sees pictures by its own: "
+                "scores of the two cannot be compared"
+            )
     if size is not None or model is not None:
         pixels = config.data.size if size is None else size
         pair, config = at_size(translator, pixels), with_size(config, pixels)

@@ -67,7 +67,7 @@ def resized(picture: Tensor, size: int) -> Tensor:
         planes = planes.float()
     small = F.interpolate(planes, (size, size), mode="bicubic", antialias=True)
     if planes.dtype != torch.uint8:  # bicubic overshoots at edges, beyond what a picture reaches
-        small = small.clamp(planes.amin(), planes.amax())
+        small = small.clamp(*(of((2, 3), keepdim=True) for of in (planes.amin, planes.amax)))
     if small.dtype != dtype:
         small = small.round_().to(dtype)
     return small[0].permute(1, 2, 0)

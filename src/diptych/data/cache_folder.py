@@ -78,10 +78,11 @@ def open_cache(
     """
     root = cache_root()
     place = place_of(folder, files, reading, data, multiple)
+    own = place.with_name(f"{place.name}.{_user()}")  # for what another user's cannot be
     with explain_os_errors(f"write the picture cache {root} (set DIPTYCH_CACHE to move it)"):
         found = place.exists()
-        if found:
-            cache = _read_if_whole(place)
+        for there in (own, place):
+            cache = _read_if_whole(there) if there.exists() else None
             if cache is not None and not _some_read_now(cache, folder, reading, data):
                 return cache
             cache = None  # (Windows removes no file that is mapped)
@@ -96,8 +97,10 @@ def open_cache(
                 replace(aside, place)
                 sync_folder(root)
             except OSError:
-                if _read_if_whole(place) is None:  # (else another process was faster)
-                    raise
+                if found or _read_if_whole(place) is None:  # (else another process was faster)
+                    shutil.rmtree(own, ignore_errors=True)
+                    replace(aside, own)
+                    place = own
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         _forget_others(place)
@@ -114,9 +117,9 @@ def _forget_others(place: Path) -> None:
 
     (A training that still reads it keeps it; on Windows it is removed another time.)
     """
-    where = place.name.partition("-")[0]
+    where, shared = place.name.partition("-")[0], place.name.partition(".")[0]
     for other in place.parent.glob(f"{where}-*"):
-        if other != place and not other.name.endswith(".partial"):
+        if not other.name.startswith(shared) and not other.name.endswith(".partial"):
             shutil.rmtree(other, ignore_errors=True)
 
 
@@ -126,6 +129,10 @@ def _read_if_whole(place: Path) -> PictureCache | None:
         return read_cache(place)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _user() -> int:
+    return os.getuid() if os.name != "nt" else 0
 
 
 def _some_read_now(

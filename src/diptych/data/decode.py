@@ -100,8 +100,10 @@ def _decode(file: BinaryIO, reading: DomainConfig, background: str) -> tuple[Pix
         raise DamagedPictureError("it has no pixels")
     file.seek(0)
     told = read_caption(file) if kind_of(file) == "tiff" else NOTHING
-    deep = picture.dtype == np.uint8 and told.values not in ("uint8", "bool")  # (read as 8 bits)
-    gaps = find_gaps(picture, None if deep else told.no_data)
+    gaps = find_gaps(picture, told.no_data)
+    if picture.dtype == np.uint8 and told.values == "uint16" and told.no_data is not None:
+        file.seek(0)
+        gaps = find_gaps(read_native(file, None, background), told.no_data)  # (before 8 bits)
     if gaps is not None:
         picture = gaps.filled(picture)
     if picture.dtype == np.float32 and not (picture.max() <= LARGEST and picture.min() >= -LARGEST):

@@ -176,7 +176,7 @@ def resize(picture: Pixels, width: int, height: int) -> Pixels:
         for c in range(picture.shape[2])
     ]
     # Bicubic overshoots at edges: no value may appear that the picture does not reach.
-    stack = np.stack(planes, axis=-1).clip(picture.min(), picture.max())
+    stack = np.stack(planes, axis=-1).clip(picture.min((0, 1)), picture.max((0, 1)))
     return (stack if picture.dtype == np.float32 else stack.round()).astype(picture.dtype)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -123,4 +124,13 @@ def _partners(
             f"--paired, but {alone} has no partner of its name, and only the pictures of two test "
             "folders, as many in each and none damaged, can be paired by their order"
         )
-    return list(range(len(targets)))
+    first, second = (
+        sorted(range(len(of)), key=lambda i: _counted(of[i])) for of in (sources, targets)
+    )
+    partner = dict(zip(first, second, strict=True))
+    return [partner[i] for i in range(len(sources))]
+
+
+def _counted(path: Path) -> list[tuple[str, int]]:
+    """By which names are in the order that people count in: 2 before 10."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", str(path))]

@@ -149,7 +149,8 @@ def _save(target: PixelFormat) -> str:
 def _floats(way: Way, runtime: Runtime) -> list[str]:
     source, target = way.source, way.target
     low, span = _number(source.low), _number(np.subtract(source.high, source.low))
-    x = f"x = (picture.astype(np.float32) - {low}) * (2 / {span}) - 1"
+    unit = f"(picture.astype(np.float32) - {low}) * (2 / {span}) - 1"
+    x = f"x = {unit if source.holds_all else f'({unit}).clip(-1, 1)'}"
     half = _number(np.subtract(target.high, target.low) / 2)
     back = f"(y + 1) * {half} + {_number(target.low)}"
     if target.dtype != "float32":

@@ -147,6 +147,8 @@ def _generator(tensors: Tensors, kind: Kind, norm: Norm | None) -> ForeignGenera
     config, places = _read_generator(tensors, kind, norm or _norm_of(tensors))
     first = tensors[f"{places[0].theirs}.weight"]
     last = tensors[f"{places[-1].theirs}.weight"]
+    if f"{places[-1].theirs}.bias" not in tensors:
+        raise ValueError(f"{places[-1].theirs}.bias is missing")
     channels_out = last.shape[1] if kind == "unet" else last.shape[0]
     network = make_generator(config, first.shape[1], channels_out)
     load_by_place(network, places, tensors)
@@ -222,8 +224,11 @@ def _norm_of(tensors: Tensors) -> Norm:
     weights = {name: value.ndim for name, value in tensors.items() if name.endswith(".weight")}
     if 1 in weights.values():
         return "batch"
-    biases = {name.removesuffix("weight") + "bias" for name, ndim in weights.items() if ndim == 4}
-    return "instance" if biases <= tensors.keys() else "none"
+    biases = [name.removesuffix("weight") + "bias" for name, ndim in weights.items() if ndim == 4]
+    missing = [name for name in biases if name not in tensors]
+    if missing and len(missing) < len(biases) - 2:  # (first and last layers have one in any case)
+        raise ValueError(f"{missing[0]} is missing")
+    return "none" if missing else "instance"
 
 
 def load_by_place(network: nn.Module, places: Places, tensors: Tensors) -> None:
@@ -238,7 +243,8 @@ def load_by_place(network: nn.Module, places: Places, tensors: Tensors) -> None:
             if theirs in tensors:
                 own[ours] = tensors[theirs].to(own[ours].dtype)
                 used.add(theirs)
-            elif name == "bias":  # before batch norm they leave it out
+            elif name == "bias" and own[f"{place.ours}.weight"].ndim == 4:
+                # (Convolutions before batch norm, or none, have no bias.)
                 own[ours] = torch.zeros_like(own[ours])
             elif name != "num_batches_tracked":  # (PyTorch before 0.4.1 had none)
                 raise ValueError(f"{theirs} is missing")

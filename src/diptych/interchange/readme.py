@@ -48,7 +48,8 @@ def readme(
     for way in ways if not pixels or runtime.signatures else ():
         lines.append(
             f"Towards {way.to.upper()}, float -1 to 1 stands for {way.source.span()} before and "
-            f"{way.target.span()} after."
+            f"{way.target.span()} after"
+            + ("." if way.source.holds_all else "; clip what is beyond.")
         )
     if float16:
         lines.append("It computes in float16: colours may differ by a few of 255 levels.")

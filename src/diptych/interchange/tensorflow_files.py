@@ -80,6 +80,7 @@ def _save_signatures(model: Any, way: Way, folder: Path) -> None:
     def pictures(pictures: Any) -> dict[str, Any]:
         # (Of 8 bits there is one range for all channels.)
         x = (tf.cast(pictures, tf.float32) - source.lowest) * (2 / source_span) - 1
+        x = tf.clip_by_value(x, -1.0, 1.0)
         stored = (translate(x) + 1) * (target_span / 2) + target.lowest
         stored = tf.clip_by_value(tf.round(stored), *map(float, target.bounds))
         return {"translated": tf.cast(stored, tf.uint8)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.data.domain import read_for_looking
-from diptych.errors import UsageError
+from diptych.errors import UsageError, counted
 from diptych.evaluation.results import DirectionScores, Evaluation
 from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_names
 from diptych.files import explain_os_errors, write_whole
@@ -49,6 +49,10 @@ def comparison_tables(
             "values of them (data.preprocess, data.load_size, channels, depth, range ...): compare "
             "with care."
         )
+    for run, evaluation in zip(runs, evaluations, strict=True):
+        if known := evaluation.learned_from:
+            learned = counted(known, "held-out picture")
+            note += f" Those of {run.path} flatter: {learned} had been learned from."
     tables = []
     for to in WAYS:
         rows = []

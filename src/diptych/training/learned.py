@@ -13,8 +13,7 @@ from diptych.training.run_folder import RunFolder
 
 def learned_from(config: Config, domain: Domain, side: Side) -> list[Path]:
     """Those that this training learns from, or that the run which it goes on from has."""
-    before = run_before(config)
-    earlier = [] if before is None else learned_by(before, domain, side)
+    earlier = [path for run in runs_before(config) for path in learned_by(run, domain, side)]
     return sorted({*domain.learned_here, *earlier})
 
 
@@ -38,7 +37,17 @@ def learned_by(run: RunFolder, domain: Domain, side: Side) -> list[Path]:
     return [path for path in domain.heldout if learned(path)]
 
 
-def run_before(config: Config) -> RunFolder | None:
-    """The run that a training goes on from, if it does, and from no single file."""
+def runs_before(config: Config) -> list[RunFolder]:
+    """The run that a training goes on from, the one before that, and so on.
+
+    (As far as they are there; a single file says nothing of what it has learned from.)
+    """
+    found: list[RunFolder] = []
     place = config.training.start_from
-    return RunFolder(Path(place)) if place is not None and Path(place).is_dir() else None
+    while place is not None and Path(place).is_dir() and RunFolder(Path(place)) not in found:
+        found.append(RunFolder(Path(place)))
+        try:
+            place = found[-1].config().training.start_from
+        except DiptychError:
+            break
+    return found

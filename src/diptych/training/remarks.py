@@ -8,7 +8,7 @@ from diptych.data.domain import Domain
 from diptych.data.suits import are_grey, doubts
 from diptych.errors import counted
 from diptych.settings import read_preset, section
-from diptych.training.learned import learned_by, run_before
+from diptych.training.learned import learned_by, runs_before
 
 
 def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
@@ -30,7 +30,7 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             )
         for doubt in doubts(domain):
             lines.append(f"{domain.folder}: {doubt.about}; {doubt.advice}")
-    if (before := run_before(config)) is not None:
+    for before in runs_before(config):
         for domain, earlier in ((a, learned_by(before, a, "a")), (b, learned_by(before, b, "b"))):
             if earlier:
                 lines.append(

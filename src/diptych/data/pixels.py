@@ -104,19 +104,17 @@ class PixelFormat:
         """What is to be said of a stored picture whose values go beyond ``low`` or ``high``."""
         if self.holds_all:
             return None
-        every = np.broadcast_arrays(*self._levels, np.empty(self.channels))[:2]
-        there = picture.min((0, 1)), picture.max((0, 1))
-        beyond = (there[0] < every[0]) | (there[1] > every[1])
-        if not beyond.any():
+        low, high = (np.broadcast_to(level, self.channels) for level in self._levels)
+        lows, highs = picture.min((0, 1)), picture.max((0, 1))
+        beyond = np.flatnonzero((lows < low) | (highs > high))
+        if not len(beyond):
             return None
-        first = int(beyond.argmax())
-        where = f" in channel {first + 1}" if isinstance(self.low, tuple) else ""
-        if isinstance(self.low, tuple):
-            there = there[0][first], there[1][first]
-        low, high = every[0][first], every[1][first]
+        each = isinstance(self.low, tuple)
+        channels = beyond[:1] if each else np.arange(self.channels)
         return (
-            f"its values reach from {there[0].min():g} to {there[1].max():g}{where}, beyond the "
-            f"model's {low:g} to {high:g}: what is beyond is clipped"
+            f"its values reach from {lows[channels].min():g} to {highs[channels].max():g}"
+            f"{f' in channel {beyond[0] + 1}' if each else ''}, beyond the model's "
+            f"{low[channels].min():g} to {high[channels].max():g}: what is beyond is clipped"
         )
 
     def to_pixels(self, x: Tensor) -> Pixels:

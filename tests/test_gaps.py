@@ -109,6 +109,7 @@ def test_a_tile_that_is_all_unknown_stays_so(
     done = diptych("translate", heights, source, "-o", tmp_path)
     assert done.returncode == 0, done.stderr
     assert np.isnan(tifffile.imread(tmp_path / "most.tif")).all()
+    assert "its values" not in done.stdout
 
 
 def test_infinite_values_are_no_gaps(tmp_path: Path) -> None:

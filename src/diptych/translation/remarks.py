@@ -37,7 +37,8 @@ def remarks(
 ) -> tuple[Remark, ...]:
     """What a person should know of ``picture``, as it was read from the job's source."""
     found, caption = list[Remark](), own.told
-    if said := source.remark(picture):
+    unknown = own.gaps is not None and own.gaps.places.all()
+    if said := None if unknown else source.remark(picture):
         found.append(Remark("values", said))
     elif said := _too_dark(job.source, picture, source):
         found.append(Remark("darkness", said))

@@ -32,6 +32,7 @@ from safetensors.torch import load_file
 import diptych as package
 from diptych.config import LossConfig
 from diptych.data.domain import Folders, data_folders, open_domains
+from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.interrupt import InterruptedRunError, StopNowError, StopRequest
 from diptych.model_file import load_model, read_info, save_model
@@ -939,6 +940,27 @@ def test_going_on_from_a_model_reads_pictures_as_it_did(tmp_path: Path, diptych:
     assert infos[1].b == infos[0].b
     assert infos[0].a.high > 50_000
     assert (infos[2].a.low, infos[2].a.high) == (0, 1000)
+
+
+def test_resuming_maps_values_as_before(tmp_path: Path, diptych: Command) -> None:
+    """Also where a newer version would measure other ranges: the networks know no others."""
+    for i, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        for j in range(4):
+            values = np.random.default_rng([i, j]).integers([5, 200], [900, 6000], (40, 40, 2))
+            np.save(tmp_path / name / f"{j}.npy", values.astype(np.uint16))
+    run = RunFolder(tmp_path / "run")
+    done = diptych("train", tmp_path / "a", tmp_path / "b", "--run", run.path, "--depth", "native",
+                   "--preset", "repaint", *TINY_OPTIONS, "--steps", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    data = json.loads((run.path / "data.json").read_text())
+    data["a"]["pixel_format"].update(low=5.0, high=5999.0)
+    (run.path / "data.json").write_text(json.dumps(data))
+    done = diptych("train", "--run", run.path, "--resume", "--steps", "2")
+    assert done.returncode == 0, done.stderr
+    info = load_model(run.model, CPU).info
+    assert info.a == PixelFormat(2, "uint16", 5, 5999)
+    assert isinstance(info.b.low, tuple)
 
 
 def test_going_on_from_a_run_takes_all_of_it(

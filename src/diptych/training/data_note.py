@@ -63,6 +63,11 @@ def check_data(run: RunFolder, a: Domain, b: Domain) -> None:
             )
 
 
+def as_before(run: RunFolder, domain: Domain, side: Side) -> Domain:
+    """The domain with values mapped as ``write_data`` has noted: the networks know no others."""
+    return replace(domain, pixel_format=run.data()[side]["pixel_format"])
+
+
 def with_heldout(run: RunFolder, domain: Domain, side: Side) -> Domain:
     """The domain with those pictures held out that ``write_data`` has noted."""
     noted = [Path(path) for path in run.data()[side]["heldout"]]

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, first_line
 from diptych.evaluation.results import Evaluation
 from diptych.evaluation.table import ScoreTable
@@ -35,6 +36,7 @@ class DomainRecord(TypedDict):
     training_pictures: int
     fingerprint: str
     heldout_fingerprint: str
+    pixel_format: PixelFormat
     heldout: list[str]
     learned_from: list[str]  # those of them by which scores flatter
     skipped: list[SkippedRecord]

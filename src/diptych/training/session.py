@@ -28,6 +28,7 @@ from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
 from diptych.training.choice import model_in
 from diptych.training.data_note import (
+    as_before,
     check_data,
     scores_differently,
     with_heldout,
@@ -129,6 +130,7 @@ class Session:
         check_shapes(self.config, a, b)
         if self.resumes:
             check_data(self.run, a, b)
+            a, b = as_before(self.run, a, "a"), as_before(self.run, b, "b")
             if not self.moved:  # the test folders may have got more pictures since
                 a, b = with_heldout(self.run, a, "a"), with_heldout(self.run, b, "b")
         return a, b

@@ -408,6 +408,20 @@ def test_ctrl_c_leaves_a_film_that_plays(trained: Path, tmp_path: Path) -> None:
     assert sound
 
 
+def test_the_first_part_takes_nobodys_place(translator: Translator, tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mp4", moving(6))
+    long = tmp_path / f"{'é' * 125}.mp4"  # as long as disks allow
+    for target, expected in ((tmp_path / "film.mp4", "film-begun-2.mp4"), (long, None)):
+        (tmp_path / "film-begun.mp4").write_bytes(b"another translation")
+        job = Job(tmp_path / "in.mp4", target)
+        outcome = translate_clip(translator, job, "b", batch=1, stop=lambda: True)
+        assert outcome.stopped
+        assert len(read_clip(outcome.target)[0]) == outcome.frames
+        assert not target.exists()
+        assert expected in (outcome.target.name, None)
+        assert (tmp_path / "film-begun.mp4").read_bytes() == b"another translation"
+
+
 def test_damaged_videos(translator: Translator, tmp_path: Path) -> None:
     """What can be decoded is translated, and what was wrong is said."""
     write_clip(tmp_path / "whole.mkv", moving(60, 96, 96))

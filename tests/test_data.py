@@ -490,6 +490,25 @@ def test_channels_that_measure_different_things_have_ranges_of_their_own(tmp_pat
             open_domains(folders, settings)
 
 
+@pytest.mark.parametrize("value", [0.0, -7.5, 20_240_101.0, 3e8, -1e20])
+def test_a_channel_of_one_value_can_be_learned(value: float, tmp_path: Path) -> None:
+    """A date, or a number of a scene: float32 may not tell it from one more."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            band = np.random.default_rng([i, ord(name)]).random((20, 20, 2), np.float32)
+            band[..., 1] = value
+            np.save(tmp_path / name / f"{i}.npy", band)
+    native = {"a": {"depth": "native"}, "b": {"depth": "native"}}
+    settings = build_config(merge(config().model_dump(), native))
+    a, _ = open_domains(Folders(tmp_path / "a", tmp_path / "b"), settings)
+    stored = a.cache[a.train[0]][None]
+    x = a.pixel_format.to_tensor(stored)
+    assert torch.equal(x[:, 1], torch.full_like(x[:, 1], -1))
+    assert x.isfinite().all()
+    np.testing.assert_allclose(a.pixel_format.to_pixels(x), stored, rtol=1e-5, atol=1e-5)
+
+
 def test_the_range_is_that_of_the_files_not_of_what_they_are_shrunk_to(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

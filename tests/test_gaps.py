@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from web import running
 
 from diptych.config import DomainConfig
-from diptych.data.caption import caption_of
+from diptych.data.caption import NOTHING, Caption, caption_of
 from diptych.data.decode import read_picture
 from diptych.data.gaps import Gaps, can_hold, find_gaps
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DType, Pixels
 from diptych.errors import UsageError
+from diptych.translation.beside import Beside
 from diptych.translation.translator import load
 
 NATIVE = DomainConfig(depth="native")
@@ -116,6 +117,17 @@ def test_infinite_values_are_no_gaps(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.full((9, 9), np.inf, np.float32))
     with pytest.raises(DamagedPictureError, match="infinite values"):
         read_picture(tmp_path / "x.npy", NATIVE)
+
+
+def test_nothing_that_is_known_says_otherwise_where_a_picture_is_transparent() -> None:
+    """Taking the background out makes dark pixels darker, down to the value for no data."""
+    alpha = np.full((6, 7, 1), 60, np.uint8)
+    places = np.zeros((6, 7), bool)
+    places[2, 3] = True
+    own = Beside(NOTHING, Caption(no_data=0.0), Gaps(places, 0.0), alpha, "white")
+    made = own.around(np.full((6, 7, 3), 190, np.uint8), "tif")
+    np.testing.assert_array_equal((made[..., :3] == 0).all(-1), places)
+    np.testing.assert_array_equal(made[..., 3:], alpha)
 
 
 def test_dark_pixels_of_16_bits_are_no_gaps_in_8(tmp_path: Path) -> None:

@@ -249,7 +249,12 @@ def _measured(entries: Sequence[Entry]) -> tuple[Range, ...]:
             f"all pictures hold the one value {lows[0]:g}: give the range, as --range-a 0,65535"
         )
     pairs = zip(lows, highs, strict=True)
-    return tuple((low, high if low < high else low + 1) for low, high in pairs)
+    return tuple((low, high if low < high else low + _step(low)) for low, high in pairs)
+
+
+def _step(value: float) -> float:
+    """1, or what float32 can still add to a large value."""
+    return max(1.0, abs(value) * 2**-20)
 
 
 def read_for_looking(

@@ -32,13 +32,13 @@ class Beside:
 
     def around(self, translation: Pixels, ending: str) -> Pixels:
         """What is to be written to a file of the format ``ending``."""
+        alpha = self.transparency if ending in SEEN_THROUGH else None
+        if alpha is not None:
+            translation = off_background(translation, alpha, self.background)
         if self.gaps is not None and self.caption.no_data is not None:
             translation = translation.copy()
             self.gaps.put_back(translation)
-        if self.transparency is None or ending not in SEEN_THROUGH:
-            return translation
-        colours = off_background(translation, self.transparency, self.background)
-        return np.concatenate([colours, self.transparency], axis=-1)
+        return translation if alpha is None else np.concatenate([translation, alpha], axis=-1)
 
 
 def beside(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from copy import copy
@@ -27,6 +29,7 @@ from diptych.translation.writing import written_aside
 if TYPE_CHECKING:
     from av.packet import Packet
 
+MOST_OF_A_STEM = 220  # bytes: disks take 255 of a name
 SOUND_AT_ONCE = 500  # packets that wait for a frame, where there are few frames
 
 
@@ -104,7 +107,7 @@ def translate_clip(
             on_frames(done, clip.frames_expected())
             if stop():
                 stopped = True
-                aside.target = job.target.with_name(f"{job.target.stem}-begun{job.target.suffix}")
+                aside.target = begun(job.target)
                 break
         if writer is None:
             raise DiptychError(f"{job.source} holds no frame that can be decoded")
@@ -113,6 +116,16 @@ def translate_clip(
             flush_to_disk(file.fileno())
         remark = None if stopped else clip.remark()
     return ClipOutcome(aside.target, done, seconds, remark, stopped)
+
+
+def begun(target: Path) -> Path:
+    """A free name for the first part of a video that is broken off."""
+    stem = target.stem.encode(errors="surrogateescape")[:MOST_OF_A_STEM].decode(errors="ignore")
+    places = (
+        target.with_name(f"{stem}-begun{'' if n == 1 else f'-{n}'}{target.suffix}")
+        for n in itertools.count(1)
+    )
+    return next(place for place in places if not os.path.lexists(place))
 
 
 def in_batches(

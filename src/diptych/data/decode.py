@@ -80,6 +80,14 @@ def decode_picture(
         return _decode(io.BytesIO(data), reading, background)
 
 
+def is_deeper(path: Path) -> bool:
+    """Whether a file holds deeper values than the 8 bits that were read of it."""
+    try:
+        return read_picture(path, DomainConfig(depth="native")).dtype != np.uint8
+    except DamagedPictureError:  # (as 8 bits it could be read)
+        return False
+
+
 def reading_of(stored: PixelFormat) -> DomainConfig:
     """How files are read to get pictures that are stored like that."""
     eight = stored.is_image and stored.lowest >= 0 and stored.highest <= 255
@@ -87,7 +95,7 @@ def reading_of(stored: PixelFormat) -> DomainConfig:
     return DomainConfig(
         channels=stored.channels,
         depth="8bit" if eight else "native",
-        range=None if usual else stored.ranges,
+        range=None if usual else stored.range,
     )
 
 

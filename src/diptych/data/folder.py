@@ -18,10 +18,10 @@ OF_STORAGE = frozenset([
 ])  # fmt: skip
 # Endings of pictures that are not read.
 OTHER_PICTURES = frozenset([
-    ".arw", ".cr2", ".cr3", ".dcm", ".dds", ".dng", ".exr", ".fit", ".fits", ".hdr", ".ico", ".jp2",
-    ".jpx", ".jxl", ".nef", ".nii", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".svg", ".tga",
-    *([] if ".avif" in SUFFIXES else [".avif"]),
-])  # fmt: skip
+    ".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dds", ".dng", ".exr", ".fit", ".fits", ".hdr",
+    ".ico", ".jp2", ".jpx", ".jxl", ".nef", ".nii", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".svg",
+    ".tga",
+]) - SUFFIXES  # fmt: skip
 NO_ENDING = "without an ending"
 PHONES = frozenset([".heic", ".heif"])  # pictures that Pillow cannot read: to be named as such
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from diptych.config import Range
 from diptych.data.opening import DamagedPictureError
 from diptych.errors import counted
 
@@ -44,11 +45,10 @@ class PixelFormat:
             raise ValueError(f"no pictures are like that: {self}")
 
     @property
-    def ranges(self) -> Any:
+    def range(self) -> Range | tuple[Range, ...]:
         """``(low, high)``, or such a pair for each channel, as settings hold them."""
-        if isinstance(self.low, tuple) and isinstance(self.high, tuple):
-            return tuple(zip(self.low, self.high, strict=True))
-        return (self.low, self.high)
+        pairs = tuple(zip(_each(self.low), _each(self.high), strict=True))
+        return pairs if isinstance(self.low, tuple) else pairs[0]
 
     @property
     def lowest(self) -> float:
@@ -68,11 +68,11 @@ class PixelFormat:
     @property
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Integers are kept inside these: ``low .. high``, as far as ``dtype`` reaches."""
-        low, high = self._levels
+        low, high = self.levels
         return np.maximum(low, 0), np.minimum(high, np.iinfo(self.dtype).max)
 
     @property
-    def _levels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def levels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """``low`` and ``high``, ``()`` or ``(C,)``."""
         return np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
 
@@ -104,7 +104,7 @@ class PixelFormat:
         """What is to be said of a stored picture whose values go beyond ``low`` or ``high``."""
         if self.holds_all:
             return None
-        low, high = (np.broadcast_to(level, self.channels) for level in self._levels)
+        low, high = (np.broadcast_to(level, self.channels) for level in self.levels)
         lows, highs = picture.min((0, 1)), picture.max((0, 1))
         beyond = np.flatnonzero((lows < low) | (highs > high))
         if not len(beyond):
@@ -125,15 +125,15 @@ class PixelFormat:
             whole = scaled.nan_to_num_().round_().clamp_(*map(float, self.bounds)).to(torch.uint8)
             return np.ascontiguousarray(whole.permute(0, 2, 3, 1).cpu().numpy())
         unit = x.detach().cpu().double().permute(0, 2, 3, 1).numpy()  # MPS has no float64
-        levels = self._levels
-        stored = (unit + 1) * ((levels[1] - levels[0]) / 2) + levels[0]
+        low_level, high_level = self.levels
+        stored = (unit + 1) * ((high_level - low_level) / 2) + low_level
         if self.dtype != "float32":
             stored = np.nan_to_num(stored).round().clip(*self.bounds)
         return np.ascontiguousarray(stored.astype(self.dtype))
 
     def l1(self, x: Pixels, y: Pixels) -> float:
         """mean|x - y| of two stored pictures in the units of networks, in which values span 2."""
-        low, high = self._levels
+        low, high = self.levels
         if not self.holds_all:  # (as ``to_tensor``)
             x, y = np.clip(x, low, high), np.clip(y, low, high)
         difference = np.subtract(x, y, dtype=np.float32)
@@ -222,9 +222,11 @@ def preview(picture: Pixels, pixel_format: PixelFormat) -> Image.Image:
     """Any picture as 8-bit RGB to look at: range stretched, first 1 or 3 channels shown."""
     shown = picture[..., :3] if picture.shape[2] >= 3 else picture[..., :1]
     if pixel_format.dtype != "uint8":
-        levels = np.broadcast_to(pixel_format.low, picture.shape[2])[: shown.shape[2]]
-        span = np.broadcast_to(pixel_format.high, picture.shape[2])[: shown.shape[2]] - levels
-        unit = (shown.astype(np.float64) - levels) / span
+        low, high = (
+            np.broadcast_to(level, picture.shape[2])[: shown.shape[2]]
+            for level in pixel_format.levels
+        )
+        unit = (shown.astype(np.float64) - low) / (high - low)
         shown = (unit.clip(0, 1) * 255).round().astype(np.uint8)
     return to_pil(np.ascontiguousarray(shown)).convert("RGB")
 

@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from diptych.config import Config, DomainConfig
+from diptych.config import Config
 from diptych.data.caption import Caption, caption_of
-from diptych.data.decode import read_picture, read_with_gaps, reading_of
+from diptych.data.decode import is_deeper, read_with_gaps, reading_of
 from diptych.data.domain import Domain
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DIM, PixelFormat
@@ -71,7 +71,7 @@ def doubts(domain: Domain) -> list[Doubt]:
             advice = f"the range is {low:g},{high:g}: give one that fits them"
         about = f"values reach only {reached:g} of {high:g}"
         found.append(Doubt("nearly black", about, advice))
-    elif _is_deeper(domain):
+    elif stored.dtype == "uint8" and is_deeper(_first(domain)):
         about = "its pictures have more than 8 bits, of which the upper 8 are read"
         found.append(Doubt("deep", about, "--depth native reads all"))
     usually = median(entry.high for entry in domain.cache.entries)
@@ -83,15 +83,9 @@ def doubts(domain: Domain) -> list[Doubt]:
     return [*found, *_far_values(domain), *_by_files(domain)]
 
 
-def _is_deeper(domain: Domain) -> bool:
-    """Whether the first file holds deeper values than are read of it."""
-    if domain.pixel_format.dtype != "uint8":
-        return False
-    path = domain.folder / domain.cache.entries[domain.train[0]].name
-    try:
-        return read_picture(path, DomainConfig(depth="native")).dtype != np.uint8
-    except DamagedPictureError:  # (as 8 bits it could be read)
-        return False
+def _first(domain: Domain) -> Path:
+    """The first file that is learned from."""
+    return domain.folder / domain.cache.entries[domain.train[0]].name
 
 
 def are_grey(domain: Domain) -> bool:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from diptych.config import DomainConfig
-from diptych.data.decode import read_picture
-from diptych.data.opening import DamagedPictureError, is_animated
+from diptych.data.decode import is_deeper
+from diptych.data.opening import is_animated
 from diptych.data.pixels import DIM, PixelFormat, Pixels
 from diptych.data.tiff import has_more_pages
 from diptych.translation.beside import SEEN_THROUGH, Beside
@@ -69,9 +68,5 @@ def _too_dark(path: Path, picture: Pixels, source: PixelFormat) -> str | None:
     reached = int(picture.max()) if source.dtype == "uint8" else DIM
     if reached >= DIM:
         return None
-    try:
-        is_deep = read_picture(path, DomainConfig(depth="native")).dtype != "uint8"
-    except DamagedPictureError:  # (as 8 bits it could be read)
-        return None
     said = f"its values reach only {reached} of 255, as where 12 of 16 bits are used"
-    return said if is_deep else None
+    return said if is_deeper(path) else None

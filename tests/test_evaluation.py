@@ -874,12 +874,17 @@ def test_scores_flatter_where_an_earlier_run_knew_the_pictures(
     assert diptych("report", tmp_path / "2").returncode == 0
     page = (tmp_path / "2" / "report.html").read_text()
     other = [shutil.copytree(towns / name, tmp_path / f"{name}2") for name in ("testA", "testB")]
-    for run, folders_, before in (("5", other, "1"), ("6", folders, "5")):
+    elsewhere = [shutil.copytree(folder, tmp_path / f"{folder.name}3") for folder in folders]
+    for path in elsewhere[0].iterdir():
+        path.rename(path.with_stem(f"renamed-{path.stem}"))
+    for run, folders_, before in (("5", other, "1"), ("6", folders, "5"), ("7", elsewhere, "1")):
         done = diptych("train", *folders_, "--run", tmp_path / run, "--from", tmp_path / before,
                        "--steps", "2", "--set", "data.holdout=0.3")  # fmt: skip
         assert done.returncode == 0, done.stderr
     chain = json.loads((tmp_path / "6" / "data.json").read_text())["a"]
     assert chain["learned_from"] == known[1]["learned_from"]
+    renamed = json.loads((tmp_path / "7" / "data.json").read_text())["a"]
+    assert len(renamed["learned_from"]) == len(known[1]["learned_from"]) == 2
     assert "had learned from 4 of the held-out pictures" in page
     assert "None of these was trained on" not in page
     third = diptych(

@@ -114,7 +114,7 @@ def wait_for(condition: Any, seconds: float = 120) -> None:
 def test_a_run_folder_holds_everything(trained: Path) -> None:
     assert sorted(p.name for p in trained.iterdir()) == [
         "checkpoints", "config.yaml", "data.json", "metrics.jsonl", "model.safetensors",
-        "samples", "tensorboard",
+        "pictures.json", "samples", "tensorboard",
     ]  # fmt: skip
     kept = ["step-00000004", "step-00000008", "step-00000012"]
     assert sorted(p.name for p in (trained / "checkpoints").iterdir()) == kept
@@ -653,7 +653,17 @@ def test_a_run_goes_on_with_its_own_pictures_only(towns: Path, tmp_path: Path) -
         DiptychError, match=r"trainA have changed since .*run began \(10 to learn from then, 11 now"
     ):
         resume_run(run, longer)
-    (tmp_path / "towns" / "trainA" / "new.png").unlink()
+    with pytest.raises(DiptychError, match=r"11 now; new: new.png; their names and order"):
+        resume_run(run, longer)
+    first, second = sorted((tmp_path / "towns" / "trainA").glob("town*"))[:2]
+    first.rename(tmp_path / "first.png")
+    shutil.move(tmp_path / "towns" / "trainA" / "new.png", second)
+    with pytest.raises(
+        DiptychError, match=rf"9 now; gone: {first.name}; altered: {second.name}; their names"
+    ):
+        resume_run(run, longer)
+    shutil.copy(towns / "trainA" / first.name, first)
+    shutil.copy(towns / "trainA" / second.name, second)
     for other in ({"batch": 2}, 2):
         with pytest.raises(DiptychError, match="own settings"):
             resume_run(run, {"training": other})

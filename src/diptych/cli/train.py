@@ -127,8 +127,11 @@ def train(
         "a": {**domain, **given(range=_ranges("--range-a", range_a))},
         "b": {**domain, **given(range=_ranges("--range-b", range_b))},
     }  # fmt: skip
+    options = settings
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
+        if merge(settings, options) != settings:
+            raise UsageError(f"--set {assignment} and another option disagree: leave one out")
     settings = {section: values for section, values in settings.items() if values != {}}
 
     folder = RunFolder(run)

@@ -64,16 +64,25 @@ class Domain:
     test_folder: Path | None = None
     test_skipped: tuple[Skipped, ...] = ()  # of those in it
 
+    def trained(self) -> dict[str, str]:
+        """The sha256 of each file that is trained on, by its path below ``folder``; in order."""
+        entries = self.cache.entries
+        return {entries[i].name: entries[i].content for i in self.train}
+
+    def heldout_among(self, contents: Iterable[str]) -> list[Path]:
+        """Those of the held-out pictures that are files of these contents."""
+        known = set(contents)
+        held = zip(self.heldout, self.heldout_contents, strict=True)
+        return [path for path, content in held if content in known]
+
     @cached_property
     def learned_here(self) -> tuple[Path, ...]:
         """Held-out pictures whose copies are trained on."""
-        learned = {self.cache.entries[i].content for i in self.train}
-        held = zip(self.heldout, self.heldout_contents, strict=True)
-        return tuple(path for path, content in held if content in learned)
+        return tuple(self.heldout_among(self.trained().values()))
 
     def fingerprint(self) -> str:
         """Changes when a training picture is added, removed or altered, or its place in order."""
-        return _digest(self.cache.entries[i].content for i in self.train)
+        return _digest(self.trained().values())
 
     def heldout_fingerprint(self) -> str:
         """The same of the held-out pictures, which decide what a score means."""

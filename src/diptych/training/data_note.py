@@ -1,8 +1,12 @@
-"""What a run notes about its pictures (``data.json``), and whether they are still the same."""
+"""What a run notes about its pictures, and whether they are still the same.
+
+``data.json`` says where they are; ``pictures.json`` names all that are trained on, perhaps many.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +15,7 @@ from typing import Any
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError, typed
 from diptych.files import write_whole
-from diptych.model_file import Side
+from diptych.model_file import SIDES, Side
 from diptych.training.run_folder import RunFolder
 
 
@@ -39,6 +43,8 @@ def write_data(
             "learned_from": [str(path.absolute()) for path in learned_from[name]],
             "skipped": [vars(one) for one in domain.skipped],
         }
+    pictures = {"a": a.trained(), "b": b.trained()}
+    write_whole(run.pictures, json.dumps(pictures, indent=0))
     write_whole(run.path / "data.json", json.dumps(data, indent=1))
 
 
@@ -52,15 +58,33 @@ def check_data(run: RunFolder, a: Domain, b: Domain) -> None:
         raise DiptychError(
             f"A and B are the other way round: {run.path} learns from {b.folder} to {a.folder}"
         )
-    for record, domain, fingerprint in zip(records, now, found, strict=True):
+    for side, record, domain, fingerprint in zip(SIDES, records, now, found, strict=True):
         if record["fingerprint"] != fingerprint:
             then = record["training_pictures"]
+            changes = _changes(run, side, domain)
             raise DiptychError(
                 f"the pictures in {domain.folder} have changed since {run.path} began ({then} "
-                f"to learn from then, {len(domain.train)} now; their names and order count): "
-                "make them as they were, or go on from it in a new run, with --from "
+                f"to learn from then, {len(domain.train)} now{changes}; their names and order "
+                "count): make them as they were, or go on from it in a new run, with --from "
                 f"{typed(run.path)}"
             )
+
+
+def _changes(run: RunFolder, side: Side, domain: Domain) -> str:
+    """What has become of a run's pictures, as far as it knows which it had."""
+    then, now = run.trained(side), {one.name: one.content for one in domain.cache.entries}
+    folder = run.folders().a if side == "a" else run.folders().b
+    held_then = {os.path.relpath(path, folder) for path in run.data()[side]["heldout"]}
+    changed = {
+        "new": [name for name in now if name not in then and name not in held_then],
+        "gone": [name for name in then if name not in now],
+        "altered": [name for name in now if then.get(name, now[name]) != now[name]],
+    }
+    return "".join(
+        f"; {what}: {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for what, names in changed.items()
+        if then and names
+    )
 
 
 def as_before(run: RunFolder, domain: Domain, side: Side) -> Domain:

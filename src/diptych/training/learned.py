@@ -18,23 +18,16 @@ def learned_from(config: Config, domain: Domain, side: Side) -> list[Path]:
 
 
 def learned_by(run: RunFolder, domain: Domain, side: Side) -> list[Path]:
-    """Those of a new training that lie among the pictures of ``run``, which did not hold them out.
+    """Those of a new training that ``run`` learned from, or a run that it went on from.
 
     (Held out is what has the smallest hashes: with a larger share, or new files, that is others.)
     """
     try:
-        record, folders = run.data()[side], run.folders()
+        known = set(run.data()[side]["learned_from"])
     except DiptychError:  # (gone or damaged since: its model is all that is needed)
         return []
-    folder = folders.a if side == "a" else folders.b
-    known = set(record["learned_from"])
-    unseen = set(record["heldout"]) - known
-
-    def learned(path: Path) -> bool:
-        name = str(path.absolute())
-        return name in known or (path.absolute().is_relative_to(folder) and name not in unseen)
-
-    return [path for path in domain.heldout if learned(path)]
+    trained = set(domain.heldout_among(run.trained(side).values()))
+    return [path for path in domain.heldout if path in trained or str(path.absolute()) in known]
 
 
 def runs_before(config: Config) -> list[RunFolder]:

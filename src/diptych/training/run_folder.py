@@ -17,7 +17,7 @@ from diptych.data.domain import Folders
 from diptych.errors import DiptychError, UsageError, typed
 from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
-from diptych.model_file import IMPORT_ADVICE, holds_foreign_weights, read_info
+from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
 from diptych.settings import build_config, read_tree, to_yaml
 from diptych.training.distributed import started_together
 from diptych.training.provenance import made_with
@@ -41,6 +41,10 @@ class RunFolder:
     @cached_property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @cached_property
+    def pictures(self) -> Path:
+        return self.path / "pictures.json"
 
     @cached_property
     def samples(self) -> Path:
@@ -198,6 +202,16 @@ class RunFolder:
                 "--resume"
             )
         return read_record(self.path / "data.json", DataRecord)
+
+    def trained(self, side: Side) -> dict[str, str]:
+        """The sha256 of each picture of this side that the run learns from, by its name.
+
+        Nothing if that cannot be read.
+        """
+        try:
+            return read_record(self.pictures, dict[str, dict[str, str]])[side]
+        except (DiptychError, KeyError):
+            return {}
 
     def missing(self) -> list[str]:
         """Held-out files that are not where they were."""

@@ -69,7 +69,7 @@ def test_the_command_trains_and_resumes_under_torchrun(
     assert done.stdout.count("next: ") == 1
     newest = max((run / "checkpoints").iterdir())
     parts = {path.name.removesuffix(".safetensors") for path in newest.iterdir()}
-    assert {"model", "average", "optimizer-G", "process-0", "process-1"} <= parts
+    assert {"model", "networks", "optimizer-G", "process-0", "process-1"} <= parts
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert not RunFolder(run).resume_command.startswith("torchrun")  # (it says nothing by itself)
     for name in ("RANK", "MASTER_ADDR"):

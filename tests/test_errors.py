@@ -183,6 +183,7 @@ CASES = [
     (["trian", "a", "b"], 2, ["no such command 'trian'", "(see diptych --help)"]),
     (["data", "lst"], 2, ["no such command 'lst'", "(see diptych data --help)"]),
     (["train", "a", "b", "--stepps", "2"], 2, ["--stepps", "--steps", "(see diptych train "]),
+    (train("a", "b", "--set", "training.minutes=1"), 2, ["training.minutes=1 and another option"]),
     (["train", "a", "b", "--steps", "two"], 2, ["invalid value for '--steps'"]),
     (["translate"], 2, ["missing argument", "(see diptych translate --help)"]),
     (["translate", "a", "RUN", "-o", "out"], 2, ["is a run or model: it comes first"]),

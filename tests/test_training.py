@@ -361,7 +361,7 @@ def test_a_resumed_run_keeps_its_rate_and_its_scale(towns: Path, tmp_path: Path)
     one.step()
     one.state.setbacks, one.state.seconds = 1, 7.5
     one.state.plateau = replace(one.state.plateau, best=0.5, waited=3, share=0.1)
-    one.state.save(tmp_path)
+    one.state.save(tmp_path, one._pair())
     assert not again.state.load(tmp_path)
     assert again.rate() == one.rate() == pytest.approx(2e-4 * 0.1 * 0.5)
     assert again.state.plateau == one.state.plateau
@@ -395,6 +395,10 @@ def test_the_last_three_and_every_nth_checkpoint_are_kept(towns: Path, tmp_path:
     package.train(data=towns, run=tmp_path / "run", settings=settings)
     names = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == [checkpoint.step_name(step) for step in (5, 10, 15, 20, 22, 24)]
+    kept = tmp_path / "run" / "checkpoints" / names[1]
+    assert package.load(kept).info.step == 10  # (each is a model too)
+    last = kept.with_name(names[-1]) / "model.safetensors"
+    assert last.read_bytes() == (tmp_path / "run" / "model.safetensors").read_bytes()
 
 
 def test_a_seed_makes_the_run(towns: Path) -> None:
@@ -985,7 +989,7 @@ def test_going_on_from_a_run_takes_all_of_it(
     assert new.optimizer.rate == 1e-9
     assert (new.data, new.loss, new.discriminator) == (old.data, old.loss, old.discriminator)
     assert new.training.steps == old.training.steps
-    parts = [checkpoint.read_newest(run / "checkpoints")[2]["model"]
+    parts = [checkpoint.read_newest(run / "checkpoints")[2]["networks"]
              for run in (trained, tmp_path / "more")]  # fmt: skip
     judges = {name for name in parts[0] if name.startswith("D_")}
     assert judges

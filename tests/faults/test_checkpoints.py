@@ -9,19 +9,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Command
+from conftest import TINY, Command
 from harness import last_step
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from diptych.data.domain import data_folders
 from diptych.errors import DiptychError
+from diptych.files import file_sha256
 from diptych.model_file import load_model
+from diptych.settings import merge
 from diptych.training import checkpoint
+from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import resume_run
+from diptych.training.start import resume_run, start_run
 
 CPU = torch.device("cpu")
-PARTS = ["model", "average", "optimizer-G", "optimizer-D", "process-0"]
+PARTS = ["model", "networks", "optimizer-G", "optimizer-D", "process-0"]
 
 
 def flip(path: Path) -> None:
@@ -167,6 +171,37 @@ def test_the_command_says_so_and_goes_on(trained: Path, tmp_path: Path, diptych:
     for part in PARTS:  # the four steps were made again, to the same bytes
         name = Path("checkpoints", "step-00000012", f"{part}.safetensors")
         assert (run / name).read_bytes() == (trained / name).read_bytes()
+
+
+@pytest.mark.parametrize("half_life", [0, 20])
+def test_one_of_an_older_diptych_is_taken_up(half_life: int, towns: Path, tmp_path: Path) -> None:
+    """Format 4 had all networks in "model" and the generators' average, if any, in "average"."""
+    run, short = RunFolder(tmp_path / "run"), tmp_path / "short"
+    settings = merge(TINY, {"training": {"steps": 4, "ema_half_life": half_life}})
+    start_run(data_folders(towns), run, make_config("paper", settings=settings))
+    shutil.copytree(run.path, short)
+    resume_run(run, {"training": {"steps": 8}})
+    place = short / "checkpoints" / "step-00000004"
+    model, networks = (load_file(place / f"{name}.safetensors") for name in ("model", "networks"))
+    if half_life:
+        old = {"0": "G_ab", "1": "G_ba"}
+        average = {
+            f"{number}.{name.partition('.')[2]}": value
+            for name, value in model.items()
+            for number, network in old.items()
+            if name.startswith(network)
+        }
+        save_file(average, place / "average.safetensors")
+    (place / "networks.safetensors").unlink()
+    save_file({**model, **networks}, place / "model.safetensors")
+    manifest = json.loads((place / "manifest.json").read_text())
+    files = {path.name: {"sha256": file_sha256(path)} for path in place.glob("*.safetensors")}
+    manifest |= {"format": 4, "files": files}
+    del manifest["sha256"]
+    manifest["sha256"] = checkpoint.digest(manifest)
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    resume_run(RunFolder(short), {"training": {"steps": 8}})
+    assert (short / "model.safetensors").read_bytes() == run.model.read_bytes()
 
 
 def test_a_newer_format_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:

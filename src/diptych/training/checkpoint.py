@@ -22,7 +22,7 @@ from torch import Tensor
 from diptych.errors import DiptychError
 from diptych.files import file_sha256, replace, sync_folder, write_whole
 
-FORMAT = 4
+FORMAT = 5
 KEEP_LAST = 3  # checkpoints of a run
 Parts = dict[str, dict[str, Tensor]]
 
@@ -94,11 +94,22 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
             if hashlib.sha256(data).hexdigest() != expected["sha256"]:
                 raise DiptychError(f"the checkpoint {checkpoint} is damaged: {name} has changed")
             parts[name.removesuffix(".safetensors")] = load_tensors(data)
+        if manifest["format"] < 5:
+            parts = _renamed(parts)
         return int(manifest["step"]), manifest["numbers"], parts
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError
     ) as error:  # fmt: skip
         raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
+
+
+def _renamed(parts: Parts) -> Parts:
+    """Parts of before format 5, when "model" was all networks and "average" the generators."""
+    generators = {
+        key.replace("0.", "G_ab.", 1) if key.startswith("0.") else key.replace("1.", "G_ba.", 1): x
+        for key, x in parts.pop("average", {}).items()
+    }
+    return {**parts, "networks": parts["model"], "model": generators}
 
 
 def _content(checkpoint: Path, name: str) -> bytes:

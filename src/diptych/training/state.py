@@ -16,7 +16,7 @@ from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.device import choose_precision
 from diptych.errors import DiptychError, out_of_memory
-from diptych.model_file import load_model
+from diptych.model_file import GeneratorPair, load_model, save_model
 from diptych.networks.fast.casting import lay_out_as_cast
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import GuardedAdam
@@ -90,7 +90,7 @@ class TrainingState:
         left = dict(self.model.named_children()).keys() - pair.parts.keys()
         if left and checkpoints is not None:
             with suppress(DiptychError):  # (the run may be without them)
-                left -= self._take(left, checkpoint.read_newest(checkpoints)[2]["model"])
+                left -= self._take(left, checkpoint.read_newest(checkpoints)[2]["networks"])
         return sorted(left)
 
     def _take(self, names: Iterable[str], stored: dict[str, Tensor]) -> set[str]:
@@ -104,8 +104,12 @@ class TrainingState:
                 taken.add(name)
         return taken
 
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint. Every process writes its own part; process 0 the common one."""
+    def save(self, folder: Path, pair: GeneratorPair) -> None:
+        """Write a checkpoint. Every process writes its own part; process 0 the common one.
+
+        ``pair``: the generators to use, as ``generators_to_use``. In the checkpoint too they are a
+        model file, to translate with.
+        """
         aside = checkpoint.stage(folder, self.step)
         own = {f"sums.{name}": value for name, value in self.sums.items()}
         own |= {f"counts.{name}": value for name, value in self.counts.items()}
@@ -117,9 +121,11 @@ class TrainingState:
         checkpoint.write_part(aside, f"process-{distributed.rank()}", own)
         distributed.wait_for_all()
         if distributed.rank() == 0:
-            checkpoint.write_part(aside, "model", self.model.state_dict())
-            if self.average is not None:
-                checkpoint.write_part(aside, "average", self.average.state_dict())
+            save_model(aside / "model.safetensors", pair)
+            networks = self.model.state_dict()
+            if self.average is None:  # (then the generators are in the model file)
+                networks = {k: v for k, v in networks.items() if not k.startswith("G_")}
+            checkpoint.write_part(aside, "networks", networks)
             checkpoint.write_part(aside, "optimizer-G", _flat(self.optimizer_G))
             checkpoint.write_part(aside, "optimizer-D", _flat(self.optimizer_D))
             numbers = {
@@ -151,9 +157,12 @@ class TrainingState:
                 )
             self.step, self.seconds = step, numbers["seconds"]
             self.setbacks = numbers["setbacks"]
-            self.model.load_state_dict(parts["model"])
-            if self.average is not None:
-                self.average.load_state_dict(parts["average"])
+            if self.average is None:
+                self.model.load_state_dict({**parts["networks"], **parts["model"]})
+            else:
+                self.model.load_state_dict(parts["networks"])
+                for name, network in zip(("G_ab", "G_ba"), self.average, strict=False):
+                    network.load_state_dict(_below(name, parts["model"]))
             _unflatten(self.optimizer_G, parts["optimizer-G"])
             _unflatten(self.optimizer_D, parts["optimizer-D"])
             self.plateau = Plateau(**numbers["plateau"])

@@ -236,7 +236,7 @@ class Trainer:
             )
         if log is not None:
             log.sync()  # a checkpoint must not outlive the lines before it
-        state.save(self.run.checkpoints)
+        state.save(self.run.checkpoints, self._pair())
         self.saved, self.saved_at = state.step, time.monotonic()
         if distributed.rank() == 0:
             if not int(state.bad_in_row):  # (else the last good one may be among the oldest)

@@ -70,7 +70,10 @@ def noisy(x: Tensor, deviation: float) -> Tensor:
     (Arjovsky & Bottou, 2017), and its slope stays small, as under a gradient penalty (Roth et al.,
     2017): what it teaches G is then texture, not noise.
     """
-    return x + deviation * torch.randn_like(x) if deviation > 0 else x
+    if deviation == 0:
+        return x
+    # (Drawn in its own layout: for channels that lie last it takes the CPU eight times as long.)
+    return x + deviation * torch.randn(x.shape, dtype=x.dtype, device=x.device)
 
 
 PENALTY_WEIGHT = 10.0  # lambda of Gulrajani et al., 2017, section 4

@@ -114,11 +114,12 @@ def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
     folder = tmp_path_factory.mktemp("served")
     sixteen, floats = PixelFormat(1, "uint16", 0, 4095), PixelFormat(1, "float32", -1, 1)
+    five = PixelFormat(5, "uint16", (0,) * 5, (9, 9, 9, 9, 8))
     runs = [
         trained,
         one_way_model(trained, folder / "one-way.safetensors"),
         deep_model(trained, folder / "deep.safetensors", sixteen, floats),
-        deep_model(trained, folder / "many.safetensors", PixelFormat(5, "uint16", 0, 9), sixteen),
+        deep_model(trained, folder / "many.safetensors", five, sixteen),
     ]
     with running(folder / "notes", runs) as server:
         yield server

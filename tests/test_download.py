@@ -220,6 +220,18 @@ def test_what_does_not_fit_is_kept(server: Server, tmp_path: Path, diptych: Comm
     assert server.paths == ["/any.zip"]
 
 
+def test_what_nothing_tells_from_another_file_is_not_kept(server: Server, tmp_path: Path) -> None:
+    server.content = zipped({"trainA/1.png": bytes(500_000)})
+    full = subprocess.run(
+        [sys.executable, "-m", "diptych", "data", "get", "mine", "--url",
+         f"{server.address}/any.zip"], cwd=tmp_path, capture_output=True,
+        text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (99_999, 99_999)),
+    )  # fmt: skip
+    assert full.returncode == 1
+    assert full.stderr.endswith("File too large\n")
+    assert not list((tmp_path / "data").iterdir())
+
+
 def test_one_at_a_time_gets_a_data_set(server: Server, tmp_path: Path, diptych: Command) -> None:
     server.content = zipped({"trainA/1.png": b"a", "trainB/1.png": b"b"})
     get = ["data", "get", "mine", "--url", f"{server.address}/any.zip"]

@@ -171,6 +171,8 @@ CASES = [
     (["report", "none"], 1, ["there is no run in none"]),
     (["report", "RUN", "-o", "bad.yaml/x.html"], 1, ["cannot write the page bad.yaml/x"]),
     (["data", "get", "horse2zebr"], 2, ["'horse2zebra'"]),
+    (["data", "get", "x", "--url", "http://a..b/x.zip"], 2, ["is not an address"]),
+    (["import", "exp/latest_net_G_A.pth", "-o", ".", "--overwrite"], 1, ["is"]),
     *((arguments, 1, [LONG]) for arguments in (
         ["translate", LONG, "a", "-o", "out"], ["translate", "MODEL", LONG, "-o", "out"],
         ["translate", "MODEL", "a", "-o", LONG], ["import", LONG, "-o", "x"],

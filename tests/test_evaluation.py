@@ -45,6 +45,7 @@ from diptych.evaluation.table import score_tables
 from diptych.evaluation.wanted import find_wanted
 from diptych.evaluation.yardstick import make_yardstick
 from diptych.files import file_sha256
+from diptych.lock import only_one
 from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.networks import make_generator
 from diptych.report.compare import _grid as comparison_grid
@@ -429,6 +430,15 @@ def test_inception_is_read_from_a_file_and_its_distance_is_fid(
     found = package.evaluate(scored, inception_file=tmp_path / "inception.pt")
     assert found.frechet_name == "FID"
     assert any("inception features" in table.note for table in score_tables(found))
+
+
+def test_one_at_a_time_gets_inception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
+    with (
+        only_one(tmp_path, ".inception.lock"),
+        pytest.raises(DiptychError, match=r"is in use by process .* --inception-file"),
+    ):
+        make_feature_net("inception", CPU)
 
 
 def test_inceptions_pictures_are_classified_by_another_network(

@@ -19,13 +19,16 @@ from conftest import TINY
 
 from diptych.data import cache_folder
 from diptych.data.domain import data_folders, open_domains
-from diptych.errors import typed
+from diptych.demo import run_demo
+from diptych.errors import DiptychError, typed
 from diptych.files import write_whole
 from diptych.interchange import deploy
+from diptych.lock import only_one
 from diptych.settings import build_config, merge
 from diptych.training import checkpoint
 from diptych.training.records import append_line, read_lines
 from diptych.training.run_folder import RunFolder
+from diptych.training.session import SILENT
 from diptych.training.start import start_run
 from diptych.translation import writing
 from diptych.translation.translator import load
@@ -222,3 +225,32 @@ def test_commands_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diptych.errors.os", SimpleNamespace(name="nt"))
     assert typed(r"runs\h2z") == r"runs\h2z"
     assert typed(r"my runs\h2z") == r'"my runs\h2z"'
+
+
+def test_a_lock_that_cannot_be_signed_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(DiptychError, match="No space left"), only_one(tmp_path):
+        pass
+    monkeypatch.undo()
+    with only_one(tmp_path) as locked:
+        assert locked
+
+
+def test_towns_that_could_not_be_drawn_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(place: Path, *_: object) -> None:
+        place.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("diptych.data.town.write_towns", full)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(DiptychError, match=r"demo-towns: No space left"):
+        run_demo(RunFolder(Path()), 1, 0, "cpu", SILENT)
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]

@@ -61,6 +61,29 @@ def heights(tmp_path_factory: pytest.TempPathFactory, diptych: Command) -> Path:
     return place / "run"
 
 
+def test_no_data_is_what_the_file_holds_not_what_is_seen_of_it(tmp_path: Path) -> None:
+    """Ink (0 is white) becomes light, few bits become eight, places in a palette become colours."""
+    inks = np.full((24, 24), 7, np.uint8)
+    inks[3:6, 4:9], inks[20, 20] = 0, 255
+    tags = ((42113, 2, 0, "0", True),)
+    tifffile.imwrite(tmp_path / "ink.tif", inks, photometric="miniswhite", extratags=tags)
+    seen = read_picture(tmp_path / "ink.tif", DomainConfig(channels=1), "white")
+    assert (seen[3:6, 4:9] == 248).all()
+    assert seen[20, 20] == 0
+    assert caption_of(tmp_path / "ink.tif").no_data == 255
+    palette = np.zeros((3, 256), np.uint16)
+    palette[:, 7] = 65535
+    tifffile.imwrite(
+        tmp_path / "palette.tif", inks, photometric="palette", colormap=palette, extratags=tags
+    )
+    seen = read_picture(tmp_path / "palette.tif", DomainConfig(), "white")
+    assert (seen[3:6, 4:9] == 0).all()  # (the colour of place 0)
+    sizes = {"PhysicalSizeX": 0, "PhysicalSizeY": 0}  # (which makes no sense)
+    tifffile.imwrite(tmp_path / "x.ome.tif", inks, metadata=sizes, extratags=tags)
+    found = caption_of(tmp_path / "x.ome.tif")
+    assert (found.no_data, found.per_inch) == (0, None)
+
+
 def test_what_is_unknown_does_not_count_in_the_range(heights: Path) -> None:
     for stored in load(heights).formats("b"):
         assert 200 <= stored.low < 210

@@ -335,6 +335,8 @@ def test_a_training_goes_on_from_imported_weights(
     monkeypatch.setattr(choice, "choose_device", lambda name: torch.device("cuda"))
     on_a_gpu = make_config(start_from=again)
     assert (on_a_gpu.preset, on_a_gpu.data.size) == ("paper", 48)
+    large = {"generator": {"architecture": "unet"}, "discriminator": {"layers": 4}}
+    assert make_config(settings=large).preset == "paper"  # (too large for what a CPU takes)
 
 
 class Bomb:

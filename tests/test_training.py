@@ -282,8 +282,10 @@ def test_a_job_that_is_queued_again_goes_on_by_the_same_command(
     towns: Path, tmp_path: Path, diptych: Command
 ) -> None:
     run = tmp_path / "run"
-    job = ["train", "--data", towns, "--run", run, *TINY_OPTIONS, "--steps", "8", "--seed", "3",
-           "--preset", "laptop", "--resume-if-there"]  # fmt: skip
+    options = ["--data", towns, *TINY_OPTIONS, "--steps", "8", "--seed", "3",
+               "--preset", "laptop", "--config", tmp_path / "own.yaml"]  # fmt: skip
+    job = ["train", "--run", run, *options, "--resume-if-there"]
+    (tmp_path / "own.yaml").write_text("loss:\n  cycle: 2.5\ntraining:\n  features: null")
     first = diptych(*job, "--max-minutes", "0")
     assert first.returncode == 0, first.stderr
     assert read_info(run / "model.safetensors").step == 1
@@ -291,11 +293,13 @@ def test_a_job_that_is_queued_again_goes_on_by_the_same_command(
         again = diptych(*job)
         assert again.returncode == 0, again.stderr
         assert read_info(run / "model.safetensors").step == 8
-    whole = ["--run", tmp_path / "whole", "--preset", "laptop", *TINY_OPTIONS]
-    assert diptych("train", "--data", towns, *whole, "--steps", "8", "--seed", "3").returncode == 0
+    assert diptych("train", "--run", tmp_path / "whole", *options).returncode == 0
     assert contents(run)["model.safetensors"] == contents(tmp_path / "whole")["model.safetensors"]
+    (tmp_path / "other.yaml").write_text("loss:\n  cycle: 3")
     for other, said in (
         (["--batch", "3"], "(training.batch is"),
+        (["--config", tmp_path / "other.yaml"], "(loss.cycle is 2.5 in the run, not 3"),
+        (["--from", tmp_path / "whole"], "(training.start_from is None in the run, not"),
         (["--preset", "repaint"], "(preset is laptop in the run, not repaint)"),
     ):
         refused = diptych(*job, *other)

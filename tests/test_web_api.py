@@ -88,6 +88,7 @@ def test_all_models_are_told(served: Server, trained: Path) -> None:
     assert models[2]["a"] == {
         "name": "A", "channels": 1, "dtype": "uint16", "low": 0, "high": 4095
     }  # fmt: skip
+    assert (models[3]["a"]["low"], models[3]["a"]["high"]) == ([0, 0, 0, 0, 0], [9, 9, 9, 9, 8])
 
 
 def test_other_depths_and_channels(served: Server, tmp_path: Path) -> None:

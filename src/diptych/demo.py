@@ -64,21 +64,27 @@ def run_demo(run: RunFolder, minutes: float, seed: int, device: str, listener: L
     """Draw the towns, train, measure; the run folder holds everything, scores.json included."""
     config = demo_config(minutes, seed, device)
     run.check_free()
-    towns = run.path.with_name("demo-towns")  # of all demos, which can be compared then
+    towns = run.path.absolute().parent / "demo-towns"  # of all demos, which can be compared then
     if not towns.is_dir():
-        aside = towns.with_name(f".{towns.name}-{os.getpid()}.partial")
-        with explain_os_errors(f"write {towns}"):
-            town.write_towns(aside, TRAINING_TOWNS, HELDOUT_TOWNS, SIZE)
-            try:
-                replace(aside, towns)
-            except OSError:
-                if not towns.is_dir():  # (else another demo was faster)
-                    raise
-                shutil.rmtree(aside, ignore_errors=True)
+        _draw(towns)
     start_run(data_folders(towns), run, config, listener)
     scores = measure(load(run.path, device))
     write_scores(run, scores)
     return scores
+
+
+def _draw(towns: Path) -> None:
+    """Make the folder ``towns``, whole or not at all."""
+    aside = towns.with_name(f".{towns.name}-{os.getpid()}.partial")
+    with explain_os_errors(f"write {towns}"):
+        try:
+            town.write_towns(aside, TRAINING_TOWNS, HELDOUT_TOWNS, SIZE)
+            replace(aside, towns)
+        except OSError:
+            if not towns.is_dir():  # (else another demo was faster)
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def measure(translator: Translator) -> Scores:

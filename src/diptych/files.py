@@ -51,7 +51,7 @@ def is_text(path: Path) -> bool:
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write ``content`` aside, flush it to the disk, and rename it to ``path``."""
-    aside = path.with_name(f".{uuid4().hex}.partial")  # (a name may be as long as they get)
+    aside = path.parent / f".{uuid4().hex}.partial"  # (a name may be as long as they get)
     # File names may hold bytes that are no text; a page shows a question mark for them.
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
     try:

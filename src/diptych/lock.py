@@ -29,9 +29,10 @@ def only_one(folder: Path, name: str = NAME, other: str = "--run") -> Iterator[b
     path = folder / name
     with explain_os_errors(f"write the folder {folder}"):
         handle, locked = _open_locked(path, other)
-        os.truncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
     try:
+        with explain_os_errors(f"write the folder {folder}"):
+            os.truncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
         yield locked
     finally:
         with suppress(OSError):  # read-only by now, or gone: a name without a lock harms nobody

@@ -107,7 +107,7 @@ def holds_foreign_weights(folder: Path) -> bool:
 
 
 def save_model(path: Path, pair: GeneratorPair) -> None:
-    """Write the pair as float32 safetensors, aside and renamed."""
+    """Write the pair as safetensors, aside and renamed."""
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
         for name, network in pair.parts.items()

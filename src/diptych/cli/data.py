@@ -82,6 +82,9 @@ def get(
             archive.unlink()
             raise DiptychError(f"{error} (it was removed: this command brings it anew)") from error
         except DiptychError as error:
+            if sha256 is None:  # (nothing would tell that it is the same)
+                archive.unlink()
+                raise
             raise DiptychError(f"{error} (it is kept: mend that, and try again)") from error
         archive.unlink()
         progress.update(bar, info="")

@@ -119,8 +119,6 @@ def main() -> None:
     except StopNowError as stopped:
         print("diptych: interrupted", file=sys.stderr)
         os._exit(128 + stopped.signal_number)  # worker threads may be busy with a picture
-    except BrokenPipeError:
-        raise
     except OSError as error:
         if debug:
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -97,13 +98,36 @@ def _of_tiff(file: BinaryIO) -> Caption:
             tuple(tag for tag in tags if tag is not None),
             channels=0 if coloured and not extra else channels_of(first_picture(tiff)),
             transparent=extra in ([1], [2]),
-            no_data=_number(_value(page, NO_DATA, "")),
+            no_data=_no_data(page),
             values=str(page.dtype),
         )
 
 
+def _no_data(page: Any) -> float | None:
+    """GDAL's value for no data as pictures have it after reading, which turns ink into light."""
+    import tifffile
+
+    found, bits, kinds = (
+        _number(_value(page, NO_DATA, "")),
+        page.bitspersample,
+        tifffile.PHOTOMETRIC,
+    )
+    if found is None or page.photometric == kinds.PALETTE:  # (a place in it is no colour)
+        return None
+    if page.photometric == kinds.MINISWHITE and page.dtype.kind in "bu":
+        found = 2**bits - 1 - found
+    return found * (255 // (2**bits - 1)) if bits < 8 else found
+
+
 def _resolution(tiff: Any, page: Any) -> tuple[float, float] | None:
-    """Pixels per inch across and down, by TIFF's own tags, or by those of microscopes."""
+    """Pixels per inch across and down; None if what is said makes no sense."""
+    with suppress(ArithmeticError, TypeError, ValueError):
+        return _stated_resolution(tiff, page)
+    return None
+
+
+def _stated_resolution(tiff: Any, page: Any) -> tuple[float, float] | None:
+    """The same by TIFF's own tags, or by those of microscopes."""
     found = [re.search(f'PhysicalSize{axis}="([^"]+)"', tiff.ome_metadata or "") for axis in "XY"]
     units = re.findall('PhysicalSize[XY]Unit="([^"]+)"', tiff.ome_metadata or "")
     if found[0] and found[1] and all(unit in MICRONS for unit in units):

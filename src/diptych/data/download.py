@@ -73,7 +73,7 @@ def fetch(address: str, path: Path, sha256: str | None = None, on_bytes: OnBytes
         part.unlink()
         raise DiptychError(
             f"{address} is not the file it should be (sha256 {found[:12]}..., expected "
-            f"{sha256[:12]}...): it was removed; try again, or another address with --url"
+            f"{sha256[:12]}...): it was removed; try again, or get it from elsewhere"
         )
     with explain_os_errors(f"write {path}"):
         part.replace(path)
@@ -86,7 +86,7 @@ def _quoted(address: str) -> str:
         host, colon, port = parts.netloc.partition(":")
         if not parts.netloc.isascii():
             host = host.encode("idna").decode()
-        known = parts.scheme in ("http", "https") and host
+        known = parts.scheme in ("http", "https") and (parts.hostname or "").encode("idna")
     except ValueError:  # a bracket that is not closed, a name that no host can have
         known = False
     if not known:

@@ -12,12 +12,11 @@ from diptych.data.alike import alike_pairs, groups
 from diptych.data.domain import Domain
 from diptych.data.geometry import kept_size
 from diptych.data.scan import Scan, Seen
-from diptych.data.suits import doubts
+from diptych.data.suits import DoubtKind, doubts
 
 Kind = Literal[
     "damaged", "unlike", "in both domains", "trained and held out", "duplicates", "nearly constant",
-    "tiny", "long and thin", "imbalance", "few", "few held out", "deep", "nearly black",
-    "beyond the range", "wide range", "no data", "other channels", "many channels", "several pages",
+    "tiny", "long and thin", "imbalance", DoubtKind,
 ]  # fmt: skip
 FLAT = 2 / 255  # standard deviation, as a share of the domain's range
 UNEQUAL = 4  # times as many pictures in one domain
@@ -79,7 +78,8 @@ def _repeated(scans: Sequence[Scan], heldout: set[Path]) -> Iterable[Finding]:
         if (j := first.setdefault(one.entry.content, i)) != i:
             pairs.append((j, i))
     # (Nearly constant pictures all look alike; they are named as such.)
-    shaped = [i for i, (scan, one) in enumerate(seen) if not _is_flat(one, _range(scan))]
+    spans = {scan.name: _range(scan) for scan in scans}
+    shaped = [i for i, (scan, one) in enumerate(seen) if not _is_flat(one, spans[scan.name])]
     pairs += [(shaped[i], shaped[j]) for i, j in alike_pairs(seen[i][1].look for i in shaped)]
     found: dict[Kind, list[Case]] = {"in both domains": [], "trained and held out": [],
                                      "duplicates": []}  # fmt: skip
@@ -111,7 +111,7 @@ def _range(scan: Scan) -> float:
     """From the lowest to the highest value in a folder, or in the range that was given."""
     if ranges := scan.reading.ranges:
         return max(high - low for low, high in ranges)
-    if all(one.dtype == "uint8" for one in scan.seen):
+    if all(one.dtype == "uint8" for one in scan.seen):  # (or none was)
         return 255.0
     return max(e.entry.high for e in scan.seen) - min(e.entry.low for e in scan.seen)
 
@@ -124,7 +124,7 @@ def _poor(scans: Sequence[Scan], data: DataConfig) -> Iterable[Finding]:
     """Pictures from which little can be learned."""
     flat, tiny, long = [], [], []
     for scan in scans:
-        span = _range(scan) if scan.seen else 0.0
+        span = _range(scan)
         for one in scan.seen:
             name, size = (str(one.path),), f"{one.width} x {one.height}"
             kept = kept_size(data, one.width, one.height)

@@ -26,22 +26,17 @@ MANY_CHANNELS = 20  # more than instruments have, but for hyperspectral ones
 FAR_BEYOND = 4  # ranges: what stands out (bone, metal, a lamp) may well be cut off
 
 
+DoubtKind = Literal[
+    "few", "few held out", "deep", "nearly black", "beyond the range", "wide range", "no data",
+    "other channels", "many channels", "several pages",
+]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Doubt:
     """What training does not refuse, and still would not do well with."""
 
-    kind: Literal[
-        "few",
-        "few held out",
-        "deep",
-        "nearly black",
-        "beyond the range",
-        "wide range",
-        "no data",
-        "other channels",
-        "many channels",
-        "several pages",
-    ]
+    kind: DoubtKind
     about: str
     advice: str
 

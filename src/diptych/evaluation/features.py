@@ -22,6 +22,7 @@ from diptych.data.cache_folder import cache_root
 from diptych.data.download import fetch
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, file_sha256
+from diptych.lock import only_one
 
 FEATURE_NAMES: tuple[FeatureName, ...] = get_args(FeatureName)
 BATCH = 32
@@ -114,7 +115,7 @@ def _inception(file: Path | None, device: torch.device) -> Run:
     if file is None:
         file = inception_place()
         if not file.is_file():
-            fetch(INCEPTION_ADDRESS, file, INCEPTION_SHA256)
+            _fetch_inception(file)
     with explain_os_errors(f"read {file}"):
         found = file_sha256(file)
     if found != INCEPTION_SHA256:  # a TorchScript file is a program: only the one we know is run
@@ -131,6 +132,13 @@ def _inception(file: Path | None, device: torch.device) -> Run:
         return torch.cat(rows), None
 
     return run
+
+
+def _fetch_inception(file: Path) -> None:
+    with explain_os_errors(f"write the folder {file.parent}"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    with only_one(file.parent, ".inception.lock", "--inception-file"):
+        fetch(INCEPTION_ADDRESS, file, INCEPTION_SHA256)
 
 
 def _efficientnet_lite0(device: torch.device) -> Run:

@@ -38,11 +38,12 @@ def make_config(
     blamed = config_file if start_from is None else None
     if chosen is not None:
         return _on_preset(str(chosen), from_file, settings, blamed)
-    usual = "laptop" if _can_retouch(merge(from_file, settings)) else "repaint"
-    config = _on_preset(usual, from_file, settings, blamed)
-    if choose_device(config.training.device).type == "cuda":
-        return _on_preset("paper", from_file, settings, blamed)
-    return config
+    given = merge(from_file, settings)
+    usual = "laptop" if _can_retouch(given) else "repaint"
+    device = section(given, "training").get("device", "auto")
+    if isinstance(device, str) and choose_device(device).type == "cuda":
+        usual = "paper"
+    return _on_preset(usual, from_file, settings, blamed)
 
 
 def _on_preset(name: str, from_file: Tree, settings: Tree, blamed: Path | None) -> Config:

@@ -9,7 +9,7 @@ from diptych.config import LENGTHS, Config
 from diptych.data.domain import Folders, data_folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import AnyPath, as_path, lies_in
-from diptych.settings import Tree, changed, merge
+from diptych.settings import Tree, changed, merge, read_config_file
 from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import SILENT, Listener, Session
@@ -37,6 +37,11 @@ def run_training(
     if resume is True or (resume and run.has_learned()):
         if preset is not None:
             settings = merge({"preset": preset}, settings)
+        if start_from is not None:
+            place = str(as_path(start_from).absolute())
+            settings = merge({"training": {"start_from": place}}, settings)
+        if config is not None:
+            settings = merge(read_config_file(config), settings)
         given = pick_folders(a, b, data) if a or b or data else None
         moved = None if given is None or given.absolute() == run.folders() else given
         return resume_run(run, settings, listener, max_minutes, moved)
@@ -102,6 +107,7 @@ def resume_run(
     training = given.get("training") or {}
     if not isinstance(training, dict):
         raise UsageError(ONLY_LENGTH)
+    training = {name: value for name, value in training.items() if value is not None}
     length = {name: value for name, value in training.items() if name in LENGTHS}
     others = {name: value for name, value in training.items() if name not in LENGTHS}
     wanted = changed(own, {**given, "training": others})

@@ -143,10 +143,10 @@ class _Stages:
             )
             with opened(job.source) as file:
                 own = beside(file, gaps, self.translator.info, self.to, self.size)
-            self.beside[job] = own
-            self.remarks[job] = remarks(job, picture, own, *formats, self.size)
+            said = remarks(job, picture, own, *formats, self.size)
             picture = scaled(picture, self.size)
             check_sides(format_of(job.target.suffix), *picture.shape[:2])
+            self.beside[job], self.remarks[job] = own, said  # (which ``write`` takes out)
             return job, picture
         except DamagedPictureError as error:
             return job, str(error)

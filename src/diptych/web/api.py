@@ -73,8 +73,8 @@ class Values(BaseModel):
     name: str
     channels: int
     dtype: DType
-    low: float
-    high: float
+    low: float | tuple[float, ...] = Field(description="Of all channels, or one of each.")
+    high: float | tuple[float, ...]
 
 
 class Model(BaseModel):

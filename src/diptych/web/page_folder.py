@@ -93,11 +93,12 @@ class PageFolder:
         Raises RefusedError if the rest has just been made and fills the folder.
         """
         found: list[tuple[float, int, Path]] = []
-        for path in self.path.rglob("*"):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                if stat.S_ISREG(status.st_mode):
-                    found.append((status.st_mtime, status.st_size, path))
+        for folder, _, names in os.walk(self.path):  # (which minds no folder that has just gone)
+            for path in (Path(folder, name) for name in names):
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    if stat.S_ISREG(status.st_mode):
+                        found.append((status.st_mtime, status.st_size, path))
         now, total = time.time(), count + self.coming + sum(size for _, size, _ in found)
         for made, size, path in sorted(found):
             if now - made < (KEPT_SECONDS if total <= MOST_BYTES else JUST_MADE):

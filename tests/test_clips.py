@@ -539,7 +539,9 @@ def test_without_pyav_one_line_says_what_to_install(trained: Path, tmp_path: Pat
 
     done = translate(tmp_path / "in.mp4")
     assert done.returncode == 1
-    assert done.stderr == 'diptych: videos need PyAV: pip install "diptych[video]"\n'
+    assert done.stderr == (
+        'diptych: videos need PyAV: in the checkout of diptych, pip install -e ".[video]"\n'
+    )
     Image.fromarray(moving(1)[0]).save(tmp_path / "still.png")  # as phones lay them side by side
     done = translate(tmp_path / "in.mp4", tmp_path / "still.png")
     assert done.returncode == 0, done.stderr

@@ -534,7 +534,7 @@ def test_what_cannot_be_exported_ends_in_one_line(
         [sys.executable, "-c", f"{without}; m()", *export, "onnx"], capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert 'pip install "diptych[onnx]"' in done.stderr
+    assert 'pip install -e ".[onnx]"' in done.stderr
     assert len(done.stderr.splitlines()) == 1
     unknown = diptych(*export, "onx")
     assert unknown.returncode == 2

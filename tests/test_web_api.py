@@ -381,7 +381,9 @@ def test_a_missing_extra_is_named(diptych: Command, trained: Path) -> None:
         timeout=LONGEST,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr == 'diptych: gradio is not installed: pip install "diptych[web]"\n'
+    assert done.stderr == (
+        'diptych: gradio is not installed: in the checkout of diptych, pip install -e ".[web]"\n'
+    )
 
 
 def test_a_missing_model_is_named(diptych: Command, tmp_path: Path) -> None:

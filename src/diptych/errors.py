@@ -116,3 +116,8 @@ def one_of(option: str, text: str | None, valid: Iterable[Name]) -> Name | None:
         if text.lower() == name.lower():
             return name
     raise UsageError(f"{option} {text!r}: {nearest(text, names)}")
+
+
+def how_to_install(extra: str) -> str:
+    """What brings an optional part. (It is on no index: the name alone would bring another's.)"""
+    return f'in the checkout of diptych, pip install -e ".[{extra}]"'

@@ -102,10 +102,11 @@ def check(
     preset: Annotated[Optional[str], typer.Option(help="As you will train with.")] = None,
     config: Annotated[Optional[Path], typer.Option(help="As you will train with.")] = None,
     size: Annotated[Optional[int], typer.Option(help="As you will train with.")] = None,
+    preprocess: Annotated[Optional[str], typer.Option(help="As you will train with.")] = None,
     depth: Annotated[Optional[str], typer.Option(help="As you will train with.")] = None,
     channels: Annotated[Optional[int], typer.Option(help="As you will train with.")] = None,
     set_: Annotated[
-        Optional[list[str]], typer.Option("--set", help="As you will train with.")
+        Optional[list[str]], typer.Option("--set", help="All else that you will train with.")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every file.")] = False,
 ) -> None:
@@ -124,7 +125,11 @@ def check(
     from diptych.training.start import pick_folders
 
     domain = given(depth=depth, channels=channels)
-    settings: dict[str, Any] = {"a": domain, "b": domain, "data": given(size=size)}
+    settings: dict[str, Any] = {
+        "a": domain,
+        "b": domain,
+        "data": given(size=size, preprocess=preprocess),
+    }
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
     folders = pick_folders(a, b, data)
@@ -140,8 +145,8 @@ def check(
                 progress.update(bar, completed=done, total=total, info=f"{total} pictures")
 
             found = check(folders, used, show)
-        same = given(data=data, preset=preset, config=config, size=size, depth=depth,
-                      channels=channels)  # fmt: skip
+        same = given(data=data, preset=preset, config=config, size=size, preprocess=preprocess,
+                      depth=depth, channels=channels)  # fmt: skip
         words = [str(folder) for folder in (a, b) if folder is not None]
         words += [word for name, value in same.items() for word in (f"--{name}", str(value))]
         words += [word for assignment in set_ or [] for word in ("--set", assignment)]

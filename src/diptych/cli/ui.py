@@ -53,11 +53,11 @@ def ui(
     from importlib.util import find_spec
 
     from diptych.cli.console import say
-    from diptych.errors import DiptychError, UsageError
+    from diptych.errors import DiptychError, UsageError, how_to_install
 
     for package in ("gradio", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         if find_spec(package) is None:
-            raise DiptychError(f'{package} is not installed: pip install "diptych[web]"')
+            raise DiptychError(f"{package} is not installed: {how_to_install('web')}")
     from diptych.web.server import addresses_of, is_loopback, listen, serve
 
     for run in runs:  # (what follows takes seconds to import: mistakes are told before)

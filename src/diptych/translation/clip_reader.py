@@ -13,7 +13,7 @@ import numpy as np
 
 from diptych.data.alpha import on_background
 from diptych.data.pixels import Pixels
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, how_to_install
 from diptych.translation.clip_times import Times
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def load_av() -> Any:
         import av
         import av.logging
     except ImportError:
-        raise DiptychError('videos need PyAV: pip install "diptych[video]"') from None
+        raise DiptychError(f"videos need PyAV: {how_to_install('video')}") from None
     av.logging.set_level(av.logging.PANIC)  # (FFmpeg writes to the terminal about broken files)
     return av
 

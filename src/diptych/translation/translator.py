@@ -57,9 +57,9 @@ class Translator:
     ``auto`` where it does not fit into memory whole, ``off`` never; a number: always, so many rows
     at a time (a multiple of 4, at least 16).
 
-    ``precision``: ``bf16`` computes convolutions of 16 bits where a picture is taken whole, on
-    processors with matrix units (AMX) several times as fast, on AMD since Zen 4 twice, and a few
-    of 255 levels off.
+    ``precision``: ``bf16`` computes convolutions of 16 bits where a picture is taken whole: two to
+    three times as fast with matrix units (AMX) and on AMD since Zen 4; on the average less than one
+    of 255 levels off, single values more.
 
     ``see``: the shorter side that the networks are shown larger pictures at; what they change is
     enlarged and added to the picture, which keeps its size and detail. ``auto``: four times the

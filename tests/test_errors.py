@@ -185,7 +185,7 @@ CASES = [
     (["trian", "a", "b"], 2, ["no such command 'trian'", "(see diptych --help)"]),
     (["data", "lst"], 2, ["no such command 'lst'", "(see diptych data --help)"]),
     (["train", "a", "b", "--stepps", "2"], 2, ["--stepps", "--steps", "(see diptych train "]),
-    (train("a", "b", "--set", "training.minutes=1"), 2, ["training.minutes=1 and another option"]),
+    (train("a", "b", "--set", "training.minutes=1"), 2, ["=1: give one length"]),
     (["train", "a", "b", "--steps", "two"], 2, ["invalid value for '--steps'"]),
     (["translate"], 2, ["missing argument", "(see diptych translate --help)"]),
     (["translate", "a", "RUN", "-o", "out"], 2, ["is a run or model: it comes first"]),
@@ -238,7 +238,7 @@ def test_a_run_whose_name_is_no_text(trained: Path, here: Path, diptych: Command
 def test_resume_takes_no_other_settings(trained: Path, diptych: Command) -> None:
     done = diptych("train", "--run", trained, "--resume", "--batch", "2")
     assert done.returncode == 2
-    assert "--resume goes on with the run's own settings" in done.stderr
+    assert "a run goes on with its own settings" in done.stderr
 
 
 def test_damaged_pictures_are_named_or_refused(here: Path, diptych: Command) -> None:

@@ -436,7 +436,7 @@ def test_one_at_a_time_gets_inception(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path))
     with (
         only_one(tmp_path, ".inception.lock"),
-        pytest.raises(DiptychError, match=r"is in use by process .* --inception-file"),
+        pytest.raises(DiptychError, match=r"is in use by process .* another feature network"),
     ):
         make_feature_net("inception", CPU)
 
@@ -884,6 +884,19 @@ def test_scores_flatter_where_an_earlier_run_knew_the_pictures(
     assert diptych("report", tmp_path / "2").returncode == 0
     page = (tmp_path / "2" / "report.html").read_text()
     other = [shutil.copytree(towns / name, tmp_path / f"{name}2") for name in ("testA", "testB")]
+    pictures = (tmp_path / "1" / "pictures.json").read_text()
+    (tmp_path / "1" / "pictures.json").unlink()  # (as of a run from before they were noted)
+    old = diptych("train", *folders, "--run", tmp_path / "8", "--from", tmp_path / "1",
+                  "--steps", "2", "--set", "data.holdout=0.3")  # fmt: skip
+    assert old.returncode == 0, old.stderr
+    assert json.loads((tmp_path / "8" / "data.json").read_text())["a"] == known[1]
+    (tmp_path / "1" / "pictures.json").write_text(pictures)
+    (held,) = known[0]["heldout"]
+    content = Path(held).read_bytes()
+    shutil.copy(sorted((towns / "testA").iterdir())[0], held)
+    changed = diptych("train", "--run", tmp_path / "1", "--resume", "--steps", "3")
+    assert f"altered: {Path(held).name}" in changed.stderr
+    Path(held).write_bytes(content)
     elsewhere = [shutil.copytree(folder, tmp_path / f"{folder.name}3") for folder in folders]
     for path in elsewhere[0].iterdir():
         path.rename(path.with_stem(f"renamed-{path.stem}"))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diptych.config import GeneratorConfig, Norm
 from diptych.networks import make_generator
 from diptych.networks.fast import resize, winograd
-from diptych.networks.fast.norms import GroupNorm, InstanceNorm, Normalise
+from diptych.networks.fast.norms import GroupNorm, InstanceNorm, Normalise, PixelNorm
 from diptych.networks.fast.pairing import Pair
 from diptych.networks.fast.resize import ResizeConv
 from diptych.networks.fast.translating import for_translating
@@ -148,6 +148,18 @@ def test_without_gradients_it_goes_strip_by_strip(
             fast = layer(x)
         assert not torch.equal(fast, nn.Conv2d.forward(layer, x))
         assert_close(fast, exact, rounding)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_pixel_norm_computes_in_its_weights_precision(dtype: torch.dtype) -> None:
+    layer = PixelNorm(24)
+    nn.init.normal_(layer.weight)
+    x = pictures(2, 24, 8, 8)
+    expected = F.layer_norm(x.permute(0, 2, 3, 1), [24], layer.weight, layer.bias)
+    found = layer(x.to(torch.bfloat16))
+    assert found.dtype == torch.bfloat16
+    assert_close(found.permute(0, 2, 3, 1).float(), expected, 5e-3)
+    assert layer.to(dtype)(x.to(dtype)).dtype == dtype
 
 
 @pytest.mark.parametrize("norm", ["instance", "group"])

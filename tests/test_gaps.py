@@ -78,6 +78,12 @@ def test_no_data_is_what_the_file_holds_not_what_is_seen_of_it(tmp_path: Path) -
     )
     seen = read_picture(tmp_path / "palette.tif", DomainConfig(), "white")
     assert (seen[3:6, 4:9] == 0).all()  # (the colour of place 0)
+    colours = (320, "H", 6, (0, 65535) * 3, True)
+    tifffile.imwrite(tmp_path / "bit.tif", inks > 0, photometric=0, extratags=[colours, *tags])
+    with tifffile.TiffFile(tmp_path / "bit.tif", mode="r+b") as tiff:
+        tiff.pages[0].tags[262].overwrite(3)  # (a palette, which tifffile writes of 8 bits only)
+    seen = read_picture(tmp_path / "bit.tif", DomainConfig(), "white")
+    np.testing.assert_array_equal(seen[..., 1] > 0, inks > 0)
     sizes = {"PhysicalSizeX": 0, "PhysicalSizeY": 0}  # (which makes no sense)
     tifffile.imwrite(tmp_path / "x.ome.tif", inks, metadata=sizes, extratags=tags)
     found = caption_of(tmp_path / "x.ome.tif")

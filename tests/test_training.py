@@ -300,6 +300,7 @@ def test_a_job_that_is_queued_again_goes_on_by_the_same_command(
         (["--batch", "3"], "(training.batch is"),
         (["--config", tmp_path / "other.yaml"], "(loss.cycle is 2.5 in the run, not 3"),
         (["--from", tmp_path / "whole"], "(training.start_from is None in the run, not"),
+        (["--set", "preset=repaint"], "the presets laptop and repaint are both given"),
         (["--preset", "repaint"], "(preset is laptop in the run, not repaint)"),
     ):
         refused = diptych(*job, *other)
@@ -307,6 +308,37 @@ def test_a_job_that_is_queued_again_goes_on_by_the_same_command(
         assert said in refused.stderr
     plain = diptych("train", "--run", run, "--resume", "--size", "32", "--steps", "9")
     assert plain.returncode == 0, plain.stderr  # (which is its size)
+
+
+def test_a_job_may_start_from_a_checkpoint_and_take_its_runs_settings(
+    towns: Path, trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """The same words mean the same the second time, however they spell a place."""
+    shutil.copytree(trained, tmp_path / "old")
+    step = Path("old", "checkpoints", "step-00000008")
+    job = ["train", "--data", towns, "--steps", "2", "--resume-if-there", "--method", "fastcut",
+           "--config", "old/config.yaml"]  # fmt: skip
+    for name, own in (("1", ["--from", step]), ("2", ["--set", f"training.start_from={step}"])):
+        for again in range(2):
+            done = diptych(*job, "--run", name, *own, cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+            assert ("learned from the start" in done.stdout) == (not again)  # (CUT's own network)
+        config = RunFolder(tmp_path / name).config()
+        assert Path(config.training.start_from) == (tmp_path / step)
+    other = diptych(*job, "--run", "1", "--from", "old/../old/checkpoints/step-00000008",
+                    cwd=tmp_path)  # fmt: skip
+    assert other.returncode == 0, other.stderr
+
+    plain = ["train", "--data", towns, "--from", step, "--run", "3", "--steps", "2"]
+    rate = ["--set", "optimizer.rate=1e-9", "--set", "training.ema_half_life=0"]
+    done = diptych(*plain, *rate, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "learned from the start" not in done.stdout
+    before = checkpoint.read(tmp_path / step)[2]
+    after = checkpoint.read_newest(tmp_path / "3" / "checkpoints")[2]
+    for part in ("model", "networks"):  # (discriminators too)
+        for name, value in after[part].items():
+            assert torch.allclose(value, before[part][name], atol=1e-6)
 
 
 def test_numbers_of_jobs_are_no_octal_ones() -> None:
@@ -672,11 +704,15 @@ def test_a_run_goes_on_with_its_own_pictures_only(towns: Path, tmp_path: Path) -
         resume_run(run, longer)
     shutil.copy(towns / "trainA" / first.name, first)
     shutil.copy(towns / "trainA" / second.name, second)
+    run.pictures.unlink()  # (one that began before they were noted)
     for other in ({"batch": 2}, 2):
         with pytest.raises(DiptychError, match="own settings"):
             resume_run(run, {"training": other})
     resume_run(run, longer)
     assert run.read_metrics()[-1]["step"] == 14
+    noted = run.pictures_of("a")
+    assert noted is not None
+    assert (len(noted["trained"]), len(noted["heldout"])) == (10, 0)
     for name in ("trainB", "testA"):
         with pytest.raises(DiptychError, match="would lie among the pictures"):
             start_run(folders, RunFolder(tmp_path / "towns" / name / "run"), config())

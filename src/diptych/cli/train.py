@@ -103,8 +103,9 @@ def train(
 ) -> None:
     """Learn to translate between two folders of pictures."""
     from diptych.cli.console import say, training_listener
+    from diptych.config import LENGTHS
     from diptych.errors import UsageError, typed
-    from diptych.settings import given, merge, parse_assignment
+    from diptych.settings import given, merge, parse_assignment, section
     from diptych.training.run_folder import RunFolder
     from diptych.training.start import run_training
 
@@ -127,11 +128,11 @@ def train(
         "a": {**domain, **given(range=_ranges("--range-a", range_a))},
         "b": {**domain, **given(range=_ranges("--range-b", range_b))},
     }  # fmt: skip
-    options = settings
     for assignment in set_ or []:
-        settings = merge(settings, parse_assignment(assignment))
-        if merge(settings, options) != settings:
-            raise UsageError(f"--set {assignment} and another option disagree: leave one out")
+        change = parse_assignment(assignment)
+        if length and set(LENGTHS) & section(change, "training").keys():
+            raise UsageError(f"--{next(iter(length))} and --set {assignment}: give one length")
+        settings = merge(settings, change)
     settings = {section: values for section, values in settings.items() if values != {}}
 
     folder = RunFolder(run)

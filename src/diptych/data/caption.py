@@ -116,7 +116,8 @@ def _no_data(page: Any) -> float | None:
         return None
     if page.photometric == kinds.MINISWHITE and page.dtype.kind in "bu":
         found = 2**bits - 1 - found
-    return found * (255 // (2**bits - 1)) if bits < 8 else found
+    grey = page.photometric in (kinds.MINISBLACK, kinds.MINISWHITE)
+    return found * (255 // (2**bits - 1)) if bits < 8 and grey else found
 
 
 def _resolution(tiff: Any, page: Any) -> tuple[float, float] | None:

@@ -69,6 +69,13 @@ class Domain:
         entries = self.cache.entries
         return {entries[i].name: entries[i].content for i in self.train}
 
+    def held_back(self) -> dict[str, str]:
+        """The same of those in ``folder`` that are held out: none where there is a test folder."""
+        if self.test_folder is not None:
+            return {}
+        trained = self.trained()
+        return {one.name: one.content for one in self.cache.entries if one.name not in trained}
+
     def heldout_among(self, contents: Iterable[str]) -> list[Path]:
         """Those of the held-out pictures that are files of these contents."""
         known = set(contents)

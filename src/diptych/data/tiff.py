@@ -218,6 +218,8 @@ def page_orientation(page: Any) -> int:
 
 def _in_colour(places: Pixels, palette: Pixels) -> Pixels:
     """uint8 RGB of ``(H, W)`` places in a TIFF palette ``(3, K)``, which counts to 65535."""
+    if places.dtype == np.bool_:  # (of one bit)
+        places = places.view(np.uint8)
     colours = np.moveaxis(palette[:, places], 0, -1)
     # Some writers put 8-bit colours in as they are.
     return (colours >> 8 if palette.max() > 255 else colours).astype(np.uint8)

@@ -137,7 +137,7 @@ def _inception(file: Path | None, device: torch.device) -> Run:
 def _fetch_inception(file: Path) -> None:
     with explain_os_errors(f"write the folder {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
-    with only_one(file.parent, ".inception.lock", "--inception-file"):
+    with only_one(file.parent, ".inception.lock", "feature network"):
         fetch(INCEPTION_ADDRESS, file, INCEPTION_SHA256)
 
 

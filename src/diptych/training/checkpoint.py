@@ -23,6 +23,7 @@ from diptych.errors import DiptychError
 from diptych.files import file_sha256, replace, sync_folder, write_whole
 
 FORMAT = 5
+MANIFEST = "manifest.json"
 KEEP_LAST = 3  # checkpoints of a run
 Parts = dict[str, dict[str, Tensor]]
 
@@ -40,6 +41,11 @@ def step_of(name: str) -> int | None:
     """The step in a name as ``step_name`` makes them; None in any other."""
     number = name.removeprefix("step-")
     return int(number) if number.isdecimal() else None
+
+
+def is_checkpoint(place: Path) -> bool:
+    """Whether a folder is one."""
+    return (place / MANIFEST).is_file()
 
 
 def stage(folder: Path, step: int) -> Path:
@@ -66,7 +72,7 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> None:
         files[path.name] = {"sha256": file_sha256(path)}
     manifest = {"format": FORMAT, "step": step, "numbers": numbers, "files": files}
     manifest["sha256"] = digest(manifest)
-    write_whole(aside / "manifest.json", json.dumps(manifest, indent=1))
+    write_whole(aside / MANIFEST, json.dumps(manifest, indent=1))
     if final.exists():  # damaged, or the steps to it would not have been made again
         damaged = folder / f".{final.name}.old.partial"
         shutil.rmtree(damaged, ignore_errors=True)
@@ -78,7 +84,7 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> None:
 def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
     """The step, the numbers and the parts of a checkpoint. Raises DiptychError if not whole."""
     try:
-        manifest = json.loads(_content(checkpoint, "manifest.json"))
+        manifest = json.loads(_content(checkpoint, MANIFEST))
         if manifest["format"] > FORMAT:
             raise NewerCheckpointError(
                 f"the checkpoint {checkpoint} was written by a newer diptych: update yours"
@@ -160,7 +166,7 @@ def sweep(folder: Path) -> None:
         final = folder / path.name.removeprefix(".").removesuffix(".old.partial")
         new = folder / f".{final.name}.partial"
         if not final.exists():
-            replace(new if (new / "manifest.json").exists() else path, final)
+            replace(new if is_checkpoint(new) else path, final)
     for path in folder.glob(".step-*.partial"):
         if path.is_symlink():  # (of somebody's: the next checkpoint would be written elsewhere)
             path.unlink()

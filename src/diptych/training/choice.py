@@ -11,7 +11,8 @@ from diptych.device import choose_device
 from diptych.errors import UsageError
 from diptych.model_file import read_info
 from diptych.settings import Tree, build_config, merge, read_config_file, read_preset, section
-from diptych.training.run_folder import RunFolder
+from diptych.training.checkpoint import is_checkpoint
+from diptych.training.run_folder import RunFolder, run_at
 
 
 def make_config(
@@ -27,13 +28,11 @@ def make_config(
     for what no training can be made with.
     """
     settings = settings or {}
-    from_file = read_config_file(config_file) if config_file is not None else {}
-    from_file = _suiting(from_file, settings.get("method"))
-    chosen = _given_preset(preset, settings.get("preset"), from_file.get("preset"), config_file)
+    from_file, chosen = _file_and_preset(preset, config_file, settings)
     if start_from is not None:
         before = settings_of(start_from, networks_only=chosen is not None)
         before = _suiting(before, settings.get("method", from_file.get("method")))
-        from_file = merge(before, from_file)
+        from_file = merge(merge(before, from_file), _started_from(start_from))
         chosen = before.get("preset") if chosen is None else chosen
     blamed = config_file if start_from is None else None
     if chosen is not None:
@@ -44,6 +43,33 @@ def make_config(
     if isinstance(device, str) and choose_device(device).type == "cuda":
         usual = "paper"
     return _on_preset(usual, from_file, settings, blamed)
+
+
+def settings_given(
+    preset: str | None, config_file: Path | None, settings: Tree, start_from: Path | None
+) -> Tree:
+    """What ``make_config`` is told of a training, without what it finds out by itself.
+
+    Raises as ``make_config``.
+    """
+    given, chosen = _file_and_preset(preset, config_file, settings)
+    if start_from is not None:
+        given = merge(given, _started_from(start_from))
+    given = merge(given, settings)
+    return given if chosen is None else {**given, "preset": chosen}
+
+
+def _file_and_preset(
+    preset: str | None, config_file: Path | None, settings: Tree
+) -> tuple[Tree, str | None]:
+    from_file = read_config_file(config_file) if config_file is not None else {}
+    from_file = _suiting(from_file, settings.get("method"))
+    of_file = from_file.get("preset")
+    return from_file, _given_preset(preset, settings.get("preset"), of_file, config_file)
+
+
+def _started_from(model: Path) -> Tree:
+    return {"training": {"start_from": str(model.absolute())}}
 
 
 def _on_preset(name: str, from_file: Tree, settings: Tree, blamed: Path | None) -> Config:
@@ -118,7 +144,7 @@ def settings_of(model: Path, networks_only: bool = False) -> Tree:
     info = read_info(model_in(model))
     own: Tree = {}
     if model.is_dir():
-        own = RunFolder(model).config().model_dump(mode="json")
+        own = run_at(model).config().model_dump(mode="json")
         kept = ("method", "contrast", "discriminator") if networks_only else own
         own = {name: own[name] for name in kept}
     elif not networks_only:
@@ -128,7 +154,7 @@ def settings_of(model: Path, networks_only: bool = False) -> Tree:
         "a": _unusual(info.a),
         "b": _unusual(info.b),
         "generator": info.generator.model_dump(mode="json"),
-        "training": {"start_from": str(model.absolute()), "device": "auto"},
+        "training": {"device": "auto", **_started_from(model)["training"]},
     }
     if info.discriminator is not None:
         settings["discriminator"] = info.discriminator.model_dump(mode="json")
@@ -136,7 +162,9 @@ def settings_of(model: Path, networks_only: bool = False) -> Tree:
 
 
 def model_in(place: Path) -> Path:
-    """A model file, or that of a run folder."""
+    """A model file, or that of a run folder, or of a checkpoint."""
+    if is_checkpoint(place):
+        return place / "model.safetensors"
     return RunFolder(place).saved_model() if place.is_dir() else place
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,9 +42,17 @@ def write_data(
             "learned_from": [str(path.absolute()) for path in learned_from[name]],
             "skipped": [vars(one) for one in domain.skipped],
         }
-    pictures = {"a": a.trained(), "b": b.trained()}
-    write_whole(run.pictures, json.dumps(pictures, indent=0))
+    write_pictures(run, a, b)
     write_whole(run.path / "data.json", json.dumps(data, indent=1))
+
+
+def write_pictures(run: RunFolder, a: Domain, b: Domain) -> None:
+    """Note which files are trained on, and which are held out beside them."""
+    pictures = {
+        side: {"trained": domain.trained(), "heldout": domain.held_back()}
+        for side, domain in (("a", a), ("b", b))
+    }
+    write_whole(run.pictures, json.dumps(pictures, indent=0))
 
 
 def check_data(run: RunFolder, a: Domain, b: Domain) -> None:
@@ -71,19 +78,21 @@ def check_data(run: RunFolder, a: Domain, b: Domain) -> None:
 
 
 def _changes(run: RunFolder, side: Side, domain: Domain) -> str:
-    """What has become of a run's pictures, as far as it knows which it had."""
-    then, now = run.trained(side), {one.name: one.content for one in domain.cache.entries}
-    folder = run.folders().a if side == "a" else run.folders().b
-    held_then = {os.path.relpath(path, folder) for path in run.data()[side]["heldout"]}
+    """What has become of a run's pictures, if it knows which it had."""
+    noted = run.pictures_of(side)
+    if noted is None:
+        return ""
+    then = {**noted["trained"], **noted["heldout"]}
+    now = {one.name: one.content for one in domain.cache.entries}
     changed = {
-        "new": [name for name in now if name not in then and name not in held_then],
+        "new": [name for name in now if name not in then],
         "gone": [name for name in then if name not in now],
         "altered": [name for name in now if then.get(name, now[name]) != now[name]],
     }
     return "".join(
         f"; {what}: {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         for what, names in changed.items()
-        if then and names
+        if names
     )
 
 

@@ -8,7 +8,7 @@ from diptych.config import Config
 from diptych.data.domain import Domain
 from diptych.errors import DiptychError
 from diptych.model_file import Side
-from diptych.training.run_folder import RunFolder
+from diptych.training.run_folder import RunFolder, run_at
 
 
 def learned_from(config: Config, domain: Domain, side: Side) -> list[Path]:
@@ -23,10 +23,19 @@ def learned_by(run: RunFolder, domain: Domain, side: Side) -> list[Path]:
     (Held out is what has the smallest hashes: with a larger share, or new files, that is others.)
     """
     try:
-        known = set(run.data()[side]["learned_from"])
+        record, folders = run.data()[side], run.folders()
     except DiptychError:  # (gone or damaged since: its model is all that is needed)
         return []
-    trained = set(domain.heldout_among(run.trained(side).values()))
+    known = set(record["learned_from"])
+    if (pictures := run.pictures_of(side)) is not None:
+        trained = set(domain.heldout_among(pictures["trained"].values()))
+    else:  # (it began before that was noted)
+        folder = folders.a if side == "a" else folders.b
+        unseen = {Path(path) for path in record["heldout"]}
+        trained = {
+            path for path in domain.heldout
+            if path.absolute().is_relative_to(folder) and path.absolute() not in unseen
+        }  # fmt: skip
     return [path for path in domain.heldout if path in trained or str(path.absolute()) in known]
 
 
@@ -37,8 +46,8 @@ def runs_before(config: Config) -> list[RunFolder]:
     """
     found: list[RunFolder] = []
     place = config.training.start_from
-    while place is not None and Path(place).is_dir() and RunFolder(Path(place)) not in found:
-        found.append(RunFolder(Path(place)))
+    while place is not None and Path(place).is_dir() and run_at(Path(place)) not in found:
+        found.append(run_at(Path(place)))
         try:
             place = found[-1].config().training.start_from
         except DiptychError:

@@ -42,6 +42,13 @@ class DomainRecord(TypedDict):
     skipped: list[SkippedRecord]
 
 
+class PicturesRecord(TypedDict):
+    """What ``pictures.json`` says about one domain: the sha256 of each file in it, by its name."""
+
+    trained: dict[str, str]
+    heldout: dict[str, str]
+
+
 class DataRecord(TypedDict):
     """``data.json``."""
 

@@ -19,17 +19,24 @@ from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
 from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
 from diptych.settings import build_config, read_tree, to_yaml
+from diptych.training.checkpoint import is_checkpoint
 from diptych.training.distributed import started_together
 from diptych.training.provenance import made_with
 from diptych.training.records import (
     DataRecord,
     Number,
+    PicturesRecord,
     StoredEvaluation,
     StoredTable,
     append_line,
     read_lines,
     read_record,
 )
+
+
+def run_at(place: Path) -> RunFolder:
+    """The run in a folder, or that of a checkpoint."""
+    return RunFolder(place.parents[1] if is_checkpoint(place) else place)
 
 
 @dataclass(frozen=True)
@@ -203,15 +210,12 @@ class RunFolder:
             )
         return read_record(self.path / "data.json", DataRecord)
 
-    def trained(self, side: Side) -> dict[str, str]:
-        """The sha256 of each picture of this side that the run learns from, by its name.
-
-        Nothing if that cannot be read.
-        """
+    def pictures_of(self, side: Side) -> PicturesRecord | None:
+        """What ``write_pictures`` wrote; None if that cannot be read."""
         try:
-            return read_record(self.pictures, dict[str, dict[str, str]])[side]
+            return read_record(self.pictures, dict[str, PicturesRecord])[side]
         except (DiptychError, KeyError):
-            return {}
+            return None
 
     def missing(self) -> list[str]:
         """Held-out files that are not where they were."""

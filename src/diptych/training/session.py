@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from diptych.config import Config
 from diptych.data.domain import Domain, Folders, open_domains
 from diptych.data.suits import check_shapes
 from diptych.device import choose_device
-from diptych.errors import UsageError, unheard
+from diptych.errors import DiptychError, UsageError, unheard
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.heldout import read_heldout
 from diptych.evaluation.yardstick import Yardstick, make_yardstick
@@ -33,6 +34,7 @@ from diptych.training.data_note import (
     scores_differently,
     with_heldout,
     write_data,
+    write_pictures,
 )
 from diptych.training.learned import learned_from
 from diptych.training.provenance import made_with, rounding
@@ -160,6 +162,8 @@ class Session:
             if self.moved or other_scores or not self.resumes:
                 learned = {"a": learned_from(config, a, "a"), "b": learned_from(config, b, "b")}
                 write_data(run, self.folders, a, b, learned)
+            elif not run.pictures.exists():  # (it began before that was noted)
+                write_pictures(run, a, b)
 
     def _set_scores_aside(self, yardstick: Yardstick | None) -> None:
         """The held-out pictures are others than before: scores by those no longer count."""
@@ -219,9 +223,18 @@ def _take_first_weights(trainer: Trainer) -> list[str]:
     if trainer.config.training.start_from is None:
         return []
     place = Path(trainer.config.training.start_from)
-    checkpoints = RunFolder(place).checkpoints if place.is_dir() else None
-    left = trainer.state.start_from(model_in(place), checkpoints)
+    left = trainer.state.start_from(model_in(place), _networks_beside(place))
     return [f"{', '.join(left)}: not in {place}, so learned from the start"] if left else []
+
+
+def _networks_beside(place: Path) -> dict[str, Tensor]:
+    """What a checkpoint, or the newest one of a run, holds: discriminators too. None for a file."""
+    if place.is_dir():
+        with suppress(DiptychError):  # (the run may be without them)
+            if checkpoint.is_checkpoint(place):
+                return checkpoint.read(place)[2]["networks"]
+            return checkpoint.read_newest(RunFolder(place).checkpoints)[2]["networks"]
+    return {}
 
 
 def _take_back(trainer: Trainer) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +10,8 @@ from diptych.config import LENGTHS, Config
 from diptych.data.domain import Folders, data_folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import AnyPath, as_path, lies_in
-from diptych.settings import Tree, changed, merge, read_config_file
-from diptych.training.choice import make_config
+from diptych.settings import Tree, changed
+from diptych.training.choice import make_config, settings_given
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import SILENT, Listener, Session
 
@@ -35,16 +36,10 @@ def run_training(
     if resume is True and (preset or config or start_from):
         raise UsageError(ONLY_LENGTH)
     if resume is True or (resume and run.has_learned()):
-        if preset is not None:
-            settings = merge({"preset": preset}, settings)
-        if start_from is not None:
-            place = str(as_path(start_from).absolute())
-            settings = merge({"training": {"start_from": place}}, settings)
-        if config is not None:
-            settings = merge(read_config_file(config), settings)
+        asked = settings_given(preset, config, settings, start_from)
         given = pick_folders(a, b, data) if a or b or data else None
         moved = None if given is None or given.absolute() == run.folders() else given
-        return resume_run(run, settings, listener, max_minutes, moved)
+        return resume_run(run, asked, listener, max_minutes, moved)
     run.check_free()
     folders = pick_folders(a, b, data)
     made = make_config(preset, config, settings, start_from)
@@ -84,8 +79,8 @@ def start_run(
 
 
 ONLY_LENGTH = (
-    "--resume goes on with the run's own settings: only --run, a new --steps, --epochs or "
-    "--minutes, --max-minutes, and folders that have moved may be given with it. For others start "
+    "a run goes on with its own settings: only --run, a new --steps, --epochs or "
+    "--minutes, --max-minutes, and folders that have moved may be given. For others start "
     "a new run from it, with --from"
 )
 
@@ -108,6 +103,8 @@ def resume_run(
     if not isinstance(training, dict):
         raise UsageError(ONLY_LENGTH)
     training = {name: value for name, value in training.items() if value is not None}
+    if _is_one_place(training.get("start_from"), own.training.start_from):
+        del training["start_from"]
     length = {name: value for name, value in training.items() if name in LENGTHS}
     others = {name: value for name, value in training.items() if name not in LENGTHS}
     wanted = changed(own, {**given, "training": others})
@@ -128,6 +125,13 @@ def resume_run(
     elsewhere = moved is not None
     session = Session(run, folders, config, listener, max_minutes, resumes=True, moved=elsewhere)
     return session.train()
+
+
+def _is_one_place(one: object, other: str | None) -> bool:
+    """Whether two names are of one file or folder, from here."""
+    if not isinstance(one, str) or other is None:
+        return False
+    return os.path.realpath(os.path.expanduser(one)) == os.path.realpath(other)
 
 
 def _difference(own: Tree, wanted: Tree, above: str = "") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +67,11 @@ class TrainingState:
         """The generators to use and share: the average where one is kept."""
         return self.model.generators if self.average is None else self.average
 
-    def start_from(self, path: Path, checkpoints: Path | None = None) -> list[str]:
+    def start_from(self, path: Path, networks: dict[str, Tensor]) -> list[str]:
         """Take the weights of a model file for the first ones; optimizers start anew.
 
-        What the file does not hold, often the discriminators, is taken from a run's newest
-        checkpoint if it fits. Returns the names of those that keep their random start. Raises
+        What the file does not hold, often the discriminators, is taken from ``networks``, those of
+        a checkpoint, if it fits. Returns the names of those that keep their random start. Raises
         DiptychError if the file cannot be read, or holds other networks.
         """
         pair = load_model(path, self.device)
@@ -88,10 +87,7 @@ class TrainingState:
         if self.average is not None:
             self.average.load_state_dict(self.model.generators.state_dict())
         left = dict(self.model.named_children()).keys() - pair.parts.keys()
-        if left and checkpoints is not None:
-            with suppress(DiptychError):  # (the run may be without them)
-                left -= self._take(left, checkpoint.read_newest(checkpoints)[2]["networks"])
-        return sorted(left)
+        return sorted(left - self._take(left, networks))
 
     def _take(self, names: Iterable[str], stored: dict[str, Tensor]) -> set[str]:
         """Load those networks that are among the stored ones and of the same shape."""

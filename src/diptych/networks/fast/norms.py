@@ -59,7 +59,7 @@ class PixelNorm(nn.LayerNorm):
         rows = x.permute(0, 2, 3, 1)
         if quick_on(x):
             # (In bf16 it takes up to four times as long, and the scale's gradient is 6 % off.)
-            return super().forward(rows.float()).to(x.dtype).permute(0, 3, 1, 2)
+            return super().forward(rows.to(self.weight.dtype)).to(x.dtype).permute(0, 3, 1, 2)
         return super().forward(rows).permute(0, 3, 1, 2)
 
 

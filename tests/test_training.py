@@ -40,7 +40,8 @@ from diptych.settings import build_config, merge, parse_assignment
 from diptych.surroundings import shared, usual_torch
 from diptych.training import checkpoint
 from diptych.training.health import Health
-from diptych.training.room import SURE, bytes_needed, memory_needed
+from diptych.training.learned import runs_before
+from diptych.training.room import bytes_needed, memory_needed
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import Listener
 from diptych.training.start import resume_run, start_run
@@ -329,6 +330,15 @@ def test_a_job_may_start_from_a_checkpoint_and_take_its_runs_settings(
                     cwd=tmp_path)  # fmt: skip
     assert other.returncode == 0, other.stderr
 
+    shutil.copytree(tmp_path / step, tmp_path / "copy")
+    shutil.rmtree(tmp_path / step)  # (as when the run has gone on)
+    assert [run.path.name for run in runs_before(RunFolder(tmp_path / "1").config())] == ["old"]
+    for name in ("elsewhere", "old/checkpoints"):
+        place = tmp_path / name / "step-00000008"
+        shutil.copytree(tmp_path / "copy", place)
+        inside = diptych("train", "--data", towns, "--from", ".", "--steps", "1",
+                         "--run", tmp_path / f"of-{len(name)}", cwd=place)  # fmt: skip
+        assert inside.returncode == 0, inside.stderr
     plain = ["train", "--data", towns, "--from", step, "--run", "3", "--steps", "2"]
     rate = ["--set", "optimizer.rate=1e-9", "--set", "training.ema_half_life=0"]
     done = diptych(*plain, *rate, cwd=tmp_path)
@@ -836,13 +846,13 @@ def test_a_step_that_cannot_fit_into_memory_is_not_begun(
 ) -> None:
     """The system would end the process, and say nothing."""
     run = RunFolder(tmp_path / "run")
-    settings = config(training={"batch": 64})
+    settings = config(training={"batch": 64, "precision": "float32"})
     a, b = open_domains(data_folders(towns), settings)
     need = memory_needed(Trainer(settings, run, a, b, CPU))
-    monkeypatch.setattr("diptych.training.room.memory_at_hand", lambda device: SURE * need - 1)
+    monkeypatch.setattr("diptych.training.room.memory_at_hand", lambda device: need - 1)
     with pytest.raises(DiptychError, match=r"a step takes about .* use a smaller --batch"):
         start_run(data_folders(towns), run, settings)
-    monkeypatch.setattr("diptych.training.room.memory_at_hand", lambda device: SURE * need + 1)
+    monkeypatch.setattr("diptych.training.room.memory_at_hand", lambda device: need)
     assert start_run(data_folders(towns), run, settings)
 
 

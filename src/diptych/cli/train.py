@@ -130,7 +130,7 @@ def train(
     }  # fmt: skip
     for assignment in set_ or []:
         change = parse_assignment(assignment)
-        if length and set(LENGTHS) & section(change, "training").keys():
+        if length and set(LENGTHS) & given(**section(change, "training")).keys():
             raise UsageError(f"--{next(iter(length))} and --set {assignment}: give one length")
         settings = merge(settings, change)
     settings = {section: values for section, values in settings.items() if values != {}}

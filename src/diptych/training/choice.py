@@ -143,8 +143,9 @@ def settings_of(model: Path, networks_only: bool = False) -> Tree:
     """
     info = read_info(model_in(model))
     own: Tree = {}
-    if model.is_dir():
-        own = run_at(model).config().model_dump(mode="json")
+    run = run_at(model)
+    if run.exists():  # (not that of a checkpoint that somebody has copied)
+        own = run.config().model_dump(mode="json")
         kept = ("method", "contrast", "discriminator") if networks_only else own
         own = {name: own[name] for name in kept}
     elif not networks_only:

@@ -46,10 +46,10 @@ def runs_before(config: Config) -> list[RunFolder]:
     """
     found: list[RunFolder] = []
     place = config.training.start_from
-    while place is not None and Path(place).is_dir() and run_at(Path(place)) not in found:
-        found.append(run_at(Path(place)))
+    while place is not None and (run := run_at(Path(place))).exists() and run not in found:
+        found.append(run)
         try:
-            place = found[-1].config().training.start_from
+            place = run.config().training.start_from
         except DiptychError:
             break
     return found

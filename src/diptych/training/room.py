@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+import statistics
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from diptych.training.schedule import weights_at
 from diptych.training.trainer import Trainer
 
 FLOAT = 4  # bytes
-SURE = 0.75  # the least share of what is foreseen that a step on a CPU was found to take
+SURE_OF_16_BITS = 0.5  # a share of what is foreseen that a step takes in any case
+LARGEST_TRIED = 256  # pixels a side
 
 
 def bytes_needed(trainer: Trainer) -> int:
@@ -66,27 +68,32 @@ def memory_needed(trainer: Trainer) -> float:
 
     Weights with their gradients and moments, and all that the passes of G keep for their way back,
     in float32 and by the plain layers. Nine kinds of training (64 to 256 px, all presets' networks,
-    U-Net, CUT) were found to take 0.75 to 1.4 of that on a CPU in bf16, 1.05 to 1.6 in float32.
+    U-Net, CUT) were found to take 0.6 to 1.4 of that on a CPU in bf16, 1.05 to 1.6 in float32.
     """
     state, config = trainer.state, trainer.config
     weights = sum(p.numel() for p in state.model.parameters())
     averages = sum(p.numel() for p in state.average.parameters()) if state.average else 0
-    pixels = config.data.size**2
-    if config.data.preprocess == "none":
-        entries = (*trainer.a.cache.entries, *trainer.b.cache.entries)
-        pixels = max(entry.shape[0] * entry.shape[1] for entry in entries)
+    pixels = float(config.data.size**2)
+    if config.data.preprocess == "none":  # (each domain's largest picture, at worst in one step)
+        pixels = statistics.mean(
+            max(of.cache.entries[i].shape[0] * of.cache.entries[i].shape[1] for i in of.train)
+            for of in (trainer.a, trainer.b)
+        )
     features = config.training.batch * kept_for_the_way_back(trainer, pixels)
     return FLOAT * (4 * weights + averages) + features
 
 
-def kept_for_the_way_back(trainer: Trainer, pixels: int) -> float:
+def kept_for_the_way_back(trainer: Trainer, pixels: float) -> float:
     """Bytes of features for a picture of each domain: small ones are tried, for which it is less.
 
-    It grows with the number of pixels.
+    It grows with the number of pixels. 0 where networks take no small ones (a D that looks from
+    very far, a U-Net of many levels).
     """
     config = trainer.config
     multiple = config.generator.size_multiple
     side = math.ceil(config.smallest_size() / multiple) * multiple
+    if side > LARGEST_TRIED:
+        return 0.0
     model = copy.deepcopy(trainer.state.model).to("cpu")
     model.discriminators.requires_grad_(False)
     times = pixels / side**2
@@ -117,7 +124,7 @@ def check_memory(trainer: Trainer) -> None:
     if trainer.device.type != "cpu":
         return
     need, free = memory_needed(trainer), memory_at_hand(trainer.device)
-    if SURE * need > free:
+    if need * (1 if trainer.stepper.precision == torch.float32 else SURE_OF_16_BITS) > free:
         raise DiptychError(
             f"a step takes about {need / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are "
             "free: use a smaller --batch or --size"

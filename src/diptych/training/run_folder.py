@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
 from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
 from diptych.settings import build_config, read_tree, to_yaml
-from diptych.training.checkpoint import is_checkpoint
+from diptych.training.checkpoint import step_of
 from diptych.training.distributed import started_together
 from diptych.training.provenance import made_with
 from diptych.training.records import (
@@ -35,8 +36,10 @@ from diptych.training.records import (
 
 
 def run_at(place: Path) -> RunFolder:
-    """The run in a folder, or that of a checkpoint."""
-    return RunFolder(place.parents[1] if is_checkpoint(place) else place)
+    """The run in a folder, or that of a checkpoint, which may be gone by now."""
+    real = Path(os.path.realpath(place))
+    inside = step_of(real.name) is not None and real.parent.name == "checkpoints"
+    return RunFolder(real.parents[1] if inside else place)
 
 
 @dataclass(frozen=True)

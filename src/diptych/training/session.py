@@ -102,7 +102,8 @@ class Session:
             trainer = Trainer(config, run, a, b, device, yardstick, listener.warn)
             if leader:
                 check_disk(trainer)
-            check_memory(trainer)
+            if not self.resumes:  # (its settings stay, whatever they take)
+                check_memory(trainer)
             for line in self._weights(trainer):
                 if leader:
                     listener.warn(line)
@@ -162,7 +163,7 @@ class Session:
             if self.moved or other_scores or not self.resumes:
                 learned = {"a": learned_from(config, a, "a"), "b": learned_from(config, b, "b")}
                 write_data(run, self.folders, a, b, learned)
-            elif not run.pictures.exists():  # (it began before that was noted)
+            elif run.pictures_of("a") is None:  # (it began before that was noted)
                 write_pictures(run, a, b)
 
     def _set_scores_aside(self, yardstick: Yardstick | None) -> None:

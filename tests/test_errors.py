@@ -241,6 +241,16 @@ def test_resume_takes_no_other_settings(trained: Path, diptych: Command) -> None
     assert "a run goes on with its own settings" in done.stderr
 
 
+def test_resume_takes_the_same_settings_once_more(trained: Path, diptych: Command) -> None:
+    again = ["train", "--run", trained, "--resume", "--preset", "repaint", "--size", "32"]
+    assert diptych(*again).returncode == 0
+    other = diptych("train", "--run", trained, "--resume", "--preset", "laptop")
+    assert other.returncode == 2
+    assert "(preset is repaint in the run, not laptop)" in other.stderr
+    step = trained / "checkpoints" / "step-00000008"
+    assert f"diptych evaluate {trained} --model" in diptych("report", step).stderr
+
+
 def test_damaged_pictures_are_named_or_refused(here: Path, diptych: Command) -> None:
     shutil.copy(here / "damaged" / "0.png", here / "a" / "cut.png")
     skipping = diptych(*train("a", "b", "--run", "run"), cwd=here)

@@ -294,6 +294,8 @@ def test_palette_scores_by_hand() -> None:
     truth = palette[np.array([[[0, 0, 0, 1], [1, 1, 2, 2]]])]
     fake = palette[np.array([[[0, 0, 1, 1], [1, 1, 2, 3]]])]
     fake = np.clip(fake.astype(int) + 20, 0, 255).astype(np.uint8)  # not exactly the colours
+    assert palette_scores(truth, truth, palette).strange == 0
+    assert palette_scores(truth, truth, palette[1:3]).strange == 3 / 8  # (what is white)
     found = palette_scores(fake, truth, palette)
     assert found.pixel_accuracy == 6 / 8
     assert found.class_accuracy == pytest.approx((2 / 3 + 3 / 3 + 1 / 2) / 3)

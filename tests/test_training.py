@@ -39,6 +39,7 @@ from diptych.model_file import load_model, read_info, save_model
 from diptych.settings import build_config, merge, parse_assignment
 from diptych.surroundings import shared, usual_torch
 from diptych.training import checkpoint
+from diptych.training.choice import make_config
 from diptych.training.health import Health
 from diptych.training.learned import runs_before
 from diptych.training.room import bytes_needed, memory_needed
@@ -1072,6 +1073,9 @@ def test_going_on_from_a_run_takes_all_of_it(
     assert done.returncode == 0, done.stderr
     assert "learned from the start" not in done.stdout
     old, new = RunFolder(trained).config(), RunFolder(tmp_path / "more").config()
+    assert make_config("repaint", start_from=trained).data == old.data  # (which is its own preset)
+    assert make_config("laptop", start_from=trained).data.size == 64 != old.data.size
+    assert package.Run(str(trained)).metrics()[-1]["step"] == 12
     assert new.optimizer.rate == 1e-9
     assert (new.data, new.loss, new.discriminator) == (old.data, old.loss, old.discriminator)
     assert new.training.steps == old.training.steps

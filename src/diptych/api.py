@@ -23,10 +23,16 @@ from diptych.translation.translator import Translator, load
 
 @dataclass(frozen=True)
 class Run:
-    """A training, at its end or (after ``max_minutes``) to be resumed."""
+    """A training, at its end or (after ``max_minutes``) to be resumed.
+
+    ``diptych.Run("runs/h2z")`` is one of before.
+    """
 
     path: Path
     finished: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", as_path(self.path))
 
     def load(self, device: str | torch.device = "auto") -> Translator:
         """The trained translator; ``diptych.load(run.path, ...)`` has more to choose."""

@@ -34,8 +34,10 @@ def choose_device(name: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         if str(name).startswith("cuda") and torch.cuda.is_available():  # (full, or of another)
             raise DiptychError(f"cannot use {name}: {first_line(error)}") from error
-        known = f"there is no device {str(name)!r} here: use auto, cpu, cuda or mps"
-        raise UsageError(known) from None
+        raise UsageError(
+            f"there is no device {str(name)!r} here: use auto or cpu (or, where there is one, "
+            "cuda, cuda:1, mps)"
+        ) from None
     return device
 
 

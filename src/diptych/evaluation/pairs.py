@@ -78,6 +78,9 @@ def _blur(x: Tensor) -> Tensor:
     return planes.reshape(*x.shape[:2], *planes.shape[2:])
 
 
+FAR = 48  # levels of 255 in a channel: more than what JPEG does to a flat colour
+
+
 @dataclass(frozen=True)
 class PaletteScores:
     """How well label maps agree (Zhu et al., 2017, table 3). Shares from 0 to 1."""
@@ -86,6 +89,7 @@ class PaletteScores:
     class_accuracy: float  # mean over the classes that occur in the truth
     class_iou: float  # mean intersection over union, over the same classes
     accuracy_of: dict[str, float]  # of each of them, by its colour
+    strange: float = 0.0  # share of true pixels that are like no colour of the palette
 
 
 def parse_palette(text: str) -> NDArray[np.uint8]:
@@ -105,10 +109,12 @@ def palette_scores(
     palette: NDArray[np.uint8],
 ) -> PaletteScores:
     """Read each pixel of pictures ``(H, W, 3)`` as the nearest of ``(K, 3)`` colours."""
-    count = len(palette)
+    count, strange, pixels = len(palette), 0, 0
     table = np.zeros((count, count), np.int64)  # rows: true classes; columns: guessed ones
     for fake, truth in zip(fakes, truths, strict=True):
         guessed, true = nearest_colour(fake, palette), nearest_colour(truth, palette)
+        away = np.abs(truth.astype(np.int16) - palette[true]).max(axis=-1)
+        strange, pixels = strange + int((away > FAR).sum()), pixels + away.size
         both = np.bincount((true * count + guessed).ravel(), minlength=count**2)
         table += both.reshape(count, count)
     hits = np.diag(table)
@@ -121,4 +127,5 @@ def palette_scores(
         float(accuracy.mean()),
         float((hits[occurs] / union).mean()),
         dict(zip(names, map(float, accuracy), strict=True)),
+        strange / pixels,
     )

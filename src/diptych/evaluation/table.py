@@ -135,6 +135,11 @@ def _palette(direction: DirectionScores, scores: PaletteScores) -> ScoreTable:
         "Each pixel is read as the nearest of the palette's colours. Means are over the classes "
         "that occur in the truth."
     )
+    if scores.strange > 0.01:
+        note += (
+            f" BUT {scores.strange:.0%} of the true pixels are like none of these colours: does "
+            "the palette name all classes?"
+        )
     return ScoreTable(f"{way_name(direction.to)}: label maps", ["", "score"], rows, note)
 
 

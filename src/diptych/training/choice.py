@@ -30,7 +30,9 @@ def make_config(
     settings = settings or {}
     from_file, chosen = _file_and_preset(preset, config_file, settings)
     if start_from is not None:
-        before = settings_of(start_from, networks_only=chosen is not None)
+        before = settings_of(start_from)
+        if chosen not in (None, before.get("preset")):
+            before = settings_of(start_from, networks_only=True)
         before = _suiting(before, settings.get("method", from_file.get("method")))
         from_file = merge(merge(before, from_file), _started_from(start_from))
         chosen = before.get("preset") if chosen is None else chosen

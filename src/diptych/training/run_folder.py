@@ -120,6 +120,8 @@ class RunFolder:
     def _check_exists(self) -> None:
         if not self.exists():
             but = IMPORT_ADVICE if holds_foreign_weights(self.path) else "check the name"
+            if (whole := run_at(self.path)).exists():
+                but = f"to score a checkpoint: diptych evaluate {typed(whole.path)} --model"
             raise DiptychError(f"there is no run in {self.path}: {but}")
 
     def has_learned(self) -> bool:

@@ -254,9 +254,16 @@ def _take_back(trainer: Trainer) -> list[str]:
             )
     said += [f"{problem}; going on from step {state.step}" for problem in trainer.resume()]
     given, before = trainer.config.training.length, run.config().training.length
-    if trainer.progress() >= 1 and given != before:
+    if given == before:
+        return said
+    if trainer.progress() >= 1:
         raise UsageError(
             f"{run.path} has made {state.step} steps in {state.seconds / 60:.3g} minutes: the "
             "length is that of the whole run, give a larger one"
+        )
+    if trainer.config.optimizer.schedule != "constant":
+        said.append(
+            "the run is longer now, and its learning rate follows the whole of it: it goes on at "
+            f"{trainer.rate():.3g}"
         )
     return said

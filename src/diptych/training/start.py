@@ -33,8 +33,6 @@ def run_training(
     max_minutes: float | None,
 ) -> bool:
     """Start or resume a run, as ``diptych.train`` describes it; returns as ``start_run``."""
-    if resume is True and (preset or config or start_from):
-        raise UsageError(ONLY_LENGTH)
     if resume is True or (resume and run.has_learned()):
         asked = settings_given(preset, config, settings, start_from)
         given = pick_folders(a, b, data) if a or b or data else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from dataclasses import replace
@@ -954,6 +955,7 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
     text = page.read_text()
     assert text.count("<img") == 2 * 3 * 3  # directions, pictures, source and two runs
     assert str(tmp_path / "other") in text
+    assert "Settings that differ" not in text + done.stdout
     (tmp_path / "other" / "evaluation.json").write_text("{")
     again = diptych("compare", scored, tmp_path / "other", "-o", page)
     assert again.stdout.count("scoring ") == 1
@@ -963,6 +965,8 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
     (tmp_path / "other" / "evaluation.json").unlink()
     cut = diptych("compare", scored, tmp_path / "other", "-o", page)
     assert "on different parts or values of them" in " ".join(cut.stdout.split()), cut.stderr
+    assert "Settings that differ" in cut.stdout
+    assert re.search(r"<td>data.load_size</td>\s*<td>None</td>\s*<td>50</td>", page.read_text())
 
     odd = tmp_path / "with[/markup]"  # names are no markup; and what was scored otherwise stays
     shutil.copytree(scored, odd)

@@ -12,6 +12,7 @@ from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, other_side, way_name
 from diptych.report.page import check_page_name, picture_url, template
+from diptych.settings import Tree
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
 from diptych.translation.translator import load
@@ -73,7 +74,32 @@ def comparison_tables(
         if rows:
             nothing = " Untouched pictures are what doing nothing would score." if untouched else ""
             tables.append(ScoreTable(way_name(to), columns, rows, note + nothing))
-    return tables
+    return tables + _settings_that_differ(runs)
+
+
+def _settings_that_differ(runs: Sequence[RunFolder]) -> list[ScoreTable]:
+    """A table of them, if there are any."""
+    each = [_by_name(run.config().model_dump(mode="json")) for run in runs]
+    rows = [
+        [name, *(str(own.get(name, "")) for own in each)]
+        for name in each[0]
+        if len({str(own.get(name, "")) for own in each}) > 1
+    ]
+    if not rows:
+        return []
+    columns = ["", *(str(run.path) for run in runs)]
+    return [ScoreTable("Settings that differ", columns, rows, "All others are the same.")]
+
+
+def _by_name(tree: Tree, above: str = "") -> dict[str, object]:
+    """Settings as ``{"training.batch": 2}``."""
+    found: dict[str, object] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found |= _by_name(value, f"{above}{name}.")
+        else:
+            found[above + name] = value
+    return found
 
 
 def _untouched(evaluations: Sequence[Evaluation], to: Side, columns: int) -> list[list[str]]:

@@ -1111,6 +1111,12 @@ def test_settings_of_the_other_method_are_remarked_on(
         assert done.returncode == 0, done.stderr
         assert ("loss.cycle and loss.identity are CycleGAN's" in done.stdout) is said
         assert ("training.judged adds no fakes" in done.stdout) is (i == 3)
+    options[-1] = "cyclegan"
+    done = diptych("train", *options, "--run", tmp_path / "other", "--set", "contrast.source=5",
+                   "--set", "optimizer.decay_steps=50")  # fmt: skip
+    said = " ".join(done.stdout.split())
+    assert "contrast.* are of CUT" in said
+    assert "decay_steps is off: the schedule is linear, not step" in said
 
 
 def test_paths_mean_what_they_meant_at_the_call(

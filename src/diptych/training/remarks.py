@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diptych.config import Config, LossConfig
+from diptych.config import Config, ContrastConfig, LossConfig, OptimizerConfig
 from diptych.data.cache import contents
 from diptych.data.domain import Domain
 from diptych.data.suits import are_grey, doubts
@@ -52,6 +52,11 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
             f"loss.cycle and loss.identity are CycleGAN's: {config.method} has contrast.source and "
             "contrast.target"
         )
+    if config.method == "cyclegan" and config.contrast != ContrastConfig():
+        lines.append("contrast.* are of CUT: cyclegan has loss.cycle and loss.identity")
+    adam = config.optimizer
+    if adam.schedule != "step" and adam.decay_steps != OptimizerConfig().decay_steps:
+        lines.append(f"optimizer.decay_steps is off: the schedule is {adam.schedule}, not step")
     generator = config.generator
     if generator.architecture == "unet" and generator.dropout and generator.levels < 6:
         lines.append("generator.dropout is off: a U-Net has it from 6 generator.levels on")

@@ -310,6 +310,7 @@ def test_a_job_that_is_queued_again_goes_on_by_the_same_command(
         assert said in refused.stderr
     plain = diptych("train", "--run", run, "--resume", "--size", "32", "--steps", "9")
     assert plain.returncode == 0, plain.stderr  # (which is its size)
+    assert "its learning rate follows the whole of it" in " ".join(plain.stdout.split())
 
 
 def test_a_job_may_start_from_a_checkpoint_and_take_its_runs_settings(

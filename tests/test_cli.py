@@ -15,9 +15,10 @@ import yaml
 from command import LONGEST
 from conftest import TINY_OPTIONS, Command
 
-from diptych.errors import UsageError, nearest
+from diptych.errors import UsageError
 from diptych.settings import THEIRS, build_config, merge, preset_names, read_preset, to_yaml
 from diptych.training.choice import make_config
+from diptych.words import nearest
 
 
 def test_help_names_every_command(diptych: Command) -> None:
@@ -260,7 +261,7 @@ def test_options_of_the_other_commands_arrive(
         "#f00,#00f", "340", "3,4", 48, tmp_path, device="cpu",
     )  # fmt: skip
     a, b = Target("#f00,#00f", (3, 4)), Target("#fff,#000", (340,))
-    assert given == [trained, "inception", out, True, a, b, 48, "cpu", False, tmp_path]
+    assert given == [trained, "inception", out, True, a, b, 48, "cpu", tmp_path]
     folders, used, *_ = options_of(
         "data.check.check", data.check, tmp_path / "a", tmp_path / "b", preset="repaint", size=48,
         depth="native", channels=2, set_=["data.zoom=1"],

@@ -22,8 +22,8 @@ from PIL import Image
 from diptych.data.cache_folder import open_cache
 from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
-from diptych.errors import printable
 from diptych.settings import build_config
+from diptych.words import printable
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from diptych import device
+from diptych import device, processor
 
 ZEN_4 = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2 avx512f avx512_bf16 gfni\n"
 ZEN_3 = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2\n"
@@ -19,8 +19,8 @@ def test_processors_that_multiply_bf16_twice_as_fast(
     cpuinfo: str, quick: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert device.has_quick_bf16_vectors(tmp_path / "cpuinfo") == quick
-    assert not device.has_quick_bf16_vectors(tmp_path / "nowhere")
+    assert processor.has_quick_bf16_vectors(tmp_path / "cpuinfo") == quick
+    assert not processor.has_quick_bf16_vectors(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("quick", [True, False])

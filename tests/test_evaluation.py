@@ -928,6 +928,25 @@ def test_a_model_of_other_pictures_is_not_blamed_on_these(trained: Path, tmp_pat
         package.evaluate(trained, model=tmp_path / "deep.safetensors", device="cpu")
 
 
+def test_a_model_of_other_ranges_is_told_in_one_line(
+    trained: Path, tmp_path: Path, diptych: Command
+) -> None:
+    """As a note at a terminal, as a warning in a program."""
+    pair = load_model(trained / "model.safetensors", CPU)
+    darker = replace(pair.info, b=replace(pair.info.b, high=200.0))
+    other = tmp_path / "darker.safetensors"
+    save_model(other, replace(pair, info=darker))
+    said = f"{other} has other ranges of values than {trained}, and sees pictures by its own"
+    with pytest.warns(package.DiptychWarning, match=re.escape(said)):
+        package.evaluate(trained, model=other, device="cpu")
+    done = diptych("evaluate", trained, "--model", other)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if said in line] == [
+        f"note: {said}: scores of the two cannot be compared"
+    ]
+    assert "UserWarning" not in done.stderr
+
+
 def test_the_same_pictures_are_known_again() -> None:
     first, second = (np.full((4, 4, 3), value, np.uint8) for value in (1, 2))
     names = [Path("1.png"), Path("2.png")]

@@ -20,7 +20,7 @@ from conftest import TINY
 from diptych.data import cache_folder
 from diptych.data.domain import data_folders, open_domains
 from diptych.demo import run_demo
-from diptych.errors import DiptychError, typed
+from diptych.errors import DiptychError
 from diptych.files import write_whole
 from diptych.interchange import deploy
 from diptych.lock import only_one
@@ -32,6 +32,7 @@ from diptych.training.session import SILENT
 from diptych.training.start import start_run
 from diptych.translation import writing
 from diptych.translation.translator import load
+from diptych.words import typed
 
 
 def test_what_is_written_is_flushed_before_it_gets_its_name(

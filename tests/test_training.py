@@ -1369,6 +1369,34 @@ def copied(trained: Path, to: Path) -> RunFolder:
     return RunFolder(to)
 
 
+def test_a_copy_of_a_checkpoint_has_its_discriminators_under_any_name(
+    towns: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "checkpoints" / "step-00000012", tmp_path / "favourite")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = package.train(
+            data=towns, run=tmp_path / "run", start_from=tmp_path / "favourite",
+            settings=merge(TINY, {"training": {"steps": 1}, "optimizer": {"rate": 1e-30}}),
+        )  # fmt: skip
+    assert not any("learned from the start" in str(one.message) for one in caught)
+    _, _, before = checkpoint.read(tmp_path / "favourite")
+    _, _, after, _ = checkpoint.read_newest(run.path / "checkpoints")
+    judges = [name for name in before["networks"] if name.startswith("D_")]
+    assert judges
+    for name in judges:
+        torch.testing.assert_close(after["networks"][name], before["networks"][name])
+
+
+def test_a_run_of_a_preset_that_is_no_more_goes_on(trained: Path, tmp_path: Path) -> None:
+    run = copied(trained, tmp_path / "run")
+    text = run.settings.read_text()
+    assert text.startswith("preset: repaint")
+    run.settings.write_text(text.replace("preset: repaint", "preset: one-of-long-ago", 1))
+    resumed = package.train(run=run.path, resume=True, settings={"training": {"steps": 13}})
+    assert read_info(resumed.path / "model.safetensors").step == 13
+
+
 def test_a_run_that_has_lost_its_checkpoints_keeps_its_model(trained: Path, tmp_path: Path) -> None:
     run = copied(trained, tmp_path / "run")
     for path in checkpoint.checkpoints(run.checkpoints):

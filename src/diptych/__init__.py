@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from diptych.errors import DiptychError as DiptychError
+from diptych.errors import DiptychWarning as DiptychWarning
 from diptych.errors import UsageError as UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "DiptychError", "Evaluation", "Run", "Status", "Target", "Translator", "UsageError",
-    "evaluate", "load", "train",
+    "DiptychError", "DiptychWarning", "Evaluation", "Run", "Status", "Target", "Translator",
+    "UsageError", "evaluate", "load", "train",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:  # (by it any name would be right)

@@ -25,7 +25,7 @@ from diptych.translation.translator import Translator, load
 class Run:
     """A training, at its end or (after ``max_minutes``) to be resumed.
 
-    ``diptych.Run("runs/h2z")`` is one of before.
+    ``diptych.Run("runs/h2z")`` names one that was trained before.
     """
 
     path: Path
@@ -73,7 +73,7 @@ def train(
 
     ``watch`` is called after each step with a Status; if it raises, the run is saved, and ends with
     that exception. After ``max_minutes`` it saves and returns, to be resumed later. What a person
-    should know, as which pictures were left out, comes as a warning (UserWarning); where warnings
+    should know, as which pictures were left out, comes as a DiptychWarning; where warnings
     are errors the run is saved first.
 
     Raises DiptychError, with one line saying what to do, for anything wrong with the folders or

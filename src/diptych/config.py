@@ -211,7 +211,7 @@ class DomainConfig(Section):
 class DataConfig(Section):
     """From pictures on the disk to what the networks see."""
 
-    size: Annotated[int, Field(ge=4, le=8192)] = 256  # pixels, of the square that is trained on
+    size: Annotated[int, Field(ge=1, le=8192)] = 256  # pixels a side of what is trained on
     preprocess: Preprocess = "resize-crop"
     load_size: Count | None = None  # shorter side (or width) before the crop; None: size * 286/256
     zoom: Annotated[float, Field(ge=1, le=8)] = 1.0  # how much closer crops look, at most
@@ -219,6 +219,11 @@ class DataConfig(Section):
     background: str = "white"  # shows through where a picture is transparent
     strict: bool = False  # refuse damaged pictures instead of leaving them out
     holdout: BelowOne = 0.05  # share kept out when there is no test set
+
+    @property
+    def one_size(self) -> bool:
+        """Whether all pictures of a batch, and of all batches, are squares of ``size``."""
+        return self.preprocess != "none"
 
     @property
     def zooms(self) -> bool:
@@ -239,6 +244,7 @@ class TrainingConfig(Section):
     device: str = "auto"
     precision: Precision = "auto"
     compile: bool | None = None  # networks, by PyTorch; None: for long trainings on a GPU
+    tune_threads: bool | None = None  # of the CPU; None: if the length is in minutes
     record: bool = True  # a GPU plays back the passes that it has been shown (CUDA graphs)
     judged: Count | None = None  # real pictures, and fakes, that D sees in a step; at least batch
     untouched: CountOrZero = 0  # so many of the fakes are untranslated pictures
@@ -320,21 +326,28 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _size_fits(self) -> Config:
-        if self.loss.adversarial == "wgangp" and self.data.preprocess == "none":
-            raise ValueError("loss.adversarial wgangp needs pictures of one size: use a crop")
-        if self.training.more_judged and self.data.preprocess == "none":
-            raise ValueError(
-                "training.judged and untouched need pictures of one size: use a crop, or another "
-                "preset"
-            )
-        if self.training.compile and self.data.preprocess == "none":
-            raise ValueError("training.compile needs pictures of one size: use a crop")
+    def _one_size_where_needed(self) -> Config:
+        asked_for = {
+            "loss.adversarial wgangp needs": self.loss.adversarial == "wgangp",
+            "training.judged and untouched need": bool(self.training.more_judged),
+            "training.compile needs": bool(self.training.compile),
+        }
+        for what, wanted in asked_for.items():
+            if wanted and not self.data.one_size:
+                raise ValueError(f"{what} pictures of one size: use a crop, or another preset")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_compiled(self) -> Config:
         if self.training.compile and self.loss.bounds_slope:
             raise ValueError(
                 "training.compile cannot be had with loss.r1 or wgangp: PyTorch compiles nothing "
                 "that is differentiated twice"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> Config:
         multiple, smallest = self.generator.size_multiple, self.smallest_size()
         size = self.data.size
         if size % multiple and size >= smallest:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import cache
-from pathlib import Path
 
 import torch
 
 from diptych.config import Precision
-from diptych.errors import DiptychError, UsageError, first_line
+from diptych.errors import DiptychError, UsageError
+from diptych.processor import has_quick_bf16_vectors
+from diptych.words import first_line
 
 KINDS = ("cpu", "cuda", "mps", "xpu")
 
@@ -52,17 +52,3 @@ def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8 or torch.version.hip is not None
     return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or has_quick_bf16_vectors())
-
-
-@cache
-def has_quick_bf16_vectors(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether AVX-512's instructions for bf16 do twice as much as those for float32.
-
-    AMD's do, since Zen 4. Intel's do as much, which Winograd's convolutions in float32 make up for;
-    its matrix units (AMX) do seven times as much. Without any of them bf16 is emulated.
-    """
-    try:
-        processor = cpuinfo.read_text()
-    except OSError:  # (Linux alone tells)
-        return False
-    return "AuthenticAMD" in processor and "avx512_bf16" in processor

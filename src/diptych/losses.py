@@ -102,7 +102,7 @@ def r1_penalty(D: nn.Module, real: Tensor) -> Tensor:
 
 
 def slope_bound(D: nn.Module, real: Tensor, fake: Tensor, weights: LossConfig) -> Tensor:
-    """The penalties on the slope of one discriminator that ``weights`` ask for.
+    """The penalties on the slope of one discriminator that ``weights`` ask for; 0 if none.
 
     In float32, but for weights that are bf16 themselves (on a CPU): the second derivative of a norm
     leaves the range of fp16.

@@ -96,8 +96,8 @@ def _keep(on: bool) -> None:
         return
     c = ctypes.CDLL(None)
     c.mallopt(MMAP_THRESHOLD, LARGEST_BLOCK)  # smaller blocks come from the heap
-    # (Nothing lowers the first again. Afterwards the second is what the library itself would set
-    # beside it.)
+    # (MMAP_THRESHOLD cannot be lowered again. TRIM_THRESHOLD ends as twice that, as the library
+    # itself would set it.)
     c.mallopt(TRIM_THRESHOLD, -1 if on else 2 * LARGEST_BLOCK)
     if not on:
         c.malloc_trim(0)

@@ -17,11 +17,13 @@ from torch import nn
 
 from diptych.config import DiscriminatorConfig, GeneratorConfig, Preprocess
 from diptych.data.pixels import PixelFormat
-from diptych.errors import DiptychError, UsageError, first_line, out_of_memory
+from diptych.errors import DiptychError, UsageError, out_of_memory
 from diptych.files import is_text, write_whole
 from diptych.networks import make_discriminator, make_generator
+from diptych.words import first_line
 
 FORMAT = 1
+MODEL = "model.safetensors"  # in a run folder, and in each of its checkpoints
 IMPORT_ADVICE = "weights of the CycleGAN and CUT code become one by diptych import"
 Side = Literal["a", "b"]
 SIDES: tuple[Side, ...] = get_args(Side)

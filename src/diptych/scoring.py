@@ -13,7 +13,7 @@ from diptych.config import Config, DomainConfig, FeatureName
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import PixelFormat, Pixels, resize_labels
 from diptych.device import choose_device
-from diptych.errors import DiptychError, UsageError, one_of, typed, warn
+from diptych.errors import DiptychError, UsageError, one_of, warn
 from diptych.evaluation.features import FEATURE_NAMES, make_feature_net
 from diptych.evaluation.heldout import Heldout, read_heldout
 from diptych.evaluation.results import Evaluation
@@ -22,12 +22,13 @@ from diptych.evaluation.table import score_tables
 from diptych.evaluation.wanted import Target, find_wanted
 from diptych.files import AnyPath, as_path, explain_os_errors, write_whole
 from diptych.memory import freed_memory_kept
-from diptych.model_file import ModelInfo, Side, other_side, read_info
+from diptych.model_file import GeneratorPair, ModelInfo, Side, other_side, read_info
 from diptych.surroundings import usual_torch
 from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import at_size, with_size
 from diptych.translation.translator import load
+from diptych.words import typed
 
 __all__ = ["Target", "evaluate", "keep_evaluation", "stored_evaluation"]
 
@@ -67,28 +68,10 @@ def evaluate(
     for side, target in targets.items():
         if not isinstance(target, Target):
             raise UsageError(f"{side} says what else to score: give a diptych.Target")
-    config, data = folder.config(), folder.data()
-    translator = load(folder.saved_model() if model is None else model, where)
-    if size is not None and config.data.preprocess == "none":
-        raise UsageError(
-            f"the pictures of {run} keep their own sizes (data.preprocess none), and are scored in "
-            "those: go without a size"
-        )
-    pair = translator.pair
-    if model is not None and folder.model.exists():
-        own = read_info(folder.model)
-        _check_formats(run, model, pair.info, own)
-        if (pair.info.a, pair.info.b) != (own.a, own.b):
-            warn(
-                f"{model} has other ranges of values than {run}, and sees pictures by its own: "
-                "scores of the two cannot be compared"
-            )
-    if size is not None or model is not None:
-        pixels = config.data.size if size is None else size
-        pair, config = at_size(translator, pixels), with_size(config, pixels)
+    pair, config = _translating_pair(folder, model, size, where)
+    data = folder.data()
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
-
     held: dict[Side, Heldout] = {
         "a": _heldout(folder, data, "a", config, pair.info.a),
         "b": _heldout(folder, data, "b", config, pair.info.b),
@@ -115,6 +98,32 @@ def evaluate(
         except DiptychError as error:  # (they took minutes)
             warn(f"the scores are not kept: {error}")
     return found
+
+
+def _translating_pair(
+    run: RunFolder, model: AnyPath | None, size: int | None, device: torch.device
+) -> tuple[GeneratorPair, Config]:
+    """The generators to score, and the settings that their pictures are read by."""
+    config = run.config()
+    translator = load(run.saved_model() if model is None else model, device)
+    if size is not None and not config.data.one_size:
+        raise UsageError(
+            f"the pictures of {run.path} keep their own sizes (data.preprocess none), and are "
+            "scored in those: go without a size"
+        )
+    its = translator.info
+    if model is not None and run.model.exists():
+        own = read_info(run.model)
+        _check_formats(run.path, model, its, own)
+        if (its.a, its.b) != (own.a, own.b):
+            warn(
+                f"{model} has other ranges of values than {run.path}, and sees pictures by its "
+                "own: scores of the two cannot be compared"
+            )
+    if size is None and model is None:
+        return translator.pair, config
+    pixels = config.data.size if size is None else size
+    return at_size(translator, pixels), with_size(config, pixels)
 
 
 def _check_formats(run: AnyPath, model: AnyPath, its: ModelInfo, own: ModelInfo) -> None:

@@ -11,7 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from diptych.config import LENGTHS, Config, Section
-from diptych.errors import DiptychError, UsageError, first_line, nearest
+from diptych.errors import DiptychError, UsageError
+from diptych.words import first_line, nearest
 
 Tree = dict[str, Any]
 # What options of the field's first implementation are here (docs/coming-from-cyclegan.md).

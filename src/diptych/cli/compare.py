@@ -19,7 +19,6 @@ def compare(
 ) -> None:
     """Put runs side by side: their scores, and the same pictures. Unscored runs are scored."""
     from diptych.cli.console import say, show_table
-    from diptych.cli.evaluate import keep
     from diptych.errors import UsageError, one_of
     from diptych.evaluation.features import FEATURE_NAMES
     from diptych.report.compare import comparison_tables, write_comparison
@@ -39,9 +38,7 @@ def compare(
         found = stored = stored_evaluation(run)
         if found is None or name not in (None, found.features):
             say(f"scoring {run} ...")
-            found = evaluate(run, features=name, device=device, keep=False)
-            if stored is None:
-                keep(run, found)
+            found = evaluate(run, features=name, device=device, keep=stored is None)
         evaluations.append(found)
     tables = comparison_tables(folders, evaluations)
     for table in tables:

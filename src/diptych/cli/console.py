@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from diptych.errors import printable
+from diptych.words import printable
 
 if TYPE_CHECKING:
     from diptych.training.run_folder import RunFolder

@@ -53,9 +53,10 @@ def get(
     from diptych.cli.console import progress_bar, say
     from diptych.data.catalog import AUTHORS, find
     from diptych.data.download import BrokenArchiveError, fetch, unpack
-    from diptych.errors import DiptychError, UsageError, typed
+    from diptych.errors import DiptychError, UsageError
     from diptych.files import explain_os_errors
     from diptych.lock import only_one
+    from diptych.words import typed
 
     folder = out if out is not None else Path("data") / name
     if folder.exists():
@@ -119,10 +120,10 @@ def check(
 
     from diptych.cli.console import progress_bar
     from diptych.data.check import check
-    from diptych.errors import typed
     from diptych.settings import given, merge, parse_assignment
     from diptych.training.choice import make_config
     from diptych.training.start import pick_folders
+    from diptych.words import typed
 
     domain = given(depth=depth, channels=channels)
     settings: dict[str, Any] = {
@@ -156,7 +157,7 @@ def check(
 
 def _print(found: Check, request: str) -> None:
     from diptych.cli.console import say
-    from diptych.errors import printable
+    from diptych.words import printable
 
     for part in found.parts:
         say(printable(_about(part)))

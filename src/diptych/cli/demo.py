@@ -28,9 +28,9 @@ def demo(
 
     from diptych.cli.console import duration, say, show_table, training_listener
     from diptych.demo import COLUMNS, free_run, run_demo, score_rows
-    from diptych.errors import typed
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
+    from diptych.words import typed
 
     folder = RunFolder(run) if run is not None else free_run(Path("runs"))
     say("diptych demo: aerial pictures (A) and street maps (B) of small made-up towns.")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
-
-if TYPE_CHECKING:
-    from diptych.evaluation.results import Evaluation
 
 
 def evaluate(
@@ -51,10 +48,11 @@ def evaluate(
 
     import diptych.scoring
     from diptych.cli.console import say, show_table
-    from diptych.errors import counted, one_of, printable, typed
+    from diptych.errors import one_of, warn
     from diptych.evaluation.features import FEATURE_NAMES
     from diptych.evaluation.table import score_tables
     from diptych.training.run_folder import RunFolder
+    from diptych.words import counted, printable, typed
 
     found = diptych.scoring.evaluate(
         run,
@@ -65,12 +63,10 @@ def evaluate(
         b=diptych.scoring.Target(palette, _classes("--classifier", classifier)),
         size=size,
         device=device,
-        keep=False,
         model=model,
     )
-    kept = size is None and model is None and keep(run, found)
     if found.unread:
-        _note(
+        warn(
             f"missing or damaged: {counted(len(found.unread), 'held-out picture')}, the first of "
             f"them {printable(found.unread[0])}. If they have moved, say where to: "
             f"{RunFolder(run).moved_command}"
@@ -80,28 +76,9 @@ def evaluate(
         return
     for table in score_tables(found):
         show_table(table.title, table.columns, table.rows, table.note)
-    if kept:
+    if size is None and model is None and RunFolder(run).evaluation.exists():
         page = f"diptych report {typed(run)}"
         say(f"next: {page}   (shows these scores, with the best and worst pictures)")
-
-
-def keep(run: Path, found: Evaluation) -> bool:
-    """Write the scores into the run folder; where that cannot be, say so, and return False."""
-    from diptych.errors import DiptychError
-    from diptych.scoring import keep_evaluation
-
-    try:
-        keep_evaluation(run, found)
-    except DiptychError as error:
-        _note(f"the scores are not kept: {error}")
-        return False
-    return True
-
-
-def _note(line: str) -> None:
-    import sys
-
-    print(f"note: {line}", file=sys.stderr)  # (not into JSON)
 
 
 def _classes(option: str, text: str | None) -> tuple[int, ...]:

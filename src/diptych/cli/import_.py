@@ -28,11 +28,12 @@ def import_(
 ) -> None:
     """Make a model of weights from the CycleGAN, CUT and GAN Compression repositories."""
     from diptych.cli.console import say
-    from diptych.errors import UsageError, one_of, typed
+    from diptych.errors import UsageError, one_of
     from diptych.files import explain_os_errors
     from diptych.interchange.model import NORMS, import_model, latest
     from diptych.model_file import save_model
     from diptych.networks.blocks import count_parameters
+    from diptych.words import typed
 
     files = [file for given in weights for file in (latest(given) if given.is_dir() else [given])]
     if out.exists() and any(file.exists() and file.samefile(out) for file in files):

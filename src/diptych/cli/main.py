@@ -6,8 +6,9 @@ import io
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
-from typing import Annotated, cast
+from typing import Annotated, TextIO, cast
 
 import typer
 
@@ -23,8 +24,9 @@ from diptych.cli import (
     translate,
     ui,
 )
-from diptych.errors import DiptychError, out_of_memory, printable
+from diptych.errors import DiptychError, DiptychWarning, out_of_memory
 from diptych.interrupt import USUAL, StopNowError
+from diptych.words import printable
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -79,6 +81,21 @@ def _stop_now(number: int, frame: FrameType | None) -> None:
     raise StopNowError(number)
 
 
+def _say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Those of diptych in one line: to a person at a terminal no line of code says anything."""
+    said = f"note: {printable(str(message))}\n"
+    if not issubclass(category, DiptychWarning):
+        said = warnings.formatwarning(message, category, filename, lineno, line)
+    (sys.stderr if file is None else file).write(said)
+
+
 def _check_folder() -> None:
     """Raise DiptychError without a current folder: PyTorch's libraries would end the process."""
     try:
@@ -101,6 +118,7 @@ def main() -> None:
     for number, handler in USUAL.items():  # (a background job may be told to ignore Ctrl-C)
         if signal.getsignal(number) == handler:
             signal.signal(number, _stop_now)
+    warnings.showwarning = _say_warning
     debug = "--debug" in sys.argv
     arguments = [_with_home(argument) for argument in sys.argv[1:] if argument != "--debug"]
     if arguments in ([], ["data"]):

@@ -19,9 +19,9 @@ def report(
 ) -> None:
     """Write one self-contained page about a run."""
     from diptych.cli.console import note, say
-    from diptych.errors import counted
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
+    from diptych.words import counted
 
     folder = RunFolder(run)
     page = write_report(folder, out, pictures)

@@ -104,10 +104,11 @@ def train(
     """Learn to translate between two folders of pictures."""
     from diptych.cli.console import say, training_listener
     from diptych.config import LENGTHS
-    from diptych.errors import UsageError, typed
+    from diptych.errors import UsageError
     from diptych.settings import given, merge, parse_assignment, section
     from diptych.training.run_folder import RunFolder
     from diptych.training.start import run_training
+    from diptych.words import typed
 
     if resume and resume_if_there:
         raise UsageError("--resume and --resume-if-there disagree: leave one of them out")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -13,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from diptych.errors import DiptychError
     from diptych.model_file import Side
-    from diptych.translation.jobs import Existing, Job
+    from diptych.translation.jobs import Existing
     from diptych.translation.translator import Translator
 
 
@@ -74,7 +73,8 @@ def translate(
 ) -> None:  # fmt: skip
     """Translate pictures and videos with a trained model."""
     from diptych.cli.console import note, say
-    from diptych.errors import DiptychError, UsageError, counted, one_of
+    from diptych.cli.translating import translate_clips, translate_pictures
+    from diptych.errors import DiptychError, UsageError, one_of
     from diptych.model_file import SIDES
     from diptych.translation.afar import parse_see
     from diptych.translation.clip_names import is_clip
@@ -83,6 +83,7 @@ def translate(
     from diptych.translation.smooth import measures_frames
     from diptych.translation.translator import PRECISIONS, load
     from diptych.translation.writing import sweep
+    from diptych.words import counted
 
     _check_request(run, inputs, out, size)
     side, computed = one_of("--to", to, SIDES), one_of("--precision", precision, PRECISIONS)
@@ -111,10 +112,10 @@ def translate(
             note("--smooth changes nothing: the norms of this model look at no whole frame")
         if format_:
             note("--format is for pictures: videos keep their own, or become .mkv")
-    bad_pictures = _translate_pictures(translator, pictures, out, side, size, batch)
+    bad_pictures = translate_pictures(translator, pictures, out, side, size, batch)
     if unplayed is None:
         alone = len(planned) == 1
-        bad_clips = _translate_clips(translator, clips, side, size, batch, smooth, alone)
+        bad_clips = translate_clips(translator, clips, side, size, batch, smooth, alone)
     else:
         bad_clips = [f"{job.source}: {unplayed}" for job in clips]
         note(f"skipped {counted(len(clips), 'video')}: {unplayed}")
@@ -148,7 +149,9 @@ def _check_request(run: Path, inputs: Sequence[Path], out: Path, size: int | Non
 
 
 def _is_model(place: Path) -> bool:
-    return place.suffix == ".safetensors" or os.path.isfile(place / "model.safetensors")
+    from diptych.model_file import MODEL
+
+    return place.suffix == ".safetensors" or os.path.isfile(place / MODEL)
 
 
 def _say_of_folders(inputs: Sequence[Path], to: Side) -> None:
@@ -202,112 +205,3 @@ def _folders_of(run: Path) -> tuple[Path, ...]:
         return RunFolder(run).folders().all
     except DiptychError:
         return ()
-
-
-def _translate_pictures(
-    translator: Translator, jobs: Sequence[Job], out: Path, to: Side, size: int | None, batch: int
-) -> list[str]:
-    """What was wrong with those that were skipped."""
-    from diptych.cli.console import note, progress_bar
-    from diptych.errors import counted, printable
-    from diptych.interrupt import InterruptedRunError, StopNowError
-    from diptych.translation.files import Outcome, translate_files
-
-    if not jobs:
-        return []
-    with progress_bar() as progress:
-        bar = progress.add_task("translating", total=len(jobs), info="")
-        done, shown, before = 0, 0.0, [_stamp(job.target) for job in jobs]
-        remarks: Counter[str] = Counter()
-
-        def show_part(pictures: float) -> None:
-            nonlocal shown
-            shown = max(shown, pictures)  # (one may be written, while the next is translated)
-            progress.update(bar, completed=shown)
-
-        def show(outcome: Outcome) -> None:
-            nonlocal done
-            done += 1
-            show_part(done)
-            progress.update(bar, info=printable(outcome.job.source.name))
-            if outcome.problem is not None:
-                note(f"skipped {outcome.job.source}: {outcome.problem}")
-            for remark in () if outcome.problem else outcome.remarks:
-                remarks[remark.about] += 1
-                if remarks[remark.about] == 1:  # (of a folder the others are like it)
-                    note(f"{outcome.job.source}: {remark.said}")
-
-        try:
-            outcomes = translate_files(translator, jobs, to, size, batch, show, show_part)
-        except StopNowError as stopped:
-            made = sum(_stamp(job.target) != stamp for job, stamp in zip(jobs, before, strict=True))
-            advice = "" if any(before) else "; the same with --skip-existing goes on"
-            raise InterruptedRunError(
-                f"stopped: {made} of {len(jobs)} pictures are in {out}{advice}",
-                stopped.signal_number,
-            ) from None
-    for about, count in remarks.items():
-        if count > 1:
-            note(f"the same, about {about}, of {counted(count - 1, 'more picture')}")
-    return [f"{outcome.job.source}: {outcome.problem}" for outcome in outcomes if outcome.problem]
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Another one once a file has been written; None while there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
-
-
-def _translate_clips(
-    translator: Translator, jobs: Sequence[Job], to: Side, size: int | None, batch: int,
-    smooth: float, alone: bool,
-) -> list[str]:  # fmt: skip
-    """What was wrong with those that were skipped; of one that is ``alone`` it is raised."""
-    from diptych.cli.console import note
-    from diptych.errors import DiptychError
-    from diptych.interrupt import InterruptedRunError
-
-    problems = []
-    for job in jobs:
-        try:
-            _translate_clip(translator, job, to, size, batch, smooth)
-        except InterruptedRunError:
-            raise
-        except DiptychError as error:
-            if alone:
-                raise
-            problems.append(str(error))  # (which names it)
-            note(f"skipped a video: {error}")
-    return problems
-
-
-def _translate_clip(
-    translator: Translator, job: Job, to: Side, size: int | None, batch: int, smooth: float
-) -> None:
-    from diptych.cli.console import duration, note, progress_bar
-    from diptych.errors import counted, printable
-    from diptych.interrupt import InterruptedRunError, stop_on_signals
-    from diptych.translation.clips import translate_clip
-
-    with progress_bar() as progress, stop_on_signals() as request:
-        bar = progress.add_task(printable(job.source.name), total=None, info="")
-
-        def show(done: int, expected: int | None) -> None:
-            progress.update(bar, completed=done, total=expected, info=f"frame {done}")
-
-        outcome = translate_clip(
-            translator, job, to, size, batch, smooth, show, lambda: request.signal_number != 0
-        )
-        if not outcome.stopped:
-            progress.update(bar, total=outcome.frames)
-    if outcome.remark is not None:
-        note(outcome.remark)
-    if outcome.stopped:
-        raise InterruptedRunError(
-            f"stopped after {counted(outcome.frames, 'frame')}: the first "
-            f"{duration(outcome.seconds)} are in {outcome.target}",
-            request.signal_number,
-        )

@@ -53,7 +53,8 @@ def ui(
     from importlib.util import find_spec
 
     from diptych.cli.console import say
-    from diptych.errors import DiptychError, UsageError, how_to_install
+    from diptych.errors import DiptychError, UsageError
+    from diptych.words import how_to_install
 
     for package in ("gradio", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         if find_spec(package) is None:

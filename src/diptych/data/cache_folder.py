@@ -33,7 +33,7 @@ from diptych.data.geometry import fit_for_training, load_size
 from diptych.data.many import in_order, or_reason
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import Pixels
-from diptych.errors import DiptychError, counted, unheard
+from diptych.errors import DiptychError, unheard
 from diptych.files import (
     explain_os_errors,
     file_sha256,
@@ -43,6 +43,7 @@ from diptych.files import (
     sync_folder,
     write_whole,
 )
+from diptych.words import counted
 
 # Of the cache's layout and of how pictures are read; part of the key, so old ones are not found.
 VERSION = 6
@@ -162,7 +163,7 @@ def place_of(
         "data": data.model_dump(include={"size", "preprocess", "background"}),
         "load_size": load_size(data),
         "zoom": data.zoom if data.zooms else 1.0,
-        "multiple": multiple if data.preprocess == "none" else None,  # (else sizes are given)
+        "multiple": None if data.one_size else multiple,  # (else sizes are given)
     }
     place = hashlib.sha256(json.dumps(read_as, sort_keys=True).encode())
     place.update(os.fsencode(os.path.realpath(folder)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from diptych.data.eight_bit import open_image
-from diptych.data.opening import kind_of, no_warnings, opened
+from diptych.data.opening import kind_of, no_warnings, told_by
 from diptych.data.tiff import channels_of, first_picture, first_whole, open_tiff, page_orientation
 
 SHORT, DOUBLE, ASCII = 3, 12, 2  # TIFF's types
@@ -40,7 +40,7 @@ class Caption:
     """What the header of a picture file says.
 
     ``per_inch``: pixels per inch across and down, 300 where a scan is to be printed in its size;
-    None if unknown. ``channels``: of a TIFF file with others than grey or a colour's; else 0.
+    None if unknown. ``channels``: of a TIFF file whose pixels are not plain grey or colour; else 0.
     ``transparent``: whether the last one is transparency. ``no_data``: the value of pixels of
     which nothing is known. ``values``: the dtype of a TIFF's.
     """
@@ -58,11 +58,7 @@ NOTHING = Caption()
 
 def caption_of(path: Path) -> Caption:
     """What a picture file says; ``NOTHING`` for one that cannot be read."""
-    try:
-        with opened(path) as file:
-            return read_caption(file)
-    except Exception:  # what is wrong with it shows when it is read
-        return NOTHING
+    return told_by(path, read_caption, NOTHING)
 
 
 def read_caption(file: BinaryIO) -> Caption:
@@ -79,7 +75,7 @@ def read_caption(file: BinaryIO) -> Caption:
                     _sensible(image.info.get("dpi")),
                     transparent=image.has_transparency_data,
                 )
-    except Exception:  # (as above)
+    except Exception:  # what is wrong with it shows when it is read
         return NOTHING
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diptych.errors import UsageError, nearest
+from diptych.errors import UsageError
+from diptych.words import nearest
 
 AUTHORS = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets"
 

@@ -20,6 +20,7 @@ from diptych.data.native import load_array, read_native
 from diptych.data.opening import (
     AVIF,
     MOST_PIXELS,
+    NO_MEMORY,
     DamagedPictureError,
     DeepValuesError,
     TooLargeError,
@@ -30,7 +31,7 @@ from diptych.data.opening import (
 from diptych.data.pixels import PixelFormat, Pixels, with_channels
 from diptych.data.size import picture_size
 from diptych.data.tiff import read_tiff_as_8bit
-from diptych.errors import first_line
+from diptych.words import first_line
 
 LARGEST = 1e30  # so that float32 holds the difference of two
 MOST_UNKNOWN = 0.5  # of a picture to learn from: what is filled teaches little
@@ -135,7 +136,7 @@ def one_reason() -> Iterator[None]:
             f"its pixels are too many: more than {MOST_PIXELS}, scale it down"
         ) from None
     except MemoryError:
-        raise DamagedPictureError("too large for this machine's memory") from None
+        raise DamagedPictureError(NO_MEMORY) from None
     except Exception as error:
         # Decoders raise nearly every exception there is on a broken file; each means the same.
         raise DamagedPictureError(_reason(error)) from error

@@ -21,8 +21,9 @@ from diptych.data.folder import find_pictures
 from diptych.data.geometry import Resize, fit_for_looking
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DType, PixelFormat, Pixels, resize
-from diptych.errors import DiptychError, UsageError, counted, unheard
+from diptych.errors import DiptychError, UsageError, unheard
 from diptych.files import lies_in
+from diptych.words import counted
 
 MOST_HELD_OUT = 200  # pictures of each domain
 

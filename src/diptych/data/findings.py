@@ -133,7 +133,7 @@ def _poor(scans: Sequence[Scan], data: DataConfig) -> Iterable[Finding]:
                 flat.append(Case(name, f"{reach}, of a range of {span:g}"))
             if kept != (one.width, one.height):
                 long.append(Case(name, f"{size}, of which the middle {kept[0]} x {kept[1]}"))
-            elif 2 * min(one.width, one.height) < data.size and data.preprocess != "none":
+            elif 2 * min(one.width, one.height) < data.size and data.one_size:
                 tiny.append(Case(name, size))
     if flat:
         yield Finding("nearly constant", "nothing can be learned from them", tuple(flat))

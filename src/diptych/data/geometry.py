@@ -59,7 +59,7 @@ def stored_size(data: DataConfig, width: int, height: int, multiple: int) -> tup
     """
     if data.preprocess == "resize":
         return data.size, data.size
-    if data.preprocess == "none":
+    if not data.one_size:
         return _to_multiple(width, multiple), _to_multiple(height, multiple)
     scale = _scale(data, width, height)
     return max(data.size, round(width * scale)), max(data.size, round(height * scale))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from diptych.data.opening import DamagedPictureError
+from diptych.data.opening import NO_MEMORY, DamagedPictureError
 
 PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
 Item = TypeVar("Item")
@@ -69,6 +69,6 @@ def or_reason(work: Callable[[Path], Result]) -> Callable[[Path], Result | str]:
         except OSError as error:  # gone since it was decoded
             return error.strerror or "it cannot be read"
         except MemoryError:
-            return "too large for this machine's memory"
+            return NO_MEMORY
 
     return attempt

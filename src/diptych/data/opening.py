@@ -6,21 +6,23 @@ import logging
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeVar
 
 from PIL import Image, features
 
-from diptych.errors import printable
 from diptych.surroundings import shared
+from diptych.words import printable
 
 Kind = Literal["npy", "tiff", "png", "other"]
+Answer = TypeVar("Answer")
 
 AVIF = ["AVIF"] if features.check("avif") else []  # where Pillow was built with it
 MOST_PIXELS = 178_956_970  # where Pillow, too, suspects a decompression bomb
 MOST_BYTES = 2**30  # of one decoded picture
+NO_MEMORY = "too large for this machine's memory"  # a reason
 
 # Unless a program asks for their logs, these would write to the terminal about every broken file.
 for _name in ("tifffile", "PIL"):
@@ -74,14 +76,26 @@ def _what(mode: int) -> str:
     return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
-def is_animated(path: Path) -> bool:
-    """Whether a GIF, PNG, WebP or AVIF file holds more than one picture, to be shown in turn."""
+def told_by(path: Path, ask: Callable[[BinaryIO], Answer], otherwise: Answer) -> Answer:
+    """What ``ask`` finds out from the file; ``otherwise`` if the file is broken, or not there.
+
+    What is wrong with it shows when it is read.
+    """
     try:
         with no_warnings(), opened(path) as file:
-            image = Image.open(file, formats=["GIF", "PNG", "WEBP", *AVIF])
-            return bool(getattr(image, "is_animated", False))
-    except Exception:  # what is wrong with it shows when it is read
-        return False
+            return ask(file)
+    except Exception:  # decoders raise nearly every exception there is
+        return otherwise
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a GIF, PNG, WebP or AVIF file holds more than one picture, to be shown in turn."""
+
+    def ask(file: BinaryIO) -> bool:
+        image = Image.open(file, formats=["GIF", "PNG", "WEBP", *AVIF])
+        return bool(getattr(image, "is_animated", False))
+
+    return told_by(path, ask, otherwise=False)
 
 
 def kind_of(file: BinaryIO) -> Kind:

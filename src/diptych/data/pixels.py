@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diptych.config import Range
 from diptych.data.opening import DamagedPictureError
-from diptych.errors import counted
+from diptych.words import counted
 
 Pixels = NDArray[Any]  # (H, W, C): uint8, uint16 or float32
 Level = float | tuple[float, ...]  # a value of all channels, or one for each

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from diptych.data.eight_bit import open_image
 from diptych.data.native import array_header
-from diptych.data.opening import kind_of, no_warnings, opened
+from diptych.data.opening import kind_of, told_by
 from diptych.data.tiff import first_whole, open_tiff
 
 
@@ -28,12 +28,8 @@ def picture_size(file: BinaryIO) -> tuple[int, int]:
 
 def pixels_of(path: Path) -> int:
     """How many pixels the picture at ``path`` has; 0 if its header does not say."""
-    try:
-        with no_warnings(), opened(path) as file:
-            width, height = picture_size(file)
-            return width * height
-    except Exception:  # what is wrong with it shows when it is read
-        return 0
+    width, height = told_by(path, picture_size, otherwise=(0, 0))
+    return width * height
 
 
 def _tiff_size(file: BinaryIO) -> tuple[int, int]:

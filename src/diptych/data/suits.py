@@ -17,7 +17,8 @@ from diptych.data.domain import Domain
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DIM, PixelFormat
 from diptych.data.tiff import has_more_pages
-from diptych.errors import UsageError, counted
+from diptych.errors import UsageError
+from diptych.words import counted
 
 FEW = 20  # pictures to learn from
 FEWEST_SCORED = 8  # held-out ones, for distances between sets: its halves need 3 neighbours each
@@ -162,7 +163,7 @@ def check_shapes(config: Config, a: Domain, b: Domain) -> None:
             f"the method {config.method} needs as many channels in A as in B, and there are "
             f"{channels_a} and {channels_b}: use --channels, or the method cyclegan"
         )
-    if config.data.preprocess != "none":
+    if config.data.one_size:
         return
     for domain in (a, b):
         shapes = {domain.cache.entries[i].shape for i in domain.train}

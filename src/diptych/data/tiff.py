@@ -17,8 +17,7 @@ from diptych.data.opening import (
     DeepValuesError,
     check_size,
     kind_of,
-    no_warnings,
-    opened,
+    told_by,
 )
 from diptych.data.pixels import Pixels, from_pil, to_pil, with_channels
 from diptych.data.profile import as_srgb
@@ -97,15 +96,15 @@ def open_tiff(file: BinaryIO) -> Any:
 
 def has_more_pages(path: Path) -> bool:
     """Whether a TIFF file holds more pictures than the one that is read from it."""
-    try:
-        with no_warnings(), opened(path) as file:
-            if kind_of(file) != "tiff":
-                return False
-            with open_tiff(file) as tiff:
-                whole = [page for page in tiff.pages if _is_whole(page.aspage())]
-                return len(whole) > len(_pages(first_picture(tiff)))
-    except Exception:  # what is wrong with it shows when it is read
-        return False
+
+    def ask(file: BinaryIO) -> bool:
+        if kind_of(file) != "tiff":
+            return False
+        with open_tiff(file) as tiff:
+            whole = [page for page in tiff.pages if _is_whole(page.aspage())]
+            return len(whole) > len(_pages(first_picture(tiff)))
+
+    return told_by(path, ask, otherwise=False)
 
 
 def _is_whole(page: Any) -> bool:

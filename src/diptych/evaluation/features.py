@@ -20,9 +20,10 @@ from torch import Tensor
 from diptych.config import FeatureName
 from diptych.data.cache_folder import cache_root
 from diptych.data.download import fetch
-from diptych.errors import DiptychError, UsageError, how_to_install
+from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, file_sha256
 from diptych.lock import only_one
+from diptych.words import how_to_install
 
 FEATURE_NAMES: tuple[FeatureName, ...] = get_args(FeatureName)
 BATCH = 32

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from diptych.errors import DiptychError, first_line
+from diptych.errors import DiptychError
+from diptych.words import first_line
 
 SMALLEST = 32  # pixels a side: below, AlexNet has nothing left to pool
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diptych.data.suits import FEWEST_SCORED
-from diptych.errors import counted, printable
 from diptych.evaluation.pairs import Likeness, PaletteScores
 from diptych.evaluation.results import FEW, DirectionScores, Evaluation, SetScores
 from diptych.model_file import way_name
+from diptych.words import counted, printable
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from diptych.data.suits import FEWEST_SCORED
-from diptych.errors import DiptychError, counted
+from diptych.errors import DiptychError
 from diptych.evaluation.distances import Interval, kid
 from diptych.evaluation.features import Described, FeatureNet
 from diptych.evaluation.heldout import Heldout, describe
 from diptych.evaluation.wanted import Target, find_wanted
 from diptych.model_file import GeneratorPair, Side, other_side
 from diptych.networks.blocks import evaluation_mode
+from diptych.words import counted
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import torch
 
-from diptych.errors import DiptychError, UsageError, how_to_install
+from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, replace, sweep_old
 from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import Way, one_way
 from diptych.interchange.readme import readme
 from diptych.model_file import GeneratorPair, ModelInfo, Side, other_side
 from diptych.version import __version__
+from diptych.words import how_to_install
 
 
 def deploy(

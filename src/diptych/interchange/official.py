@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from diptych.config import DiscriminatorConfig, GeneratorConfig, Norm
-from diptych.errors import DiptychError, first_line
+from diptych.errors import DiptychError
 from diptych.interchange.places import Places, block_places, resnet_places, unet_places
 from diptych.networks import make_discriminator, make_generator
+from diptych.words import first_line
 
 Tensors = dict[str, Tensor]
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

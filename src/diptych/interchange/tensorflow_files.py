@@ -19,9 +19,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # nor that of oneDNN, which
 import keras
 import tensorflow as tf
 
-from diptych.errors import DiptychError, first_line
+from diptych.errors import DiptychError
 from diptych.interchange.keras_generator import keras_generator
 from diptych.interchange.program import Way
+from diptych.words import first_line
 
 
 def write_tensorflow(way: Way, keras_file: Path, saved_model: Path) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch._inductor import aoti_compile_and_package
 
-from diptych.errors import DiptychError, first_line
+from diptych.errors import DiptychError
 from diptych.interchange.program import Way, trace
+from diptych.words import first_line
 
 
 def write_program(way: Way, path: Path, facts: Mapping[str, str], uint8: bool) -> None:

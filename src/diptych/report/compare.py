@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.data.domain import read_for_looking
-from diptych.errors import UsageError, counted
+from diptych.errors import UsageError
 from diptych.evaluation.results import DirectionScores, Evaluation
 from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_names
 from diptych.files import explain_os_errors, write_whole
@@ -16,6 +16,7 @@ from diptych.settings import Tree
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
 from diptych.translation.translator import load
+from diptych.words import counted
 
 WAYS: tuple[Side, ...] = ("b", "a")
 PAIRED = ["L1 to the truth", "PSNR", "SSIM"]

@@ -40,7 +40,7 @@ def step_name(step: int) -> str:
 def step_of(name: str) -> int | None:
     """The step in a name as ``step_name`` makes them; None in any other."""
     number = name.removeprefix("step-")
-    return int(number) if number.isdecimal() else None
+    return int(number) if number != name and number.isdecimal() else None
 
 
 def is_checkpoint(place: Path) -> bool:
@@ -90,7 +90,7 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
                 f"the checkpoint {checkpoint} was written by a newer diptych: update yours"
             )
         changed = manifest.pop("sha256") != digest(manifest)
-        if changed or manifest["step"] != _step_of(checkpoint):
+        if changed or step_of(checkpoint.name) not in (None, manifest["step"]):  # (None: a copy)
             raise DiptychError(f"the checkpoint {checkpoint} is damaged: its manifest has changed")
         parts = {}
         for name, expected in manifest["files"].items():
@@ -130,9 +130,14 @@ def digest(manifest: dict[str, Any]) -> str:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The finished checkpoints, oldest first; folders of other names are somebody's copies."""
-    found = (path for path in folder.glob("step-*") if step_of(path.name) is not None)
-    return sorted(found, key=_step_of)
+    """The finished checkpoints, oldest first."""
+    return [path for _, path in _by_step(folder)]
+
+
+def _by_step(folder: Path) -> list[tuple[int, Path]]:
+    """Steps and checkpoints, oldest first; folders of other names are somebody's copies."""
+    found = ((step_of(path.name), path) for path in folder.glob("step-*"))
+    return sorted((step, path) for step, path in found if step is not None)
 
 
 def read_newest(
@@ -179,18 +184,14 @@ def prune(folder: Path, step: int, keep_last: int, keep_every: int) -> None:
     What is of a later step than the present one, and so was found damaged, is not counted.
     """
     sweep(folder)
-    made = [path for path in checkpoints(folder) if _step_of(path) <= step]
-    for path in made[:-keep_last]:
-        if not keep_every or _step_of(path) % keep_every:
+    made = [(its, path) for its, path in _by_step(folder) if its <= step]
+    for its, path in made[:-keep_last]:
+        if not keep_every or its % keep_every:
             shutil.rmtree(path, ignore_errors=True)
 
 
 def drop_after(folder: Path, step: int) -> None:
     """Remove those of later steps: a run that went back must not be resumed from them."""
-    for path in checkpoints(folder):
-        if _step_of(path) > step:
+    for its, path in _by_step(folder):
+        if its > step:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step-"))

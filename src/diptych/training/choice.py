@@ -9,7 +9,7 @@ from diptych.data.decode import reading_of
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.device import choose_device
 from diptych.errors import UsageError
-from diptych.model_file import read_info
+from diptych.model_file import MODEL, read_info
 from diptych.settings import Tree, build_config, merge, read_config_file, read_preset, section
 from diptych.training.checkpoint import is_checkpoint
 from diptych.training.run_folder import RunFolder, run_at
@@ -167,7 +167,7 @@ def settings_of(model: Path, networks_only: bool = False) -> Tree:
 def model_in(place: Path) -> Path:
     """A model file, or that of a run folder, or of a checkpoint."""
     if is_checkpoint(place):
-        return place / "model.safetensors"
+        return place / MODEL
     return RunFolder(place).saved_model() if place.is_dir() else place
 
 

@@ -28,7 +28,7 @@ def uses_cuda_graphs(config: Config, device: torch.device) -> bool:
     would lie on top of each other; nor of pictures of many sizes.
     """
     training = config.training
-    alike = config.data.preprocess != "none" and training.accumulate == 1
+    alike = config.data.one_size and training.accumulate == 1
     return device.type == "cuda" and config.method == "cyclegan" and alike and training.record
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from diptych.data.domain import Domain, Folders
-from diptych.errors import DiptychError, typed
+from diptych.errors import DiptychError
 from diptych.files import write_whole
 from diptych.model_file import SIDES, Side
 from diptych.training.run_folder import RunFolder
+from diptych.words import typed
 
 
 def write_data(
@@ -43,7 +44,7 @@ def write_data(
             "skipped": [vars(one) for one in domain.skipped],
         }
     write_pictures(run, a, b)
-    write_whole(run.path / "data.json", json.dumps(data, indent=1))
+    write_whole(run.data_record, json.dumps(data, indent=1))
 
 
 def write_pictures(run: RunFolder, a: Domain, b: Domain) -> None:

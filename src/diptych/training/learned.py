@@ -20,7 +20,7 @@ def learned_from(config: Config, domain: Domain, side: Side) -> list[Path]:
 def learned_by(run: RunFolder, domain: Domain, side: Side) -> list[Path]:
     """Those of a new training that ``run`` learned from, or a run that it went on from.
 
-    (Held out is what has the smallest hashes: with a larger share, or new files, that is others.)
+    (Held out are those with the smallest hashes: others, with a larger share or with new files.)
     """
     try:
         record, folders = run.data()[side], run.folders()

@@ -28,7 +28,7 @@ class Log:
         self.tensorboard = self._opened(step)
 
     def _opened(self, step: int) -> SummaryWriter:
-        return SummaryWriter(str(self.run.path / "tensorboard"), purge_step=step + 1)
+        return SummaryWriter(str(self.run.tensorboard), purge_step=step + 1)
 
     def go_back(self, step: int) -> None:
         """Drop what was written beyond ``step``, for TensorBoard too."""

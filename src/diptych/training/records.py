@@ -15,9 +15,10 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from diptych.data.pixels import PixelFormat
-from diptych.errors import DiptychError, first_line
+from diptych.errors import DiptychError
 from diptych.evaluation.results import Evaluation
 from diptych.evaluation.table import ScoreTable
+from diptych.words import first_line
 
 T = TypeVar("T")
 Number = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]  # that can be drawn

@@ -31,7 +31,7 @@ def bytes_needed(trainer: Trainer) -> int:
     """
     config, state, steps = trainer.config, trainer.state, trainer.steps
     training, pixels = config.training, config.data.size**2
-    if config.data.preprocess == "none":
+    if not config.data.one_size:
         entries = (*trainer.a.cache.entries, *trainer.b.cache.entries)
         pixels = max(entry.shape[0] * entry.shape[1] for entry in entries)
     channels = trainer.a.pixel_format.channels + trainer.b.pixel_format.channels
@@ -74,7 +74,7 @@ def memory_needed(trainer: Trainer) -> float:
     weights = sum(p.numel() for p in state.model.parameters())
     averages = sum(p.numel() for p in state.average.parameters()) if state.average else 0
     pixels = float(config.data.size**2)
-    if config.data.preprocess == "none":  # (each domain's largest picture, at worst in one step)
+    if not config.data.one_size:  # (each domain's largest picture, at worst in one step)
         pixels = statistics.mean(
             max(of.cache.entries[i].shape[0] * of.cache.entries[i].shape[1] for i in of.train)
             for of in (trainer.a, trainer.b)

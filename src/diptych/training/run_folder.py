@@ -15,10 +15,10 @@ from pydantic import TypeAdapter
 from diptych import lock
 from diptych.config import Config
 from diptych.data.domain import Folders
-from diptych.errors import DiptychError, UsageError, typed
+from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
-from diptych.model_file import IMPORT_ADVICE, Side, holds_foreign_weights, read_info
+from diptych.model_file import IMPORT_ADVICE, MODEL, Side, holds_foreign_weights
 from diptych.settings import build_config, read_tree, to_yaml
 from diptych.training.checkpoint import step_of
 from diptych.training.distributed import started_together
@@ -29,10 +29,10 @@ from diptych.training.records import (
     PicturesRecord,
     StoredEvaluation,
     StoredTable,
-    append_line,
     read_lines,
     read_record,
 )
+from diptych.words import typed
 
 
 def run_at(place: Path) -> RunFolder:
@@ -42,55 +42,30 @@ def run_at(place: Path) -> RunFolder:
     return RunFolder(real.parents[1] if inside else place)
 
 
+def _named(name: str) -> cached_property[Path]:
+    return cached_property(lambda run: run.path / name)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Names inside a run folder, and reading and writing of its small files."""
 
     path: Path
 
-    @cached_property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @cached_property
-    def pictures(self) -> Path:
-        return self.path / "pictures.json"
-
-    @cached_property
-    def samples(self) -> Path:
-        return self.path / "samples"
-
-    @cached_property
-    def model(self) -> Path:
-        return self.path / "model.safetensors"
-
-    @cached_property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @cached_property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @cached_property
-    def best_model(self) -> Path:
-        return self.path / "model-best.safetensors"
-
-    @cached_property
-    def evaluations(self) -> Path:
-        return self.path / "evaluations.jsonl"
-
-    @cached_property
-    def warnings(self) -> Path:
-        return self.path / "warnings.jsonl"
-
-    @cached_property
-    def evaluation(self) -> Path:
-        return self.path / "evaluation.json"
-
-    @cached_property
-    def demo_scores(self) -> Path:
-        return self.path / "scores.json"
+    settings = _named("config.yaml")
+    data_record = _named("data.json")
+    pictures = _named("pictures.json")
+    checkpoints = _named("checkpoints")
+    samples = _named("samples")
+    tensorboard = _named("tensorboard")
+    model = _named(MODEL)
+    best_model = _named("model-best.safetensors")
+    metrics = _named("metrics.jsonl")
+    evaluations = _named("evaluations.jsonl")
+    warnings = _named("warnings.jsonl")
+    evaluation = _named("evaluation.json")
+    demo_scores = _named("scores.json")
+    report = _named("report.html")
 
     def saved_model(self) -> Path:
         """``model``, which is there. Raises DiptychError if there is no run, or none saved."""
@@ -115,7 +90,7 @@ class RunFolder:
         return f"{self.resume_command} {'--data DIR' if self.folders().tested else 'A/ B/'}"
 
     def exists(self) -> bool:
-        return (self.path / "config.yaml").is_file()
+        return (self.settings).is_file()
 
     def _check_exists(self) -> None:
         if not self.exists():
@@ -162,7 +137,7 @@ class RunFolder:
                 self.sweep()
                 for stale in (self.evaluation, self.demo_scores, self.report):
                     stale.unlink(missing_ok=True)  # of a run that stopped before it learned much
-                write_whole(self.path / "config.yaml", settings)
+                write_whole(self.settings, settings)
                 self.make_folders()
             yield locked
 
@@ -174,7 +149,7 @@ class RunFolder:
                 f"{self.model.name} counts"
             )
         self._check_exists()
-        file = self.path / "config.yaml"
+        file = self.settings
         tree = read_tree(file)
         if not tree.pop("made_with", None):
             raise DiptychError(
@@ -189,31 +164,14 @@ class RunFolder:
                 f"{file}: {error} (it was written by diptych {by}; is this another version?)"
             ) from error
 
-    def set_best_aside(self) -> str:
-        """Begin anew to look for the best model; returns what to tell a person about it."""
-        said = (
-            f"the held-out pictures have changed since {self.path} began: scores before and after "
-            "cannot be compared"
-        )
-        if not self.best_model.exists():
-            return said
-        aside = self.best_model.with_stem(f"model-best-until-{read_info(self.best_model).step}")
-        self.best_model.rename(aside)
-        return f"{said}; the best model by the pictures before is {aside.name}"
-
-    def note(self, line: str) -> None:
-        """Add a line to ``warnings.jsonl``, at the step of the model as it is."""
-        step = read_info(self.model).step if self.model.exists() else 0
-        append_line(self.warnings, step, {"text": line})
-
     def data(self) -> DataRecord:
         """What ``write_data`` wrote. Raises DiptychError if it is damaged."""
-        if not (self.path / "data.json").exists() and not self.model.exists():
+        if not (self.data_record).exists() and not self.model.exists():
             raise DiptychError(
                 f"{self.path} stopped before it began: give the whole command again, without "
                 "--resume"
             )
-        return read_record(self.path / "data.json", DataRecord)
+        return read_record(self.data_record, DataRecord)
 
     def pictures_of(self, side: Side) -> PicturesRecord | None:
         """What ``write_pictures`` wrote; None if that cannot be read."""
@@ -242,14 +200,14 @@ class RunFolder:
     def made_with(self) -> dict[str, str]:
         """The versions that the run was made with, as its config.yaml says."""
         try:
-            tree = read_tree(self.path / "config.yaml")
+            tree = read_tree(self.settings)
             return TypeAdapter(dict[str, str]).validate_python(tree["made_with"])
         except (DiptychError, ValueError, KeyError):
             return {}
 
     def check_places(self) -> None:
         """Refuse to write and remove elsewhere, where links of somebody's lead to."""
-        folders = (self.checkpoints, self.samples, self.path / "tensorboard")
+        folders = (self.checkpoints, self.samples, self.tensorboard)
         for place in (*folders, self.metrics, self.evaluations, self.warnings):
             if not lies_in(place, self.path):
                 kind = "folder" if place in folders else "file"

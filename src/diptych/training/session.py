@@ -24,6 +24,7 @@ from diptych.evaluation.yardstick import Yardstick, make_yardstick
 from diptych.files import explain_os_errors, is_text, write_whole
 from diptych.lock import only_one
 from diptych.memory import freed_memory_kept
+from diptych.model_file import read_info
 from diptych.settings import changed, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
@@ -38,9 +39,11 @@ from diptych.training.data_note import (
 )
 from diptych.training.learned import learned_from
 from diptych.training.provenance import made_with, rounding
+from diptych.training.records import append_line
 from diptych.training.remarks import remarks
 from diptych.training.room import check_disk, check_memory
 from diptych.training.run_folder import RunFolder
+from diptych.training.threads import threads_given_back
 from diptych.training.trainer import Trainer, Watch
 
 _TRAINING = threading.RLock()  # held by the thread that trains
@@ -168,11 +171,21 @@ class Session:
 
     def _set_scores_aside(self, yardstick: Yardstick | None) -> None:
         """The held-out pictures are others than before: scores by those no longer count."""
-        self.run.evaluation.unlink(missing_ok=True)
-        if yardstick is not None:
-            changed = self.run.set_best_aside()
-            self.listener.warn(changed)
-            self.run.note(changed)
+        run = self.run
+        run.evaluation.unlink(missing_ok=True)
+        if yardstick is None:
+            return
+        said = (
+            f"the held-out pictures have changed since {run.path} began: scores before and after "
+            "cannot be compared"
+        )
+        if run.best_model.exists():
+            aside = run.best_model.with_stem(f"model-best-until-{read_info(run.best_model).step}")
+            run.best_model.rename(aside)
+            said = f"{said}; the best model by the pictures before is {aside.name}"
+        self.listener.warn(said)
+        step = read_info(run.model).step if run.model.exists() else 0
+        append_line(run.warnings, step, {"text": said})
 
     def _weights(self, trainer: Trainer) -> list[str]:
         """The first ones, or those of the newest checkpoint; returns what a person should know."""
@@ -184,7 +197,7 @@ class Session:
             if distributed.rank() == 0:  # the length may be new
                 settings = to_yaml(trainer.config, made_with(trainer.config))
                 with explain_os_errors(f"write the run folder {self.run.path}"):
-                    write_whole(self.run.path / "config.yaml", settings)
+                    write_whole(self.run.settings, settings)
         return said
 
 
@@ -202,6 +215,7 @@ def _process_for_training(device: torch.device) -> Iterator[None]:
             distributed.process_group(device),
             quickest_convolutions(),
             freed_memory_kept(device),
+            threads_given_back(),
         ):
             yield
     finally:
@@ -245,9 +259,10 @@ def _take_back(trainer: Trainer) -> list[str]:
     """
     run, state, said = trainer.run, trainer.state, []
     noted = run.made_with()
+    repeats = trainer.device.type == "cpu" and trainer.steps is not None and trainer.tuner is None
     for name, now in rounding(trainer.config).items():
         then = noted.get(name)
-        if trainer.device.type == "cpu" and then not in (None, now):
+        if repeats and then not in (None, now):
             said.append(
                 f"the run went with {name} {then} and goes on with {now}, which rounds otherwise: "
                 "not to the same bytes as a run that was never stopped"

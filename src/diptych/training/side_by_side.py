@@ -71,7 +71,7 @@ class DiscriminatorPair(nn.Module):
 def pays(config: Config, model: CycleGAN, precision: torch.dtype) -> bool:
     """Whether ``model``, made from ``config``, can and should go side by side on the CPU."""
     G, D, data, loss = config.generator, config.discriminator, config.data, config.loss
-    one_shape = _shapes(model.G_ab) == _shapes(model.G_ba) and data.preprocess != "none"
+    one_shape = _shapes(model.G_ab) == _shapes(model.G_ba) and data.one_size
     can_pair = G.architecture == "resnet" and {G.norm, D.norm} <= set(PAIRED_NORMS)
     # (DiscriminatorPair does nothing else to its pictures, and some losses ask for D_a and D_b.)
     straight = model.D_a.looks_straight and model.D_b.looks_straight

@@ -15,7 +15,7 @@ from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.device import choose_precision
 from diptych.errors import DiptychError, out_of_memory
-from diptych.model_file import GeneratorPair, load_model, save_model
+from diptych.model_file import MODEL, GeneratorPair, load_model, save_model
 from diptych.networks.fast.casting import lay_out_as_cast
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import GuardedAdam
@@ -117,7 +117,7 @@ class TrainingState:
         checkpoint.write_part(aside, f"process-{distributed.rank()}", own)
         distributed.wait_for_all()
         if distributed.rank() == 0:
-            save_model(aside / "model.safetensors", pair)
+            save_model(aside / MODEL, pair)
             networks = self.model.state_dict()
             if self.average is None:  # (then the generators are in the model file)
                 networks = {k: v for k, v in networks.items() if not k.startswith("G_")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -13,7 +13,7 @@ import torch
 
 from diptych.config import Config
 from diptych.data.domain import Domain
-from diptych.errors import DiptychError, typed, unheard
+from diptych.errors import DiptychError, unheard
 from diptych.evaluation.yardstick import Yardstick
 from diptych.files import explain_os_errors
 from diptych.interrupt import (
@@ -33,6 +33,8 @@ from diptych.training.run_folder import RunFolder
 from diptych.training.schedule import rate_share, weights_at
 from diptych.training.state import TrainingState
 from diptych.training.step import Stepper
+from diptych.training.threads import ThreadTuner, tunes_threads
+from diptych.words import typed
 
 MOST_UNSAVED = 10  # minutes: a step may take many seconds, and checkpoints go by steps
 
@@ -53,7 +55,7 @@ Watch = Callable[[Status], None]
 
 
 class _ProgramError(Exception):
-    """What a program's ``watch`` raises is its own: an OSError of its is no reason of the run's."""
+    """Around what a program's ``watch`` raises, so that its OSError is not taken for the run's."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -83,6 +85,7 @@ class Trainer:
         if training.epochs is not None:
             self.steps = math.ceil(round(training.epochs * self.steps_per_epoch, 6))
         self.stepper = Stepper(config, self.state, a, b, warn, self.steps)
+        self.tuner = ThreadTuner(config.loss.cycle_every) if tunes_threads(config, device) else None
         self.health = Health(config)
         self.losses: dict[str, float] = {}
         self.owes_save = False  # a checkpoint was due while steps were being left out
@@ -218,10 +221,11 @@ class Trainer:
         """One update of the generators, one of the discriminators, and of the average."""
         state = self.state
         weights = weights_at(self.progress(), state.step, self.config)
-        self.stepper.step(self.rate(), weights)
-        if state.average is not None:
-            keep = keep_share(self.config.training.ema_half_life, state.step)
-            update_average(state.average, state.model.generators, keep)
+        with self.tuner.timing() if self.tuner else nullcontext():
+            self.stepper.step(self.rate(), weights)
+            if state.average is not None:
+                keep = keep_share(self.config.training.ema_half_life, state.step)
+                update_average(state.average, state.model.generators, keep)
 
     def save(self, log: Log | None = None) -> None:
         """Write a checkpoint and the model file.

@@ -13,8 +13,9 @@ import numpy as np
 
 from diptych.data.alpha import on_background
 from diptych.data.pixels import Pixels
-from diptych.errors import DiptychError, how_to_install
+from diptych.errors import DiptychError
 from diptych.translation.clip_times import Times
+from diptych.words import how_to_install
 
 if TYPE_CHECKING:
     import av

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,9 @@ from diptych.errors import DiptychError, UsageError, unheard
 from diptych.files import explain_os_errors, flush_to_disk
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
+from diptych.translation.at_once import at_once
 from diptych.translation.clip_reader import Clip, Frame
 from diptych.translation.clip_writer import ClipFile
-from diptych.translation.files import PIXELS_AT_ONCE
 from diptych.translation.jobs import Job
 from diptych.translation.scaling import scaled
 from diptych.translation.smooth import Past, is_cut, smoothed, thumbnail
@@ -85,7 +86,8 @@ def translate_clip(
         freed_memory_kept(translator.device), closing(reading) as clip,
         written_aside(job.target) as aside,
     ):  # fmt: skip
-        for frames, sound in in_batches(clip.parts(), batch):
+        most = partial(at_once, translator, batch=batch)
+        for frames, sound in in_batches(clip.parts(), most):
             pictures = [prepared(frame.picture, translator, to, size) for frame in frames]
             if not frames:
                 fakes = []
@@ -129,9 +131,12 @@ def begun(target: Path) -> Path:
 
 
 def in_batches(
-    parts: Iterable[Frame | Packet[Any]], batch: int
+    parts: Iterable[Frame | Packet[Any]], most: Callable[[tuple[int, ...]], int]
 ) -> Iterator[tuple[list[Frame], list[Packet[Any]]]]:
-    """Up to ``batch`` frames of one size, and the sound among them; the first has a frame."""
+    """Frames of one size and the sound among them, in batches of which the first has a frame.
+
+    ``most``: how many frames of a shape a batch may hold.
+    """
     frames: list[Frame] = []
     sound: list[Packet[Any]] = []
     seen = False
@@ -145,7 +150,7 @@ def in_batches(
                 frames, sound = [], []
             frames.append(part)
             seen = True
-            full = len(frames) >= max(1, min(batch, PIXELS_AT_ONCE // part.picture[..., 0].size))
+            full = len(frames) >= most(part.picture.shape)
         if full:
             yield frames, sound
             frames, sound = [], []

@@ -20,6 +20,7 @@ from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, unheard
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
+from diptych.translation.at_once import at_once
 from diptych.translation.beside import Beside, beside
 from diptych.translation.jobs import Job
 from diptych.translation.reading import read_file
@@ -29,8 +30,6 @@ from diptych.translation.shelf import NoRoomError
 from diptych.translation.translator import Translator
 from diptych.translation.writing import check_sides, format_of, write_picture
 
-PIXELS_AT_ONCE = 2**21  # of all pictures in a batch: large ones go one by one
-PIXELS_ON_CPU = 2**16  # there a batch saves little, and what is larger leaves the cache
 # Up to so many pixels, each core has a picture of its own, and none waits.
 SIDE_BY_SIDE = 2**18
 ON_A_GPU = 2  # batches at once: one is computed, while the other goes there or comes back
@@ -68,7 +67,6 @@ def translate_files(
     stages = _Stages(translator, to, size)
     under_way = _UnderWay(on_done)
     device, threads = translator.device, torch.get_num_threads()
-    pixels_at_once = PIXELS_ON_CPU if device.type == "cpu" else PIXELS_AT_ONCE
     begun = 0
     with (
         freed_memory_kept(device),
@@ -89,8 +87,8 @@ def translate_files(
             if torch.get_num_threads() != (1 if side_by_side else threads):
                 under_way.finish(most_left=0)
                 torch.set_num_threads(1 if side_by_side else threads)
-            at_once = max(1, min(batch, pixels_at_once // pixels))
-            while chunk := list(islice(group, at_once)):
+            together = at_once(translator, shape, batch)
+            while chunk := list(islice(group, together)):
                 count = len(chunk)
                 if side_by_side:
                     under_way.add(pixels * count, cores.submit(stages.translate_and_write, chunk))

@@ -102,10 +102,10 @@ def reflected(x: Rows, padding: nn.ReflectionPad2d) -> Rows:
 
 
 def reflection(places: Tensor, length: int) -> Tensor:
-    """Where 0 .. ``length`` - 1 are, places beyond walk back and forth (no edge is repeated)."""
+    """Indices reflected into 0 .. ``length`` - 1, back and forth; no edge is repeated."""
     period = max(1, 2 * (length - 1))
     place = places % period
-    return torch.minimum(place, period - place) if length > 1 else torch.zeros_like(place)
+    return torch.minimum(place, period - place)
 
 
 def convolved(x: Rows, layer: nn.Conv2d) -> Rows:

@@ -19,6 +19,7 @@ from diptych.errors import DiptychError, UsageError, one_of, unheard
 from diptych.files import AnyPath, as_path
 from diptych.model_file import (
     IMPORT_ADVICE,
+    MODEL,
     GeneratorPair,
     ModelInfo,
     Side,
@@ -324,11 +325,9 @@ def load(
     tile, precision = parse_tile(str(tile), "tile"), one_of("precision", str(precision), PRECISIONS)
     place = as_path(path)
     if place.is_dir():
-        if not (place / "model.safetensors").is_file():
+        if not (place / MODEL).is_file():
             but = f"; {IMPORT_ADVICE}" if holds_foreign_weights(place) else ""
-            raise DiptychError(
-                f"there is no model in {place} (yet): looked for model.safetensors{but}"
-            )
-        place = place / "model.safetensors"
+            raise DiptychError(f"there is no model in {place} (yet): looked for {MODEL}{but}")
+        place = place / MODEL
     where = choose_device(device)
     return Translator(load_model(place, where), where, tile, precision, see)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diptych.config import SMALLEST
-from diptych.errors import DiptychError, printable
+from diptych.errors import DiptychError
 from diptych.model_file import Side
 from diptych.training.run_folder import RunFolder
 from diptych.translation.translator import Translator, load
+from diptych.words import printable
 
 LONG = 16 / 9  # times their width: so long photographs are, and films
 SAYS_NOTHING = {"", "a", "b", "traina", "trainb", "testa", "testb", "images", "pictures", "train"}

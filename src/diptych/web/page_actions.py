@@ -13,13 +13,13 @@ from typing import Any
 
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import PixelFormat, Pixels, preview
-from diptych.errors import counted
 from diptych.model_file import Side, other_side
 from diptych.translation.writing import default_format
 from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel
 from diptych.web.page_folder import MOST_BYTES, PageFolder
 from diptych.web.service import Answer, Service
+from diptych.words import counted
 
 MOST_AT_ONCE = 200  # pictures for one zip
 MOST_PACKED = MOST_BYTES // 2  # bytes of its pictures

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from diptych.data.opening import DamagedPictureError, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels
-from diptych.errors import UsageError, nearest, out_of_memory
+from diptych.errors import UsageError, out_of_memory
 from diptych.model_file import Side
 from diptych.training.samples import Translated
 from diptych.translation.beside import Beside, beside
@@ -24,6 +24,7 @@ from diptych.web.limits import Limits, RefusedError
 from diptych.web.metrics import Metrics
 from diptych.web.models import ServedModel
 from diptych.web.worker import Order, Worker
+from diptych.words import nearest
 
 DECODING = 2  # pictures at once: a large one takes a few hundred megabytes
 T = TypeVar("T")

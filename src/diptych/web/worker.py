@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
@@ -13,12 +12,8 @@ from dataclasses import dataclass, field
 from diptych.data.pixels import Pixels
 from diptych.model_file import Side, other_side
 from diptych.training.samples import Translated
-from diptych.translation.files import PIXELS_AT_ONCE
+from diptych.translation.at_once import at_once
 from diptych.translation.translator import Translator
-
-# Of a batch on a CPU: eight pictures of 64 px are a fifth faster together, but of 256 px they are
-# a quarter slower (laptop preset, one core), and keep others waiting.
-CPU_PIXELS_AT_ONCE = 2**15
 
 
 @dataclass(eq=False)
@@ -96,11 +91,7 @@ class Worker:
                 if self.closing:
                     return []
                 first = self.orders[0]
-                own = first.picture.shape[0] * first.picture.shape[1]
-                pixels = max(own, math.prod(first.translator.taken(*first.picture.shape[:2])))
-                on_cpu = first.translator.device.type == "cpu"
-                room = CPU_PIXELS_AT_ONCE if on_cpu else PIXELS_AT_ONCE
-                most = max(1, min(self.batch, room // pixels))
+                most = at_once(first.translator, first.picture.shape, self.batch)
                 chosen = [order for order in self.orders if order.goes_with(first)][:most]
                 for order in chosen:
                     self.orders.remove(order)

@@ -1,0 +1,144 @@
+"""How many threads of the CPU make steps quickest, found out while they are made.
+
+PyTorch takes a thread for each core, and in each of a step's hundreds of operations all wait for
+the last one. Where another program keeps one of two cores busy a step takes four times as long,
+and with one thread 1.4 times (benchmarks/NOTES.md). Rounding depends on the number of threads, so
+a training that is to be repeated bit by bit keeps the one that it began with.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from diptych.config import Config
+from diptych.training import distributed
+
+ROUND = 0.5  # seconds of steps that one measurement takes at least
+WORTH = 0.93  # share of the time of a step: another number of threads has to be that good
+HOPELESS = 1.15  # times as long: then still other numbers in that direction are not tried
+SLOWED = 1.25  # times as long as at best: something has changed on this machine
+FIRST_WAIT, LONGEST_WAIT = 15.0, 120.0  # seconds until more threads get another try
+
+Search = Generator[int, float, float]  # yields numbers of threads, is sent seconds of steps
+
+
+def tunes_threads(config: Config, device: torch.device) -> bool:
+    """Whether a training looks for its number of threads."""
+    if device.type != "cpu" or distributed.world_size() > 1:
+        return False
+    wanted = config.training.tune_threads
+    return config.training.minutes is not None if wanted is None else wanted
+
+
+class ThreadTuner:
+    """Sets PyTorch's number of threads from step to step, never above what it was."""
+
+    def __init__(self, alike: int) -> None:
+        """``alike``: of so many steps in a row each number costs the same."""
+        self.search = quickest_threads(torch.get_num_threads(), alike)
+        self.threads = next(self.search)
+
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Around each step."""
+        torch.set_num_threads(self.threads)
+        begun = time.perf_counter()
+        yield
+        self.threads = self.search.send(time.perf_counter() - begun)
+
+
+@contextmanager
+def threads_given_back() -> Iterator[None]:
+    """After the block PyTorch has as many threads as before."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def numbers_to_try(most: int) -> list[int]:
+    """Halves and halves of halves, and one core left to others: 1, 2, 4, 7, 8."""
+    halves = {most >> i for i in range(most.bit_length())}
+    return sorted(halves | {max(1, most - 1)})
+
+
+def quickest_threads(most: int, alike: int) -> Search:
+    """Yields the number of threads for the next step; is to be sent the seconds that it took.
+
+    Begins with ``most``, looks whether fewer do better, and looks again when steps slow down, and,
+    with fewer, now and then.
+    """
+    numbers = numbers_to_try(most)
+    at = len(numbers) - 1
+    first = yield most
+    pace = yield from _pace(most, alike, first)
+    upwards, wait = False, FIRST_WAIT
+    while len(numbers) > 1:
+        before = at
+        for way in (1,) if upwards else (-1, 1):
+            at, pace = yield from _walk(numbers, at, way, pace, alike)
+            if at != before:
+                break
+        wait = FIRST_WAIT if at != before else min(2 * wait, LONGEST_WAIT)
+        pace, upwards = yield from _watch(
+            numbers[at], pace, alike, wait if at < len(numbers) - 1 else math.inf
+        )
+    while True:
+        yield most
+
+
+def _pace(threads: int, alike: int, pace: float, limit: float = math.inf) -> Search:
+    """Seconds a step takes, over ``ROUND`` if it takes ``pace``; inf as soon as over ``limit``."""
+    steps = _in_round(alike, pace)
+    seconds = 0.0
+    for _ in range(steps):
+        seconds += yield threads
+        if seconds > limit * steps:
+            return math.inf
+    return seconds / steps
+
+
+def _in_round(alike: int, pace: float) -> int:
+    """Steps that take ``ROUND``, each kind of step as often."""
+    return alike * math.ceil(ROUND / (alike * max(pace, 1e-6)))
+
+
+def _walk(
+    numbers: list[int], at: int, way: int, pace: float, alike: int
+) -> Generator[int, float, tuple[int, float]]:
+    """The quickest place among ``numbers`` from ``at`` on, up or down, and its pace."""
+    place = at + way
+    while 0 <= place < len(numbers):
+        yield numbers[place]  # (the first step with another number takes longer)
+        found = yield from _pace(numbers[place], alike, pace, HOPELESS * pace)
+        if found == math.inf:
+            break
+        if found < WORTH * pace:
+            at, pace = place, found
+        place += way
+    return at, pace
+
+
+def _watch(
+    threads: int, pace: float, alike: int, wait: float
+) -> Generator[int, float, tuple[float, bool]]:
+    """Steps until they slow down, or for ``wait`` seconds: their pace, and whether it was that.
+
+    A single slow round, as when a page is loaded beside the training, is none.
+    """
+    best = last = pace
+    waited = 0.0
+    while waited < wait:
+        now = yield from _pace(threads, alike, pace)
+        waited += now * _in_round(alike, pace)
+        pace, last = min(now, last), now
+        best = min(best, pace)
+        if pace > SLOWED * best:
+            return pace, False
+    return pace, True

@@ -42,7 +42,7 @@ def test_the_shell_completes_commands_and_options(
 def test_the_time_that_is_left() -> None:
     """By the pace of this session where steps are counted: another machine made the rest."""
     from diptych.cli.console import describe, duration
-    from diptych.training.trainer import Status
+    from diptych.training.watch import Status
 
     assert "3 min left" in describe(Status(1010, 10_000, 0.101, 1000.0, 50.0, {}))
     assert "2 min left" in describe(Status(1010, None, 0.2, 30.0, 50.0, {}))

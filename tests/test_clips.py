@@ -234,7 +234,9 @@ def test_frames_of_another_size_have_a_batch_of_their_own() -> None:
 
     pictures = [*moving(3), *moving(2, height=24), *moving(1)]
     frames = [Frame(picture, n, 1, n / 25) for n, picture in enumerate(pictures)]
-    assert [len(some) for some, _ in in_batches(frames, 8)] == [3, 2, 1]
+    assert [len(some) for some, _ in in_batches(frames, lambda shape: 8)] == [3, 2, 1]
+    by_rows = in_batches(frames, lambda shape: 2 if shape[0] == 24 else 1)
+    assert [len(some) for some, _ in by_rows] == [1, 1, 1, 2, 1]
 
 
 def test_films_lose_little(translator: Translator, tmp_path: Path) -> None:

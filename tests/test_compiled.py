@@ -53,9 +53,9 @@ def test_compiled_networks_train_as_the_plain_ones(
     for trainer in (plain, compiled):
         for _ in range(3):
             trainer.step()
-    assert {len(plain.state.sums), len(compiled.state.sums)} == {8}
-    for name, loss in plain.state.sums.items():
-        torch.testing.assert_close(compiled.state.sums[name], loss, rtol=1e-4, atol=0)
+    assert {len(plain.state.losses.sums), len(compiled.state.losses.sums)} == {8}
+    for name, loss in plain.state.losses.sums.items():
+        torch.testing.assert_close(compiled.state.losses.sums[name], loss, rtol=1e-4, atol=0)
     weights = dict(compiled.state.model.named_parameters())
     for name, weight in plain.state.model.named_parameters():
         if weight.ndim > 1:  # (biases before a norm have no gradient but rounding)
@@ -234,7 +234,7 @@ def test_nothing_stays_behind_on_the_cpu(case: str, monkeypatch: pytest.MonkeyPa
     trainer = training(merge(CASES[case], small), "meta")
     for _ in range(4):
         trainer.step()
-    kept = [*trainer.state.sums.values(), *trainer.state.model.state_dict().values()]
+    kept = [*trainer.state.losses.sums.values(), *trainer.state.model.state_dict().values()]
     assert {tensor.device.type for tensor in kept} == {"meta"}
 
 
@@ -246,8 +246,8 @@ def test_a_gpu_computes_the_same_and_waits_for_nothing(compile_networks: bool) -
     for _ in range(4):
         here.step()
         there.step()
-    for name, loss in here.state.sums.items():
-        torch.testing.assert_close(there.state.sums[name].cpu(), loss, rtol=1e-2, atol=0)
+    for name, loss in here.state.losses.sums.items():
+        torch.testing.assert_close(there.state.losses.sums[name].cpu(), loss, rtol=1e-2, atol=0)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(3):
@@ -271,14 +271,14 @@ def test_recordings_of_many_kinds_leave_each_other_alone() -> None:
     for step in range(60):
         for trainer in (usual, recorded):
             if step % 10 == 0:  # (else their rounding would grow)
-                trainer.state.sums, trainer.state.counts = {}, {}
+                trainer.state.losses.sums, trainer.state.losses.counts = {}, {}
                 for one, other in zip(
                     recorded.state.model.parameters(), usual.state.model.parameters(), strict=True
                 ):
                     one.data.copy_(other.data)
             trainer.step()
-    for name, loss in usual.state.sums.items():
-        torch.testing.assert_close(recorded.state.sums[name], loss, rtol=1e-3, atol=0)
+    for name, loss in usual.state.losses.sums.items():
+        torch.testing.assert_close(recorded.state.losses.sums[name], loss, rtol=1e-3, atol=0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

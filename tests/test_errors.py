@@ -45,6 +45,7 @@ def here(tmp_path: Path, towns: Path) -> Path:
         shape = {"model.0.weight": torch.zeros(4, 3, 4, 4), "model.2.filt": torch.zeros(4, 1, 3, 3)}
         torch.save(shape, tmp_path / "exp" / name)
     (tmp_path / "pop.webp").write_bytes(b"RIFF" + bytes(100))
+    (tmp_path / "index.html").write_text("<!doctype html><title>my own page</title>")
     shutil.copytree(tmp_path / "b", tmp_path / "outer" / "b")
     (tmp_path / "bad.yaml").write_text("training: [")
     (tmp_path / "odd.yaml").write_text("preset: 5\ntraining:\n")
@@ -122,6 +123,8 @@ CASES = [
     (train("a", "b", "--set", "training.features=foo"), 2, ["efficientnet-lite0, inception"]),
     (["report", "RUN", "-o", "a/town-0000.png"], 2, ["is no page"]),
     (["compare", "RUN", "RUN", "-o", "a/town-0000.png"], 2, ["is no page"]),
+    (["compare", "RUN", "RUN", "-o", "index.html"], 2, ["index.html exists and is no page of"]),
+    (["report", "RUN", "-o", "index.html"], 2, ["index.html exists and is no page of"]),
     (train("a", "b", "--channels", "7"), 2, ["1 or 3 channels", "native"]),
     (train("flat", "b", "--set", "a.depth=native"), 1, ["one value 0", "--range-a"]),
     (train("a", "b", "--set", "training=4"), 2, ["training is a section"]),

@@ -23,7 +23,7 @@ from diptych.training.run_folder import RunFolder
 from diptych.training.session import Listener
 from diptych.training.start import resume_run, start_run
 from diptych.training.step import _without_broken_ones
-from diptych.training.trainer import Status, Watch
+from diptych.training.watch import Status, Watch
 
 SETTINGS = {"training": {"steps": 60, "checkpoint_every": 10, "log_every": 5, "history": 4}}
 

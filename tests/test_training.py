@@ -48,7 +48,8 @@ from diptych.training.session import Listener
 from diptych.training.start import resume_run, start_run
 from diptych.training.state import TrainingState
 from diptych.training.step import Stepper
-from diptych.training.trainer import Status, Trainer
+from diptych.training.trainer import Trainer
+from diptych.training.watch import Status
 
 CPU = torch.device("cpu")
 
@@ -547,7 +548,7 @@ def test_half_precision_follows_float32(towns: Path, precision: str) -> None:
         assert weights(one).isfinite().all()
         assert not torch.equal(weights(one), before)
     # (fp16 leaves out the steps in which its loss scale was too large.)
-    means = full._mean_losses()
+    means = full.state.losses.take_means()
     for name, value in half._mean_losses().items():
         assert value == pytest.approx(means[name], rel=0.15), name
 
@@ -900,13 +901,13 @@ def test_losses_are_means_over_the_steps_since_the_last_line(towns: Path) -> Non
     one = trainer(towns, training={"log_every": 10})
     seen: list[float] = []
     for _ in range(7):
-        before = float(one.state.sums.get("cycle_a", torch.zeros(())))
+        before = float(one.state.losses.sums.get("cycle_a", torch.zeros(())))
         one.step()
-        seen.append(float(one.state.sums["cycle_a"]) - before)
+        seen.append(float(one.state.losses.sums["cycle_a"]) - before)
     assert one._mean_losses()["cycle_a"] == pytest.approx(sum(seen) / 7, rel=1e-4)
     for _ in range(3):
         one.step()
-    total = float(one.state.sums["cycle_a"])
+    total = float(one.state.losses.sums["cycle_a"])
     assert one._mean_losses()["cycle_a"] == pytest.approx(total / 3, rel=1e-4)
 
 
@@ -914,15 +915,15 @@ def test_losses_of_some_steps_are_means_over_those(towns: Path) -> None:
     one = trainer(towns, loss={"cycle_every": 3}, training={"accumulate": 2})
     seen = []
     for step in range(8):
-        before = {name: float(value) for name, value in one.state.sums.items()}
+        before = {name: float(value) for name, value in one.state.losses.sums.items()}
         one.step()
-        change = {name: float(x) - before.get(name, 0) for name, x in one.state.sums.items()}
+        change = {name: float(x) - before.get(name, 0) for name, x in one.state.losses.sums.items()}
         assert (change["cycle_a"] > 0) == (step % 3 == 0)
         assert change["D_a"] > 0
         seen.append(change["cycle_a"])
     means = one._mean_losses()
     assert means["cycle_a"] == pytest.approx(sum(seen) / 3, rel=1e-4)
-    assert not one.state.sums
+    assert not one.state.losses.sums
 
 
 @pytest.mark.parametrize("method", ["cyclegan", "cut"])

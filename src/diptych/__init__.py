@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diptych.evaluation.results import Evaluation as Evaluation
     from diptych.scoring import Target as Target
     from diptych.scoring import evaluate as evaluate
-    from diptych.training.trainer import Status as Status
+    from diptych.training.watch import Status as Status
     from diptych.translation.translator import Translator as Translator
     from diptych.translation.translator import load as load
 
@@ -34,7 +34,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # (by it any name would be right)
     _HOMES = {
-        "train": "api", "Run": "api", "Status": "training.trainer",
+        "train": "api", "Run": "api", "Status": "training.watch",
         "evaluate": "scoring", "Target": "scoring", "Evaluation": "evaluation.results",
         "load": "translation.translator", "Translator": "translation.translator",
         "__version__": "version",

@@ -17,7 +17,7 @@ from diptych.settings import Tree
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import Listener
 from diptych.training.start import Resume, run_training
-from diptych.training.trainer import Watch
+from diptych.training.watch import Watch
 from diptych.translation.translator import Translator, load
 
 

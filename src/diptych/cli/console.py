@@ -26,7 +26,8 @@ from diptych.words import printable
 if TYPE_CHECKING:
     from diptych.training.run_folder import RunFolder
     from diptych.training.session import Listener
-    from diptych.training.trainer import Status, Trainer
+    from diptych.training.trainer import Trainer
+    from diptych.training.watch import Status
 
 # Under torchrun process 0 speaks for all. (Clusters set RANK alone too: see distributed.py.)
 console = Console(quiet="MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0")

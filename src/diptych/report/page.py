@@ -118,13 +118,21 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
 def check_page_name(path: Path) -> Path:
     """The name of a page to write, whose folder is made if need be.
 
-    Raises UsageError if it is that of another kind of file, DiptychError if there can be no folder.
+    Raises UsageError if it is that of another kind of file, or of somebody's own page, DiptychError
+    if there can be no folder.
     """
-    if path.exists() and path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{path} exists and is no page: choose a name that ends in .html")
+    if path.exists() and not (path.is_file() and _is_of_diptych(path)):
+        raise UsageError(f"{path} exists and is no page of diptych's: choose another name")
     with explain_os_errors(f"write the page {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _is_of_diptych(path: Path) -> bool:
+    """Whether a file is a report or a comparison, or empty; all pages have such a title."""
+    with explain_os_errors(f"read {path}"), open(path, "rb") as file:
+        start = file.read(1000)
+    return not start or b" - diptych</title>" in start
 
 
 def template(name: str, folder: str = "report") -> jinja2.Template:

@@ -44,7 +44,8 @@ from diptych.training.remarks import remarks
 from diptych.training.room import check_disk, check_memory
 from diptych.training.run_folder import RunFolder
 from diptych.training.threads import threads_given_back
-from diptych.training.trainer import Trainer, Watch
+from diptych.training.trainer import Trainer
+from diptych.training.watch import Watch
 
 _TRAINING = threading.RLock()  # held by the thread that trains
 NO_LOCKS = (

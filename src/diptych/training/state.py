@@ -20,6 +20,7 @@ from diptych.networks.fast.casting import lay_out_as_cast
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import GuardedAdam
 from diptych.training.history import History
+from diptych.training.loss_sums import LossSums
 from diptych.training.schedule import Plateau
 
 
@@ -56,8 +57,7 @@ class TrainingState:
         torch.manual_seed(training.seed + 1000 * rank)  # dropout differs between processes
         self.plateau = Plateau(adam.decay_factor, adam.patience)
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
-        self.sums: dict[str, Tensor] = {}  # of each loss term since the last log step
-        self.counts: dict[str, Tensor] = {}  # steps in them: not every step has every term
+        self.losses = LossSums()  # since the last log step
         self.bad_in_row = torch.zeros((), device=device)  # steps left out: numbers not finite
         self.setbacks = 0  # how often the run went back to a checkpoint because of them
         self.step = 0
@@ -107,8 +107,8 @@ class TrainingState:
         model file, to translate with.
         """
         aside = checkpoint.stage(folder, self.step)
-        own = {f"sums.{name}": value for name, value in self.sums.items()}
-        own |= {f"counts.{name}": value for name, value in self.counts.items()}
+        own = {f"sums.{name}": value for name, value in self.losses.sums.items()}
+        own |= {f"counts.{name}": value for name, value in self.losses.counts.items()}
         own |= {"bad-in-row": self.bad_in_row, "random": torch.get_rng_state()}
         if self.device.type == "cuda":
             own["random-cuda"] = torch.cuda.get_rng_state(self.device)
@@ -165,8 +165,9 @@ class TrainingState:
             self.scaler.load_state_dict(numbers["scaler"])
             own = parts[f"process-{distributed.rank()}"]
             self.bad_in_row = own["bad-in-row"].to(self.device)
-            self.sums = {k: v.to(self.device) for k, v in _below("sums", own).items()}
-            self.counts = {k: v.to(self.device) for k, v in _below("counts", own).items()}
+            sums, counts = _below("sums", own), _below("counts", own)
+            self.losses.sums = {name: value.to(self.device) for name, value in sums.items()}
+            self.losses.counts = {name: value.to(self.device) for name, value in counts.items()}
             for name, history in self.histories.items():
                 history.load(_below(f"history-{name}", own), self.device)
             torch.set_rng_state(own["random"])

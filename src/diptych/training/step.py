@@ -119,7 +119,8 @@ class Stepper:
         bad = self._update(losses)
         for value, before in zip(self.model.buffers(), statistics, strict=True):
             value.copy_(torch.where(bad == 0, value, before))
-        self._add_up(parts, bad)
+        for terms in parts:
+            state.losses.add(terms, 1 / self.config.training.accumulate, bad)
         state.step += 1
 
     def _generator_pass(self, a: Tensor, b: Tensor, _: Fakes, weights: LossConfig) -> Results:
@@ -219,19 +220,6 @@ class Stepper:
         state.scaler.update()
         state.bad_in_row = (state.bad_in_row + 1) * bad
         return bad
-
-    def _add_up(self, parts: list[Terms], bad: Tensor) -> None:
-        """Add the losses up on the device: reading them would make a GPU wait at every step.
-
-        Those of a step that was not made are left out.
-        """
-        sums, counts = self.state.sums, self.state.counts
-        share = 1 / self.config.training.accumulate
-        made = share * (1 - bad)
-        for terms in parts:
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + (share * value.float()).where(bad == 0, 0)
-                counts[name] = counts.get(name, 0) + made
 
 
 def _without_broken_ones(fakes: Tensor, past: list[Tensor]) -> Tensor:

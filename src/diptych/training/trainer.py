@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from typing import NoReturn
 
 import torch
@@ -34,31 +33,10 @@ from diptych.training.schedule import rate_share, weights_at
 from diptych.training.state import TrainingState
 from diptych.training.step import Stepper
 from diptych.training.threads import ThreadTuner, tunes_threads
+from diptych.training.watch import ProgramError, Status, Watch
 from diptych.words import typed
 
 MOST_UNSAVED = 10  # minutes: a step may take many seconds, and checkpoints go by steps
-
-
-@dataclass(frozen=True)
-class Status:
-    """How far a run is, for whoever watches."""
-
-    step: int
-    steps: int | None  # in all; None when the length is given in minutes
-    progress: float  # 0 to 1
-    seconds: float  # of training, over all sessions
-    steps_per_second: float  # in this session
-    losses: dict[str, float]  # means since the last log step
-
-
-Watch = Callable[[Status], None]
-
-
-class _ProgramError(Exception):
-    """Around what a program's ``watch`` raises, so that its OSError is not taken for the run's."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
 
 
 class Trainer:
@@ -128,7 +106,7 @@ class Trainer:
                 finally:
                     if log is not None:
                         log.close()
-        except _ProgramError as failed:
+        except ProgramError as failed:
             raised = failed.error
         raise raised  # (out here, so that it keeps its own cause)
 
@@ -202,7 +180,7 @@ class Trainer:
         """What a program's function has raised ends the training, which has saved."""
         if distributed.world_size() == 1 and self.saved != self.state.step:
             self.save(log)
-        raise _ProgramError(error) from error
+        raise ProgramError(error) from error
 
     def progress(self) -> float:
         """0 at the start, 1 at the end: the schedules follow it."""
@@ -286,7 +264,7 @@ class Trainer:
             self._save_before(error, log)
 
     def _log(self, log: Log | None) -> None:
-        if means := self._mean_losses():
+        if means := self.state.losses.take_means():
             self.losses = means
             self._show_plateau(means)
         if log is None:
@@ -294,20 +272,6 @@ class Trainer:
         log.write(self.state.step, self._metrics())
         for line in self.health.look_at_losses(self.state.step, self.losses):
             self._warn(log, line)
-
-    def _mean_losses(self) -> dict[str, float]:
-        """Each loss term's mean over those steps since the last log step that had it.
-
-        Empty, and the sums go on, if all of them were left out.
-        """
-        state = self.state
-        names = sorted(state.sums)  # (one order in all processes, also after resuming)
-        sums = distributed.mean(torch.stack([state.sums[name] for name in names])).tolist()
-        steps = torch.stack([state.counts[name] for name in names]).tolist()
-        means = {name: x / n for name, x, n in zip(names, sums, steps, strict=True) if n}
-        if means:
-            state.sums, state.counts = {}, {}
-        return means
 
     def _show_plateau(self, losses: dict[str, float]) -> None:
         """Let the schedule ``plateau`` see those losses that hold translations to their source."""

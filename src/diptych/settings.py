@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from diptych.config import LENGTHS, Config, Section
 from diptych.errors import DiptychError, UsageError
-from diptych.words import first_line, nearest
+from diptych.words import first_line, nearest, within
 
 Tree = dict[str, Any]
 # What options of the field's first implementation are here (docs/coming-from-cyclegan.md).
@@ -175,7 +175,7 @@ def _one_line(error: ValidationError) -> str:
     what = first["msg"].removeprefix("Value error, ")
     if not where or first["type"] == "value_error":
         return f"{where}: {what}" if where else what
-    return f"{where} = {seen}: {what[0].lower()}{what[1:]}"
+    return f"{where} = {seen}: {within(what)}"
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -14,6 +14,11 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def within(sentence: str) -> str:
+    """A sentence as it stands behind a colon: it begins with a small letter."""
+    return sentence[:1].lower() + sentence[1:]
+
+
 def typed(text: object) -> str:
     """A path, say, as a word of a command that a person types, quoted where need be."""
     word = str(text)

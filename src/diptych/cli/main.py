@@ -26,7 +26,7 @@ from diptych.cli import (
 )
 from diptych.errors import DiptychError, DiptychWarning, out_of_memory
 from diptych.interrupt import USUAL, StopNowError
-from diptych.words import printable
+from diptych.words import printable, within
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -73,7 +73,7 @@ def _say_usage(error: typer.BadParameter) -> None:
     """In one line, as all errors. (Typer would draw a box.)"""
     said = " ".join(error.format_message().split()).removesuffix(".")
     command = error.ctx.command_path if error.ctx is not None else "diptych"
-    print(f"diptych: {said[:1].lower()}{said[1:]} (see {command} --help)", file=sys.stderr)
+    print(f"diptych: {within(said)} (see {command} --help)", file=sys.stderr)
 
 
 def _stop_now(number: int, frame: FrameType | None) -> None:

@@ -46,6 +46,10 @@ class Entry:
     highs: tuple[float, ...]
 
     @property
+    def pixels(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+    @property
     def low(self) -> float:
         """The smallest value of all channels."""
         return min(self.lows)

@@ -200,8 +200,8 @@ def averages_kept(*networks: nn.Module) -> Iterator[None]:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The number of trainable numbers in ``network``."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+    """The number of weights in ``network``."""
+    return sum(weight.numel() for weight in network.parameters())
 
 
 def as_computed(x: Tensor, network: nn.Module) -> Tensor:

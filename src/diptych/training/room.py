@@ -14,6 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from diptych.cut import CUT
 from diptych.errors import DiptychError
 from diptych.memory import memory_at_hand
+from diptych.networks.blocks import count_parameters
 from diptych.training.checkpoint import KEEP_LAST
 from diptych.training.schedule import weights_at
 from diptych.training.trainer import Trainer
@@ -33,10 +34,10 @@ def bytes_needed(trainer: Trainer) -> int:
     training, pixels = config.training, config.data.size**2
     if not config.data.one_size:
         entries = (*trainer.a.cache.entries, *trainer.b.cache.entries)
-        pixels = max(entry.shape[0] * entry.shape[1] for entry in entries)
+        pixels = max(entry.pixels for entry in entries)
     channels = trainer.a.pixel_format.channels + trainer.b.pixel_format.channels
-    weights = sum(p.numel() for p in state.model.parameters())
-    generators = sum(p.numel() for p in state.model.generators.parameters())
+    weights = count_parameters(state.model)
+    generators = count_parameters(state.model.generators)
     averages = generators if state.average is not None else 0
     checkpoint = FLOAT * (3 * weights + averages + training.history * channels * pixels)
     model = FLOAT * generators
@@ -71,13 +72,12 @@ def memory_needed(trainer: Trainer) -> float:
     U-Net, CUT) were found to take 0.6 to 1.4 of that on a CPU in bf16, 1.05 to 1.6 in float32.
     """
     state, config = trainer.state, trainer.config
-    weights = sum(p.numel() for p in state.model.parameters())
-    averages = sum(p.numel() for p in state.average.parameters()) if state.average else 0
+    weights = count_parameters(state.model)
+    averages = count_parameters(state.average) if state.average else 0
     pixels = float(config.data.size**2)
     if not config.data.one_size:  # (each domain's largest picture, at worst in one step)
         pixels = statistics.mean(
-            max(of.cache.entries[i].shape[0] * of.cache.entries[i].shape[1] for i in of.train)
-            for of in (trainer.a, trainer.b)
+            max(of.cache.entries[i].pixels for i in of.train) for of in (trainer.a, trainer.b)
         )
     features = config.training.batch * kept_for_the_way_back(trainer, pixels)
     return FLOAT * (4 * weights + averages) + features

@@ -26,6 +26,7 @@ from diptych.web.limits import RefusedError
 from diptych.web.metrics import GONE
 from diptych.web.models import ServedModel
 from diptych.web.service import Service, format_for
+from diptych.words import within
 
 MEDIA_TYPES = {
     "png": "image/png",
@@ -265,4 +266,4 @@ def _one_sentence(error: RequestValidationError | ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"there is no option {option!r}: there are {', '.join(Options.model_fields)}"
     message = str(first["msg"])
-    return f"{option}: {message[:1].lower()}{message[1:]}"
+    return f"{option}: {within(message)}"

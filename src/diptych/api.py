@@ -25,7 +25,8 @@ from diptych.translation.translator import Translator, load
 class Run:
     """A training, at its end or (after ``max_minutes``) to be resumed.
 
-    ``diptych.Run("runs/h2z")`` names one that was trained before.
+    ``diptych.Run("runs/h2z")`` names one that was trained before; ``finished`` is what ``train``
+    says of the one that it returns.
     """
 
     path: Path

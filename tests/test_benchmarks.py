@@ -99,7 +99,10 @@ def test_plain_and_diptych_agree_in_float32(width: int, monkeypatch: pytest.Monk
     for number in range(4):
         pictures = step_from_equal_weights(trainer, plain, exact)
         for name, loss in plain.step(*pictures).items():
-            assert float(trainer.state.sums[name]) == pytest.approx(loss, rel=1e-5), (number, name)
+            assert float(trainer.state.losses.sums[name]) == pytest.approx(loss, rel=1e-5), (
+                number,
+                name,
+            )
         exact.step(*(x.double() for x in pictures))
         for name, network in exact.networks.items():
             ours = gradient(trainer.state.model.get_submodule(name))
@@ -119,7 +122,10 @@ def test_plain_and_diptych_agree_in_bf16() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             autocast.step(*pictures)
         for name, loss in plain.step(*pictures).items():
-            assert float(trainer.state.sums[name]) == pytest.approx(loss, rel=2e-2), (number, name)
+            assert float(trainer.state.losses.sums[name]) == pytest.approx(loss, rel=2e-2), (
+                number,
+                name,
+            )
         for name, network in plain.networks.items():
             ours = gradient(trainer.state.model.get_submodule(name))
             usual, exact = gradient(autocast.networks[name]), gradient(network)
@@ -145,7 +151,7 @@ def step_from_equal_weights(trainer: Trainer, *others: Plain) -> tuple[Tensor, T
     for other in others:
         join(trainer, other)
     pictures = next_pictures(trainer)
-    trainer.state.sums = {}
+    trainer.state.losses.sums = {}
     trainer.step()
     return pictures
 

@@ -105,8 +105,8 @@ def test_a_recorded_training_is_the_same(case: str, graphs: None) -> None:
         recorded.step()
         usual.step()
     assert len(played(recorded)) == (3 if case == "a loss in every second step" else 2)
-    for name, loss in usual.state.sums.items():
-        torch.testing.assert_close(recorded.state.sums[name], loss, rtol=1e-5, atol=1e-6)
+    for name, loss in usual.state.losses.sums.items():
+        torch.testing.assert_close(recorded.state.losses.sums[name], loss, rtol=1e-5, atol=1e-6)
     wanted = usual.state.model.state_dict()
     for name, value in recorded.state.model.state_dict().items():
         torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-6)
@@ -137,10 +137,10 @@ def test_each_step_draws_its_own_noise(graphs: None) -> None:
     trainer = training(merge(TINY, {"loss": {"noise": 0.5}, "optimizer": {"rate": 1e-30}}))
     seen = []
     for _ in range(8):
-        trainer.state.sums, trainer.state.counts = {}, {}
+        trainer.state.losses.sums, trainer.state.losses.counts = {}, {}
         trainer.step()
         trainer.state.step = 0  # the same pictures again
-        seen.append(float(trainer.state.sums["G_ab/adversarial"]))
+        seen.append(float(trainer.state.losses.sums["G_ab/adversarial"]))
     assert len(set(seen)) == 8
 
 

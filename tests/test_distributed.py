@@ -47,7 +47,7 @@ def test_two_processes_make_the_step_of_one_with_twice_the_batch(
         torch.testing.assert_close(
             ranks[0][f"gradient.{name}"], parameter.grad, atol=1e-5, rtol=1e-4, msg=name
         )
-    for name, loss in single._mean_losses().items():
+    for name, loss in single.state.losses.take_means().items():
         assert float(ranks[0][f"loss.{name}"]) == pytest.approx(loss, rel=1e-3), name
 
 

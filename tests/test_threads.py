@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ import torch
 from conftest import TINY
 
 import diptych
-from diptych.config import Config
+from diptych.processor import cores_allowed
 from diptych.settings import build_config, merge
+from diptych.training import distributed
+from diptych.training.step import Stepper
 from diptych.training.threads import (
     LONGEST_WAIT,
     ThreadTuner,
     numbers_to_try,
     quickest_threads,
-    threads_given_back,
     tunes_threads,
 )
 
@@ -94,17 +96,35 @@ def test_a_moment_of_other_work_changes_nothing() -> None:
     assert share(taken, 2, 10, 120) == pytest.approx(1, abs=0.01)
 
 
-def test_a_container_that_may_use_4_of_64_cores() -> None:
+def test_4_of_64_cores_are_free() -> None:
     def machine(now: float, threads: int) -> float:
         return 0.4 / min(threads, 4) * (1 if threads <= 4 else threads / 2)
 
-    assert share(numbers_taken(machine, 64, 300), 4, 30, 300) > 0.95
+    assert share(numbers_taken(machine, 64, 900), 4, 90, 900) > 0.95
 
 
 def test_it_never_takes_more_than_it_was_given_or_none() -> None:
     chance = np.random.default_rng(1)
     taken = numbers_taken(lambda now, threads: float(chance.uniform(0.01, 0.5)), 6, 600)
     assert {threads for _, threads in taken} == set(numbers_to_try(6)) == {1, 3, 5, 6}
+
+
+@pytest.mark.parametrize(("seconds", "noise"), [(0.05, 0.3), (1.0, 0.3), (5.0, 0.3)])
+def test_steps_that_vary_are_not_taken_for_slow_ones(seconds: float, noise: float) -> None:
+    chance = np.random.default_rng(2)
+    longer = {8: 1, 7: 1.12, 4: 1.8, 2: 3.4, 1: 6.6}
+
+    def machine(now: float, threads: int) -> float:
+        return seconds * longer[threads] * chance.uniform(1 - noise, 1 + noise)
+
+    taken = numbers_taken(machine, 8, 4000 * seconds)
+    assert share(taken, 8, 100 * seconds, 4000 * seconds) > 0.95
+
+
+def test_long_steps_are_seldom_tried_with_more_threads() -> None:
+    """Where another program is there to stay a try costs three steps' time for each of its own."""
+    taken = numbers_taken(lambda now, threads: {1: 20.0, 2: 60.0}[threads], 2, 40_000)
+    assert share(taken, 1, 2000, 40_000) > 0.9
 
 
 @pytest.mark.parametrize(
@@ -118,54 +138,101 @@ def test_it_never_takes_more_than_it_was_given_or_none() -> None:
     ],
 )
 def test_what_can_be_repeated_keeps_its_threads(
-    training: dict[str, float | bool], tuned: bool
+    training: dict[str, float | bool], tuned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config: Config = build_config({"training": training})
-    assert tunes_threads(config, torch.device("cpu")) is tuned
-    assert not tunes_threads(config, torch.device("cuda"))
+    config, cpu = build_config({"training": training}), torch.device("cpu")
+    assert tunes_threads(config, cpu, compiled=False) is tuned
+    assert not tunes_threads(config, cpu, compiled=True)
+    assert not tunes_threads(config, torch.device("cuda"), compiled=False)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)  # (whose steps wait for the others)
+    assert not tunes_threads(config, cpu, compiled=False)
 
 
-def test_the_number_is_set_and_given_back() -> None:
+def test_steps_on_pictures_of_their_own_sizes_cannot_be_compared() -> None:
+    own = {"data": {"preprocess": "none"}, "training": {"minutes": 1}}
+    assert not tunes_threads(build_config(own), torch.device("cpu"), compiled=False)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """So many of PyTorch for the block."""
     before = torch.get_num_threads()
-    with threads_given_back():
-        torch.set_num_threads(2)
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_number_is_of_the_step_alone() -> None:
+    with threads(2):
         tuner = ThreadTuner(alike=1)
-        seen = set()
-        for _ in range(30):
-            with tuner.timing():
-                seen.add(torch.get_num_threads())
-                torch.ones(2**16).cumsum(0)
-        assert seen <= {1, 2}
-        assert 2 in seen
-    assert torch.get_num_threads() == before
+        tuner.threads = 1
+        with tuner.timing():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        tuner.threads = 1
+        with suppress(ZeroDivisionError), tuner.timing():
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 2
 
 
-@pytest.mark.parametrize(("length", "numbers"), [({"minutes": 0.06}, {1, 2}), ({"steps": 30}, {2})])
+@pytest.mark.parametrize(("length", "numbers"), [("minutes", {1, 2}), ("steps", {2})])
 def test_in_a_training(
-    length: dict[str, float], numbers: set[int], towns: Path, tmp_path: Path
+    length: str, numbers: set[int], towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By minutes fewer are tried once at least, by steps never; and the program gets its own back.
+    """By minutes fewer are tried, by steps never. Time is made up: each step takes a second.
 
     (Whoever resumes a run by minutes with another number is told nothing: it repeats no bits.)
     """
     seen: set[int] = set()
-    settings = merge(TINY, {"training": length})
+    clock = count()
+    monkeypatch.setattr("diptych.training.threads.time.perf_counter", lambda: float(next(clock)))
+    made = Stepper.step
 
-    def train(**more: Any) -> None:
-        diptych.train(
-            data=towns, run=tmp_path / "run", preset="repaint",
-            watch=lambda status: seen.add(torch.get_num_threads()), **more,
-        )  # fmt: skip
+    def step(self: Stepper, *arguments: Any) -> None:
+        seen.add(torch.get_num_threads())
+        made(self, *arguments)
 
-    with threads_given_back():
-        torch.set_num_threads(2)
-        train(settings=settings)
+    monkeypatch.setattr(Stepper, "step", step)
+
+    def train(**more: Any) -> diptych.Run:
+        return diptych.train(data=towns, run=tmp_path / "run", preset="repaint", **more)
+
+    def stop(status: diptych.Status) -> None:
+        if status.step == 30:
+            raise StopIteration
+
+    settings = merge(TINY, {"training": {"steps": None, length: 1000}})
+    with threads(2):
+        with suppress(StopIteration):
+            train(settings=settings, watch=stop)
         assert seen == numbers
         assert torch.get_num_threads() == 2
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.set_num_threads(1)
-            name, length_before = next(iter(length.items()))
-            train(settings={"training": {name: 1.2 * length_before}}, resume=True)
+    with threads(1), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(resume=True, max_minutes=0)
     said = [str(warning.message) for warning in caught]
-    assert any("threads 2 and goes on with 1" in line for line in said) is (name == "steps")
+    assert any("threads 2 and goes on with 1" in line for line in said) is (length == "steps")
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "10000 100000\n"}, 1.0),
+        ({"cpu.max": "max 100000\n"}, 8.0),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8.0),
+        ({"cpu.max": "of another kind"}, 8.0),
+        ({}, 8.0),
+    ],
+)
+def test_cores_of_a_container(
+    files: dict[str, str], cores: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert cores_allowed(tmp_path) == cores

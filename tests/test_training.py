@@ -549,7 +549,7 @@ def test_half_precision_follows_float32(towns: Path, precision: str) -> None:
         assert not torch.equal(weights(one), before)
     # (fp16 leaves out the steps in which its loss scale was too large.)
     means = full.state.losses.take_means()
-    for name, value in half._mean_losses().items():
+    for name, value in half.state.losses.take_means().items():
         assert value == pytest.approx(means[name], rel=0.15), name
 
 
@@ -904,11 +904,11 @@ def test_losses_are_means_over_the_steps_since_the_last_line(towns: Path) -> Non
         before = float(one.state.losses.sums.get("cycle_a", torch.zeros(())))
         one.step()
         seen.append(float(one.state.losses.sums["cycle_a"]) - before)
-    assert one._mean_losses()["cycle_a"] == pytest.approx(sum(seen) / 7, rel=1e-4)
+    assert one.state.losses.take_means()["cycle_a"] == pytest.approx(sum(seen) / 7, rel=1e-4)
     for _ in range(3):
         one.step()
     total = float(one.state.losses.sums["cycle_a"])
-    assert one._mean_losses()["cycle_a"] == pytest.approx(total / 3, rel=1e-4)
+    assert one.state.losses.take_means()["cycle_a"] == pytest.approx(total / 3, rel=1e-4)
 
 
 def test_losses_of_some_steps_are_means_over_those(towns: Path) -> None:
@@ -921,7 +921,7 @@ def test_losses_of_some_steps_are_means_over_those(towns: Path) -> None:
         assert (change["cycle_a"] > 0) == (step % 3 == 0)
         assert change["D_a"] > 0
         seen.append(change["cycle_a"])
-    means = one._mean_losses()
+    means = one.state.losses.take_means()
     assert means["cycle_a"] == pytest.approx(sum(seen) / 3, rel=1e-4)
     assert not one.state.losses.sums
 

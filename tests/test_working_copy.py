@@ -106,8 +106,10 @@ def test_every_network_and_loss_learns_in_bf16(sections: dict[str, Any]) -> None
     for one in trainings:
         torch.manual_seed(0)  # for dropout, noise and the like
         one.step()
-    for name, loss in full.state.sums.items():
-        assert float(half.state.sums[name]) == pytest.approx(float(loss), rel=3e-2, abs=1e-2), name
+    for name, loss in full.state.losses.sums.items():
+        assert float(half.state.losses.sums[name]) == pytest.approx(
+            float(loss), rel=3e-2, abs=1e-2
+        ), name
     for (name, p), q in zip(
         full.state.model.named_parameters(), half.state.model.parameters(), strict=True
     ):

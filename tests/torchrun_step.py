@@ -23,7 +23,7 @@ with distributed.process_group(cpu):
     trainer = Trainer(config, RunFolder(out), a, b, cpu)
     for _ in range(steps):
         trainer.step()
-    losses = trainer._mean_losses()  # (of which all processes know)
+    losses = trainer.state.losses.take_means()  # (of which all processes know)
     tensors = {f"loss.{name}": torch.tensor(value) for name, value in losses.items()}
     for name, parameter in trainer.state.model.named_parameters():
         tensors[f"weight.{name}"] = parameter.detach()

@@ -244,7 +244,7 @@ class TrainingConfig(Section):
     device: str = "auto"
     precision: Precision = "auto"
     compile: bool | None = None  # networks, by PyTorch; None: for long trainings on a GPU
-    tune_threads: bool | None = None  # of the CPU; None: if the length is in minutes
+    tune_threads: bool | None = None  # of the CPU; None: see training/threads.py
     record: bool = True  # a GPU plays back the passes that it has been shown (CUDA graphs)
     judged: Count | None = None  # real pictures, and fakes, that D sees in a step; at least batch
     untouched: CountOrZero = 0  # so many of the fakes are untranslated pictures

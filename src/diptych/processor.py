@@ -1,7 +1,9 @@
-"""What this machine's processor is good at."""
+"""What this machine's processor is good at, and how much of it there is to use."""
 
 from __future__ import annotations
 
+import math
+import os
 from functools import cache
 from pathlib import Path
 
@@ -18,3 +20,19 @@ def has_quick_bf16_vectors(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:  # (Linux alone tells)
         return False
     return "AuthenticAMD" in processor and "avx512_bf16" in processor
+
+
+def cores_allowed(groups: Path = Path("/sys/fs/cgroup")) -> float:
+    """Cores of which a container may use all the time; the machine's where it has no limit.
+
+    (PyTorch's own number of threads follows from the machine's alone.)
+    """
+    cores = float(os.cpu_count() or 1)
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):  # (version 2, 1)
+        try:
+            quota, period = " ".join((groups / name).read_text() for name in names).split()
+            limit = float(quota) / float(period) if quota not in ("max", "-1") else math.inf
+            return min(cores, max(limit, 1.0))
+        except (OSError, ValueError, ZeroDivisionError):  # (not Linux, or not a container)
+            continue
+    return cores

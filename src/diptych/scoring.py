@@ -68,8 +68,8 @@ def evaluate(
     for side, target in targets.items():
         if not isinstance(target, Target):
             raise UsageError(f"{side} says what else to score: give a diptych.Target")
-    pair, config = _translating_pair(folder, model, size, where)
-    data = folder.data()
+    config, data = folder.config(), folder.data()
+    pair, config = _translating_pair(folder, config, model, size, where)
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
     held: dict[Side, Heldout] = {
@@ -101,10 +101,9 @@ def evaluate(
 
 
 def _translating_pair(
-    run: RunFolder, model: AnyPath | None, size: int | None, device: torch.device
+    run: RunFolder, config: Config, model: AnyPath | None, size: int | None, device: torch.device
 ) -> tuple[GeneratorPair, Config]:
     """The generators to score, and the settings that their pictures are read by."""
-    config = run.config()
     translator = load(run.saved_model() if model is None else model, device)
     if size is not None and not config.data.one_size:
         raise UsageError(

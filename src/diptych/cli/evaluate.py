@@ -76,9 +76,8 @@ def evaluate(
         return
     for table in score_tables(found):
         show_table(table.title, table.columns, table.rows, table.note)
-    if size is None and model is None and RunFolder(run).evaluation.exists():
-        page = f"diptych report {typed(run)}"
-        say(f"next: {page}   (shows these scores, with the best and worst pictures)")
+    if size is None and model is None:
+        say(f"next: diptych report {typed(run)}   (a page, with the best and worst pictures)")
 
 
 def _classes(option: str, text: str | None) -> tuple[int, ...]:

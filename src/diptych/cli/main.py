@@ -119,6 +119,7 @@ def main() -> None:
         if signal.getsignal(number) == handler:
             signal.signal(number, _stop_now)
     warnings.showwarning = _say_warning
+    warnings.simplefilter("always", DiptychWarning)  # (whatever PYTHONWARNINGS says of others)
     debug = "--debug" in sys.argv
     arguments = [_with_home(argument) for argument in sys.argv[1:] if argument != "--debug"]
     if arguments in ([], ["data"]):

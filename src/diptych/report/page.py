@@ -131,7 +131,7 @@ def check_page_name(path: Path) -> Path:
 def _is_of_diptych(path: Path) -> bool:
     """Whether a file is a report or a comparison, or empty; all pages have such a title."""
     with explain_os_errors(f"read {path}"), open(path, "rb") as file:
-        start = file.read(1000)
+        start = file.read(4096)
     return not start or b" - diptych</title>" in start
 
 

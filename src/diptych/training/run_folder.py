@@ -90,7 +90,7 @@ class RunFolder:
         return f"{self.resume_command} {'--data DIR' if self.folders().tested else 'A/ B/'}"
 
     def exists(self) -> bool:
-        return (self.settings).is_file()
+        return self.settings.is_file()
 
     def _check_exists(self) -> None:
         if not self.exists():
@@ -166,7 +166,7 @@ class RunFolder:
 
     def data(self) -> DataRecord:
         """What ``write_data`` wrote. Raises DiptychError if it is damaged."""
-        if not (self.data_record).exists() and not self.model.exists():
+        if not self.data_record.exists() and not self.model.exists():
             raise DiptychError(
                 f"{self.path} stopped before it began: give the whole command again, without "
                 "--resume"

@@ -43,7 +43,6 @@ from diptych.training.records import append_line
 from diptych.training.remarks import remarks
 from diptych.training.room import check_disk, check_memory
 from diptych.training.run_folder import RunFolder
-from diptych.training.threads import threads_given_back
 from diptych.training.trainer import Trainer
 from diptych.training.watch import Watch
 
@@ -216,7 +215,6 @@ def _process_for_training(device: torch.device) -> Iterator[None]:
             distributed.process_group(device),
             quickest_convolutions(),
             freed_memory_kept(device),
-            threads_given_back(),
         ):
             yield
     finally:

@@ -63,7 +63,8 @@ class Trainer:
         if training.epochs is not None:
             self.steps = math.ceil(round(training.epochs * self.steps_per_epoch, 6))
         self.stepper = Stepper(config, self.state, a, b, warn, self.steps)
-        self.tuner = ThreadTuner(config.loss.cycle_every) if tunes_threads(config, device) else None
+        tunes = tunes_threads(config, device, self.stepper.compiled)
+        self.tuner = ThreadTuner(config.loss.cycle_every) if tunes else None
         self.health = Health(config)
         self.losses: dict[str, float] = {}
         self.owes_save = False  # a checkpoint was due while steps were being left out

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from diptych.translation.at_once import at_once
 from diptych.translation.clip_reader import Clip, Frame
 from diptych.translation.clip_writer import ClipFile
 from diptych.translation.jobs import Job
-from diptych.translation.scaling import scaled
+from diptych.translation.scaling import scaled, scaled_shape
 from diptych.translation.smooth import Past, is_cut, smoothed, thumbnail
 from diptych.translation.translator import Translator
 from diptych.translation.writing import written_aside
@@ -77,6 +76,10 @@ def translate_clip(
     that says so. It is written aside and renamed. Raises DiptychError if the source holds no
     frame or the target cannot be written.
     """
+
+    def most(shape: tuple[int, ...]) -> int:
+        return at_once(translator, scaled_shape(shape[0], shape[1], size), batch)
+
     check_clip_model(translator, to, half_life)
     steady = Steady(translator, to, half_life) if half_life else None
     writer: ClipFile | None = None
@@ -86,7 +89,6 @@ def translate_clip(
         freed_memory_kept(translator.device), closing(reading) as clip,
         written_aside(job.target) as aside,
     ):  # fmt: skip
-        most = partial(at_once, translator, batch=batch)
         for frames, sound in in_batches(clip.parts(), most):
             pictures = [prepared(frame.picture, translator, to, size) for frame in frames]
             if not frames:

@@ -11,8 +11,9 @@ from diptych.evaluation.results import DirectionScores, Evaluation
 from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_names
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, other_side, way_name
-from diptych.report.page import check_page_name, picture_url, template
+from diptych.report.page import check_page_name, picture_url
 from diptych.settings import Tree
+from diptych.templates import template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
 from diptych.translation.translator import load
@@ -131,7 +132,7 @@ def write_comparison(
     """
     check_page_name(out)
     grids = [(way_name(to), *grid) for to in WAYS if (grid := _grid(runs, to, pictures))[0]]
-    page = template("compare.html.j2").render(runs=len(runs), tables=tables, grids=grids)
+    page = template("report/compare.html.j2").render(runs=len(runs), tables=tables, grids=grids)
     with explain_os_errors(f"write the comparison {out}"):
         write_whole(out, page)
     return out

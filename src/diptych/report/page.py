@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import torch
 import yaml
@@ -26,6 +25,7 @@ from diptych.evaluation.results import Evaluation
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, Side, other_side, way_name
 from diptych.report.chart import line_chart
+from diptych.templates import template
 from diptych.training.checkpoint import step_of
 from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder
@@ -90,7 +90,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         galleries += _best_and_worst(scored.evaluation, pair, viewed, data)
     curves = (_thousandfold(run.read_evaluations()), metrics)
     features = str(config.training.features)  # (of the curve; each table names its own)
-    page = template("page.html.j2").render(
+    page = template("report/page.html.j2").render(
         name=run.path.resolve().name,
         config=config,
         view=view,
@@ -133,15 +133,6 @@ def _is_of_diptych(path: Path) -> bool:
     with explain_os_errors(f"read {path}"), open(path, "rb") as file:
         start = file.read(4096)
     return not start or b" - diptych</title>" in start
-
-
-def template(name: str, folder: str = "report") -> jinja2.Template:
-    """A page of this folder or another of diptych's, in which all text is escaped."""
-    loader = jinja2.PackageLoader("diptych", folder)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template(name)
 
 
 def _charts(metrics: list[dict[str, float]], features: str) -> list[str]:

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from diptych.data.pixels import DType, PixelFormat
 from diptych.model_file import Side
-from diptych.report.page import template
+from diptych.templates import template
 from diptych.translation.writing import FileFormat
 from diptych.version import __version__
 from diptych.web.bodies import read_picture_and_fields
@@ -199,7 +199,7 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
     @api.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
         address = str(request.base_url).rstrip("/")
-        page = template("docs.html.j2", "web")
+        page = template("web/docs.html.j2")
         return HTMLResponse(
             page.render(schema=api.openapi(), address=address, key_needed=key_needed)
         )

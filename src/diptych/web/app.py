@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from diptych.report.page import template
+from diptych.templates import template
 from diptych.web.api import make_api
 from diptych.web.bodies import LimitedBodies
 from diptych.web.forms import typed_key
@@ -25,7 +25,7 @@ def make_app(service: Service, folder: PageFolder, key: str | None) -> ASGIApp:
 
     @api.get("/login", include_in_schema=False)
     async def ask(wrong: bool = False) -> HTMLResponse:
-        return HTMLResponse(template("login.html.j2", "web").render(wrong=wrong))
+        return HTMLResponse(template("web/login.html.j2").render(wrong=wrong))
 
     @api.post("/login", include_in_schema=False)
     async def log_in(request: Request) -> Response:

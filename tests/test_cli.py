@@ -261,7 +261,7 @@ def test_options_of_the_other_commands_arrive(
         "#f00,#00f", "340", "3,4", 48, tmp_path, device="cpu",
     )  # fmt: skip
     a, b = Target("#f00,#00f", (3, 4)), Target("#fff,#000", (340,))
-    assert given == [trained, "inception", out, True, a, b, 48, "cpu", tmp_path]
+    assert given == [trained, "inception", out, True, a, b, 48, "cpu", False, tmp_path]
     folders, used, *_ = options_of(
         "data.check.check", data.check, tmp_path / "a", tmp_path / "b", preset="repaint", size=48,
         depth="native", channels=2, set_=["data.zoom=1"],

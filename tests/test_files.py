@@ -223,7 +223,7 @@ def test_a_model_that_is_loaded_is_not_the_file(trained: Path, tmp_path: Path) -
 def test_commands_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     assert typed("my runs/h2z") == "'my runs/h2z'"
     assert typed(Path("-x")) == "./-x"
-    monkeypatch.setattr("diptych.errors.os", SimpleNamespace(name="nt"))
+    monkeypatch.setattr("diptych.words.os", SimpleNamespace(name="nt"))
     assert typed(r"runs\h2z") == r"runs\h2z"
     assert typed(r"my runs\h2z") == r'"my runs\h2z"'
 

@@ -93,10 +93,7 @@ def evaluate(
     if model is None:
         found = replace(found, learned_from=flattering(data))
     if keep and size is None and model is None:
-        try:
-            keep_evaluation(folder.path, found)
-        except DiptychError as error:  # (they took minutes)
-            warn(f"the scores are not kept: {error}")
+        keep_if_possible(folder.path, found)
     return found
 
 
@@ -165,6 +162,16 @@ def _labels(
     if target.palette is None:
         return ()
     return read_heldout(real.paths, reading, real.pixel_format, config, resize_labels).pictures
+
+
+def keep_if_possible(run: AnyPath, found: Evaluation) -> bool:
+    """``keep_evaluation``, or a warning, since scores take minutes; returns whether it could."""
+    try:
+        keep_evaluation(run, found)
+    except DiptychError as error:
+        warn(f"the scores are not kept: {error}")
+        return False
+    return True
 
 
 def keep_evaluation(run: AnyPath, found: Evaluation) -> None:

@@ -63,8 +63,10 @@ def evaluate(
         b=diptych.scoring.Target(palette, _classes("--classifier", classifier)),
         size=size,
         device=device,
+        keep=False,
         model=model,
     )
+    kept = size is None and model is None and diptych.scoring.keep_if_possible(run, found)
     if found.unread:
         warn(
             f"missing or damaged: {counted(len(found.unread), 'held-out picture')}, the first of "
@@ -76,7 +78,7 @@ def evaluate(
         return
     for table in score_tables(found):
         show_table(table.title, table.columns, table.rows, table.note)
-    if size is None and model is None:
+    if kept:
         say(f"next: diptych report {typed(run)}   (a page, with the best and worst pictures)")
 
 

@@ -4,7 +4,7 @@
     python benchmarks/beside.py --preset repaint --busy 0 1 2
 
 The other programs are loops that do nothing, each of which takes a core if it gets one. Both ways
-train in turns, long enough that looking for the number of threads is counted in.
+train in turns; the search for the number of threads begins in the first and goes on in all.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def config_of(preset: str, tunes: bool) -> Config:
 
 def measure(preset: str, busy: int, seconds: float, rounds: int) -> list[object]:
     """One row of the table."""
-    device, cores = torch.device("cpu"), torch.get_num_threads()
+    device = torch.device("cpu")
     trainings = {
         "all": in_memory(config_of(preset, False), device),
         "tuned": in_memory(config_of(preset, True), device),
@@ -56,18 +56,17 @@ def measure(preset: str, busy: int, seconds: float, rounds: int) -> list[object]
     with busy_loops(busy):
         for _ in range(rounds):
             for name, training in trainings.items():
-                torch.set_num_threads(cores)
                 steps, begun = 0, time.perf_counter()
                 while (took := time.perf_counter() - begun) < seconds:
                     training.step()
                     steps += 1
                 found[name].append(took / steps)
-                threads = torch.get_num_threads()  # (tuned, at the end)
-    torch.set_num_threads(cores)
+    tuner = trainings["tuned"].tuner
+    assert tuner is not None
     times = Times(found)
     return [
         preset, busy, 1e3 * times.median("all"), 1e3 * times.median("tuned"),
-        times.ratio_text("all", "tuned"), threads,
+        times.ratio_text("all", "tuned"), tuner.threads,
     ]  # fmt: skip
 
 

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from diptych.networks.blocks import BlurDown, ResidualBlock
 from diptych.networks.fast.norms import PixelNorm
 from diptych.networks.generator import ResnetGenerator, UnetGenerator
-from diptych.networks.mobile import MobileBlock, MobileGenerator
 
 
 def keras_generator(generator: nn.Module, channels: int, name: str) -> Any:
@@ -34,9 +33,9 @@ def keras_generator(generator: nn.Module, channels: int, name: str) -> Any:
     if isinstance(generator, UnetGenerator):
         y = _unet(build, generator, x)
     else:
-        assert isinstance(generator, ResnetGenerator | MobileGenerator)
+        assert isinstance(generator, ResnetGenerator)
         painted = build(generator.decode, build(generator.transform, build(generator.encode, x)))
-        if isinstance(generator, ResnetGenerator) and generator.output == "retouch":
+        if generator.output == "retouch":
             y = ops.clip(x + painted, -1, 1)
         else:
             y = layers.Activation("tanh", name="y")(painted)
@@ -71,7 +70,7 @@ class _Builder:
                 for part in layer:
                     x = self(part, x)
                 return x
-            case ResidualBlock() | MobileBlock():
+            case ResidualBlock():
                 return layers.Add(name=name)([x, self(layer.body, x)])
             case nn.ConvTranspose2d() | nn.Conv2d():
                 return _convolution(layer, x, name)

@@ -61,29 +61,33 @@ def relu_after(norm: NormLayer) -> nn.ReLU:
 
 
 class ResidualBlock(nn.Module):
-    """``x + [conv3 - norm - relu - conv3 - norm](x)`` (He et al., 2016; no ReLU after the sum).
+    """``x + body(x)`` (He et al., 2016; no ReLU after the sum).
 
     The block learns a correction to its input, which stays part of the result.
     Shape in and out: ``(N, channels, H, W)``.
     """
 
-    def __init__(self, channels: int, norm: NormLayer, dropout: float = 0.0) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        layers = [
-            nn.ReflectionPad2d(1),
-            Conv3x3(channels, channels),
-            norm(channels),
-            relu_after(norm),
-            *([nn.Dropout(dropout)] if dropout else []),
-            nn.ReflectionPad2d(1),
-            Conv3x3(channels, channels),
-            norm(channels),
-        ]
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         correction: Tensor = self.body(x)
         return x + correction
+
+
+def residual_block(channels: int, norm: NormLayer, dropout: float = 0.0) -> ResidualBlock:
+    """The paper's: conv3 - norm - relu - conv3 - norm."""
+    return ResidualBlock(
+        nn.ReflectionPad2d(1),
+        Conv3x3(channels, channels),
+        norm(channels),
+        relu_after(norm),
+        *([nn.Dropout(dropout)] if dropout else []),
+        nn.ReflectionPad2d(1),
+        Conv3x3(channels, channels),
+        norm(channels),
+    )
 
 
 class BlurDown(nn.Module):

@@ -23,7 +23,6 @@ from diptych.errors import unheard
 from diptych.networks.blocks import BlurDown, ResidualBlock
 from diptych.networks.fast.norms import PixelNorm
 from diptych.networks.generator import ResnetGenerator, UnetGenerator
-from diptych.networks.mobile import MobileBlock, MobileGenerator
 from diptych.translation import rows as layers
 from diptych.translation.rows import Rows
 from diptych.translation.shelf import Kept, nowhere
@@ -114,7 +113,7 @@ class Walk:
                 return x
             case nn.InstanceNorm2d() | nn.GroupNorm():
                 return self.normalised(layer, x)
-            case ResidualBlock() | MobileBlock():
+            case ResidualBlock():
                 return self.corrected(layer.body, x)
             case nn.ReflectionPad2d():
                 return layers.reflected(x, layer)
@@ -130,23 +129,17 @@ class Walk:
                 return layers.pointwise(x, layer)
             case nn.Identity() | nn.Dropout():  # (which does nothing after training)
                 return x
-            case MobileGenerator():
-                return layers.pointwise(self.in_order(layer, x), torch.tanh_)
             case ResnetGenerator():
                 self.coarse = 2**layer.halvings
-                painted = self.in_order(layer, x)
+                painted = x
+                for part in (layer.encode, layer.transform, layer.decode):
+                    painted = self.through(part, painted)
                 if layer.output == "picture":
                     return layers.pointwise(painted, torch.tanh_)
                 return layers.pointwise(layers.added(painted, x), lambda y: y.clamp_(-1, 1))
             case UnetGenerator():
                 return self.there_and_back(layer, x)
         raise TypeError(f"no way to take {type(layer).__name__} by strips")
-
-    def in_order(self, generator: ResnetGenerator | MobileGenerator, x: Rows) -> Rows:
-        """Encoder, residual blocks, decoder."""
-        for part in (generator.encode, generator.transform, generator.decode):
-            x = self.through(part, x)
-        return x
 
     def there_and_back(self, generator: UnetGenerator, x: Rows) -> Rows:
         """As ``UnetGenerator.forward``."""

@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from diptych.cli.options import Device
+
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")],
@@ -15,7 +17,7 @@ def compare(
         Optional[str], typer.Option(help="inception or efficientnet-lite0, as for evaluate.")
     ] = None,
     pictures: Annotated[int, typer.Option(min=1, help="Held-out pictures to show.")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Put runs side by side: their scores, and the same pictures. Unscored runs are scored."""
     from diptych.cli.console import say, show_table

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from diptych.cli.options import BothFolders, FolderA, FolderB
+
 if TYPE_CHECKING:
     from diptych.data.check import Check, Part
 
@@ -95,11 +97,9 @@ def get(
 
 @app.command()
 def check(
-    a: Annotated[Optional[Path], typer.Argument(help="Folder of domain A.")] = None,
-    b: Annotated[Optional[Path], typer.Argument(help="Folder of domain B.")] = None,
-    data: Annotated[
-        Optional[Path], typer.Option(help="Instead of A and B: a folder with trainA, trainB ...")
-    ] = None,
+    a: FolderA = None,
+    b: FolderB = None,
+    data: BothFolders = None,
     preset: Annotated[Optional[str], typer.Option(help="As you will train with.")] = None,
     config: Annotated[Optional[Path], typer.Option(help="As you will train with.")] = None,
     size: Annotated[Optional[int], typer.Option(help="As you will train with.")] = None,

@@ -9,6 +9,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from diptych.cli.options import Device
+
 
 def demo(
     run: Annotated[
@@ -18,7 +20,7 @@ def demo(
     seed: Annotated[
         int, typer.Option(min=0, help="Random seed: another one gives other first weights.")
     ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
     open_: Annotated[
         bool, typer.Option("--open/--no-open", help="Show the report in a browser.")
     ] = True,

@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from diptych.cli.options import Device
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
@@ -40,7 +42,7 @@ def evaluate(
         typer.Option(help="Score this model in place of the run's own (not kept)."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Score a run on its held-out pictures."""
     import json

@@ -7,9 +7,11 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from diptych.cli.options import RunOrModel
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    run: RunOrModel,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the files.")],
     format_: Annotated[
         str,

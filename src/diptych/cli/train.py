@@ -7,14 +7,14 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from diptych.cli.options import BothFolders, FolderA, FolderB
+
 
 def train(
-    a: Annotated[Optional[Path], typer.Argument(help="Folder of domain A.")] = None,
-    b: Annotated[Optional[Path], typer.Argument(help="Folder of domain B.")] = None,
+    a: FolderA = None,
+    b: FolderB = None,
     run: Annotated[Path, typer.Option(help="Folder to make for this training.")] = Path("runs/run"),
-    data: Annotated[
-        Optional[Path], typer.Option(help="Instead of A and B: a folder with trainA, trainB ...")
-    ] = None,
+    data: BothFolders = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
     resume_if_there: Annotated[
         bool,

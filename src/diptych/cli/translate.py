@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from diptych.cli.options import Device, RunOrModel
+
 if TYPE_CHECKING:
     from diptych.errors import DiptychError
     from diptych.model_file import Side
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def translate(
-    run: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
+    run: RunOrModel,
     inputs: Annotated[list[Path], typer.Argument(help="Pictures, videos, and folders of them.")],
     out: Annotated[
         Path,
@@ -62,7 +64,7 @@ def translate(
         bool, typer.Option("--skip-existing", help="Leave those that are in OUT: go on where a "
         "translation was stopped.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[
         str,
         typer.Option(

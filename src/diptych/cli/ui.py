@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from diptych.cli.options import Device
 from diptych.web.limits import Limits
 
 
@@ -45,7 +46,7 @@ def ui(
     answer_seconds: Annotated[
         float, typer.Option(help="From then on to the translation; as long again to write it.")
     ] = Limits.answer_seconds,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Serve a page to drop pictures on, and an HTTP API."""
     import os

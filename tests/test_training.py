@@ -674,11 +674,11 @@ def test_an_epoch_is_a_pass_over_the_larger_domain(
 
 def test_epochs_and_minutes_end_a_run(towns: Path, tmp_path: Path) -> None:
     by_epochs = merge(TINY, {"training": {"epochs": 2, "batch": 3}})
-    package.train(data=towns, run=tmp_path / "epochs", settings=by_epochs)
+    assert package.train(data=towns, run=tmp_path / "epochs", settings=by_epochs).finished
     assert RunFolder(tmp_path / "epochs").read_metrics()[-1]["step"] == 7  # ceil(2 * 10 / 3)
     by_minutes = merge(TINY, {"training": {"minutes": 0.03}})
     begin = time.monotonic()
-    package.train(data=towns, run=tmp_path / "minutes", settings=by_minutes)
+    assert package.train(data=towns, run=tmp_path / "minutes", settings=by_minutes).finished
     last = RunFolder(tmp_path / "minutes").read_metrics()[-1]
     assert 1.8 <= last["seconds"] <= time.monotonic() - begin
     assert last["rate"] < 5e-5  # the schedule came to its end with the minutes (it began with 2e-4)
@@ -1237,6 +1237,7 @@ def test_python_is_told_what_a_person_is(towns: Path, tmp_path: Path) -> None:
     assert not run.finished
     with pytest.warns(UserWarning, match="left out") as caught:
         assert package.train(run=run.path, resume=True).finished
+    assert run.finished  # (by now)
     assert {warning.filename for warning in caught} == {__file__}  # not a line of diptych's own
 
 

@@ -23,17 +23,17 @@ from diptych.translation.translator import Translator, load
 
 @dataclass(frozen=True)
 class Run:
-    """A training, at its end or (after ``max_minutes``) to be resumed.
-
-    ``diptych.Run("runs/h2z")`` names one that was trained before; ``finished`` is what ``train``
-    says of the one that it returns.
-    """
+    """A training that ``train`` has returned, or by its folder: ``diptych.Run("runs/h2z")``."""
 
     path: Path
-    finished: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", as_path(self.path))
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has come to its end. If not, as after ``max_minutes``, it can be resumed."""
+        return RunFolder(self.path).is_finished()
 
     def load(self, device: str | torch.device = "auto") -> Translator:
         """The trained translator; ``diptych.load(run.path, ...)`` has more to choose."""
@@ -92,11 +92,11 @@ def train(
         return None if given is None else as_path(given).absolute()  # (``watch`` may go elsewhere)
 
     try:
-        finished = run_training(
+        run_training(
             folder, place(a), place(b), place(data), preset=preset, config=place(config),
             start_from=place(start_from), resume=resume, settings=settings or {},
             listener=Listener(watch=watch, warn=warn), max_minutes=max_minutes,
         )  # fmt: skip
     except InterruptedRunError as stopped:
         as_the_program_would(stopped)
-    return Run(folder.path, finished)
+    return Run(folder.path)

@@ -18,7 +18,7 @@ from diptych.data.domain import Folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
-from diptych.model_file import IMPORT_ADVICE, MODEL, Side, holds_foreign_weights
+from diptych.model_file import IMPORT_ADVICE, MODEL, Side, holds_foreign_weights, read_info
 from diptych.settings import build_config, read_tree, to_yaml
 from diptych.training.checkpoint import step_of
 from diptych.training.distributed import started_together
@@ -103,6 +103,17 @@ class RunFolder:
         """Whether it holds a run with anything saved."""
         learned = (self.model, self.best_model, *self.checkpoints.glob("step-*"))
         return self.exists() and any(path.exists() for path in learned)
+
+    def is_finished(self) -> bool:
+        """Whether the model is of the training's end. Raises DiptychError if there is no run."""
+        ((length, wanted),) = self.config().training.length.items()
+        metrics = self.read_metrics()
+        if not metrics or not self.model.exists():
+            return False
+        last = metrics[-1]  # (a training ends with a line, where times and epochs are rounded)
+        made = {"steps": last["step"], "epochs": last["epoch"], "minutes": last["seconds"] / 60}
+        saved = read_info(self.model).step == last["step"]
+        return saved and made[length] >= wanted - 1e-4
 
     def check_free(self) -> None:
         """Refuse a folder that holds a run with anything saved, or other files."""

@@ -178,8 +178,10 @@ class Steady:
         self.to = to
         self.plain = translator
         self.translator = copy(translator)
-        self.translator.tile = "off"  # (so that frames are taken whole, by ``quick``)
-        self.translator.quick = {to: smoothed(translator.quick[to], self.past)}
+        way = copy(translator.ways[to])
+        way.tile = "off"  # (so that frames are taken whole, by ``quick``)
+        way.quick = smoothed(way.quick, self.past)
+        self.translator.ways = {to: way}
         self.last: tuple[float, Pixels] | None = None  # the last frame's time, and it from afar
 
     def arrays(self, pictures: list[Pixels], frames: list[Frame]) -> list[Pixels]:

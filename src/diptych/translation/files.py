@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from threading import BoundedSemaphore
 
@@ -68,18 +68,23 @@ def translate_files(
     under_way = _UnderWay(on_done)
     device, threads = translator.device, torch.get_num_threads()
     begun = 0
+
+    def readable(attempts: Iterable[_Read | Outcome]) -> Iterator[_Read]:
+        nonlocal begun
+        for one in attempts:
+            if isinstance(one, Outcome):
+                under_way.done(one)
+                begun += 1
+            else:
+                yield one
+
     with (
         freed_memory_kept(device),
         workers(os.cpu_count()) as pool,
         _core_threads(threads) as cores,
     ):
         read = ahead(pool, stages.read, jobs, 2 * batch, lambda job: pixels_of(job.source))
-        for shape, group in groupby(read, _shape):
-            if shape is None:
-                for job, reason in group:
-                    under_way.done(Outcome(job, str(reason)))
-                    begun += 1
-                continue
+        for shape, group in groupby(readable(read), lambda one: one.picture.shape):
             pixels = shape[0] * shape[1]
             side_by_side = (
                 device.type in ("cpu", "cuda") and pixels <= SIDE_BY_SIDE and len(jobs) > 1
@@ -117,58 +122,59 @@ def _core_threads(count: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(count)
 
 
-Attempt = tuple[Job, Pixels | str]  # a picture, read or translated; or why it could not be
+@dataclass(frozen=True)
+class _Read:
+    """A picture of a job, as it was read or translated."""
+
+    job: Job
+    picture: Pixels
+    beside: Beside
+    remarks: tuple[Remark, ...]
 
 
 class _Stages:
-    """What is done with a picture, stage by stage; each may run in a thread of its own."""
+    """What is done with a picture, stage by stage; each may run in a thread of its own.
+
+    A picture that a stage fails at becomes an Outcome there, which the others pass on.
+    """
 
     def __init__(self, translator: Translator, to: Side, size: int | None) -> None:
         self.translator = translator
         self.to = to
         self.size = size
         self.source_format, self.target_format = translator.formats(to)
-        self.remarks: dict[Job, tuple[Remark, ...]] = {}
-        self.beside: dict[Job, Beside] = {}
         on_cpu = translator.device.type == "cpu"
         self.room = nullcontext() if on_cpu else BoundedSemaphore(ON_A_GPU)
 
-    def read(self, job: Job) -> Attempt:
+    def read(self, job: Job) -> _Read | Outcome:
+        info = self.translator.info
         try:
-            formats = self.source_format, self.target_format
-            picture, gaps = read_file(
-                job.source, self.source_format, self.translator.info.background
-            )
+            picture, gaps = read_file(job.source, self.source_format, info.background)
             with opened(job.source) as file:
-                own = beside(file, gaps, self.translator.info, self.to, self.size)
-            said = remarks(job, picture, own, *formats, self.size)
+                own = beside(file, gaps, info, self.to, self.size)
+            said = remarks(job, picture, own, self.source_format, self.target_format, self.size)
             picture = scaled(picture, self.size)
             check_sides(format_of(job.target.suffix), *picture.shape[:2])
-            self.beside[job], self.remarks[job] = own, said  # (which ``write`` takes out)
-            return job, picture
         except DamagedPictureError as error:
-            return job, str(error)
+            return Outcome(job, str(error))
+        return _Read(job, picture, own, said)
 
     def translate(
-        self, chunk: Sequence[Attempt], progress: Callable[[float], None] = unheard
-    ) -> list[Attempt]:
-        jobs = [job for job, _ in chunk]  # (all were read, and have one shape)
-        pictures = [picture for _, picture in chunk if not isinstance(picture, str)]
+        self, chunk: Sequence[_Read], progress: Callable[[float], None] = unheard
+    ) -> list[_Read | Outcome]:
+        """Those of one shape."""
         try:
-            translated = self.translator.arrays(pictures, self.to, progress)
+            made = self.translator.arrays([one.picture for one in chunk], self.to, progress)
         except NoRoomError as error:
-            return [(job, str(error)) for job in jobs]
-        return list(zip(jobs, translated, strict=True))
+            return [Outcome(one.job, str(error)) for one in chunk]
+        return [replace(one, picture=picture) for one, picture in zip(chunk, made, strict=True)]
 
-    def write(self, chunk: Sequence[Attempt]) -> list[Outcome]:
-        outcomes = []
-        for job, made in chunk:
-            own = self.beside.pop(job)
-            problem = made if isinstance(made, str) else _write(job, made, self.target_format, own)
-            outcomes.append(Outcome(job, problem, self.remarks.pop(job)))
-        return outcomes
+    def write(self, chunk: Sequence[_Read | Outcome]) -> list[Outcome]:
+        return [
+            one if isinstance(one, Outcome) else _written(one, self.target_format) for one in chunk
+        ]
 
-    def translate_and_write(self, chunk: Sequence[Attempt]) -> list[Outcome]:
+    def translate_and_write(self, chunk: Sequence[_Read]) -> list[Outcome]:
         with self.room:
             made = self.translate(chunk)
         return self.write(made)
@@ -201,26 +207,20 @@ class _UnderWay:
                 self.done(outcome)
 
 
-def _shape(attempt: Attempt) -> tuple[int, ...] | None:
-    return None if isinstance(attempt[1], str) else attempt[1].shape
-
-
 def _part(on_part: Callable[[float], None], before: int, count: int) -> Callable[[float], None]:
     """Tells of a share of ``count`` pictures, after those ``before``."""
     return lambda share: on_part(before + share * count)
 
 
-def _write(job: Job, picture: Pixels, pixel_format: PixelFormat, own: Beside) -> str | None:
-    """Write a translation. Returns None, or why its format cannot hold it.
-
-    Raises DiptychError if the disk fails.
-    """
+def _written(made: _Read, pixel_format: PixelFormat) -> Outcome:
+    """Write a translation, if its format can hold it. Raises DiptychError if the disk fails."""
+    job, problem = made.job, None
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        made = own.around(picture, format_of(job.target.suffix))
-        write_picture(job.target, made, pixel_format, own.caption)
+        picture = made.beside.around(made.picture, format_of(job.target.suffix))
+        write_picture(job.target, picture, pixel_format, made.beside.caption)
     except (TooLargeError, ValueError) as error:
-        return str(error)
+        problem = str(error)
     except OSError as error:
         raise DiptychError(f"cannot write {job.target}: {error.strerror or error}") from error
-    return None
+    return Outcome(job, problem, made.remarks)

@@ -13,7 +13,7 @@ from diptych.errors import UsageError
 from diptych.memory import memory_at_hand
 from diptych.translation import shelf
 from diptych.translation.rows import Rows, reflection
-from diptych.translation.strips import Keep, effort, translate_by_strips
+from diptych.translation.strips import Keep, effort
 
 Tile = int | Literal["auto", "off"]  # rows of a strip
 
@@ -91,25 +91,3 @@ def how_to_cut(
     if not in_memory:
         shelf.check_room(needs.kept)
     return Cut(max(16, rows) // 4 * 4, shelf.in_memory if in_memory else shelf.in_file, needs.work)
-
-
-def translate_cut(
-    generator: nn.Module, picture: Rows, cut: Cut, shape: tuple[int, int],
-    write: Callable[[int, Tensor], None], progress: Callable[[float], None],
-) -> None:  # fmt: skip
-    """Translate a padded picture by strips, and ``write(top, rows)`` what lies in ``shape`` of it.
-
-    ``progress`` is told the share that is done, 0 to 1.
-    """
-    done = 0.0
-
-    def tell(work: float) -> None:
-        nonlocal done
-        done += work
-        progress(done / cut.work)
-
-    def write_inside(top: int, fake: Tensor) -> None:
-        if top < shape[0]:
-            write(top, fake[:, :, : shape[0] - top, : shape[1]])
-
-    translate_by_strips(generator, picture, cut.rows, cut.keep, write_inside, tell)

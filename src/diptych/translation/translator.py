@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.config import SMALLEST
 from diptych.data.gaps import can_hold
 from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
@@ -26,7 +25,6 @@ from diptych.model_file import (
     holds_foreign_weights,
     load_model,
 )
-from diptych.networks.fast.translating import for_translating
 from diptych.surroundings import usual_place
 from diptych.translation.afar import (
     See,
@@ -35,17 +33,10 @@ from diptych.translation.afar import (
     seen_shape,
     tensor_from_afar,
 )
-from diptych.translation.large import (
-    Cut,
-    Tile,
-    how_to_cut,
-    padded_picture,
-    parse_tile,
-    translate_cut,
-)
+from diptych.translation.large import Tile, parse_tile
 from diptych.translation.reading import as_batch, as_stored, read_bytes, read_file
-from diptych.translation.rows import Rows, reflection
 from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
+from diptych.translation.way import Way
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 where it is quicker
 PRECISIONS: tuple[TranslatingPrecision, ...] = get_args(TranslatingPrecision)
@@ -81,9 +72,7 @@ class Translator:
         self.tile = tile
         self.sees = pixels_seen(pair.info, see)
         self.precision = choose_precision(precision, device)
-        self.quick = {to: pair.towards(to) for to in pair.ways}  # what takes whole pictures
-        if device.type == "cpu" and self.precision == torch.bfloat16:
-            self.quick = {to: for_translating(G) for to, G in self.quick.items()}
+        self.ways = {to: Way(pair, to, device, tile, self.precision) for to in pair.ways}
 
     @property
     def info(self) -> ModelInfo:
@@ -153,43 +142,10 @@ class Translator:
     @torch.no_grad()  # (a tensor of inference mode could not be used in anybody's training)
     def tensor(self, x: Tensor, to: Side) -> Tensor:
         """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W."""
+        way = self._way(to)
         height, width = x.shape[2:]
-        if seen := seen_shape(height, width, self.sees):
-            return tensor_from_afar(x, seen, lambda small: self._as_it_is(small, to))
-        return self._as_it_is(x, to)
-
-    def _as_it_is(self, x: Tensor, to: Side) -> Tensor:
-        """As ``tensor``, where the network sees the picture at its own size."""
-        count, _, height, width = x.shape
-        picture = self._rows(lambda places: x[:1, :, places], to, height, width)
-        cut = self._cut(picture, to, count, stored=2 * 4 * x.numel())
-        if cut is None:
-            return self._whole(x, to)
-        if count > 1:
-            return torch.cat([self._as_it_is(one[None], to) for one in x])
-        channels = self.formats(to)[1].channels
-        whole = torch.empty(1, channels, height, width, dtype=torch.float32)
-
-        def write(top: int, fake: Tensor) -> None:
-            whole[:, :, top : top + fake.shape[2]] = fake
-
-        self._translate_cut(picture, to, cut, (height, width), write)
-        return whole.to(x.device)
-
-    def _whole(self, x: Tensor, to: Side) -> Tensor:
-        """As ``tensor``, in one pass of the network.
-
-        It is padded by reflection to what the network needs, and cropped back.
-        """
-        height, width = x.shape[2:]
-        rows, columns = self._padded(height, width)
-        padded = x.to(self.device)
-        if (rows, columns) != (height, width):
-            padded = padded[..., reflection(torch.arange(rows), height), :]
-            padded = padded[..., reflection(torch.arange(columns), width)]
-        with self._autocast():
-            fake: Tensor = self.quick[to](padded)
-        return fake[..., :height, :width].to(x.device)
+        seen = seen_shape(height, width, self.sees)
+        return way.tensor(x) if seen is None else tensor_from_afar(x, seen, way.tensor)
 
     @usual_place()
     @torch.inference_mode()
@@ -204,72 +160,28 @@ class Translator:
         ``progress`` is told the share that is done, 0 to 1, of a picture that is cut into strips,
         or of all where they are seen from afar; what it raises is passed on.
         """
-        source, target = self.formats(to)
-        first, count = pictures[0], len(pictures)
-        height, width = first.shape[:2]
-        if seen := seen_shape(height, width, self.sees):
-            return arrays_from_afar(
-                list(pictures), seen, source, target, lambda x: self._as_it_is(x, to), self.device,
-                progress,
-            )  # fmt: skip
-        picture = self._rows(
-            lambda places: source.to_tensor(first[None, places.numpy()]), to, height, width
+        way = self._way(to)
+        height, width = pictures[0].shape[:2]
+        seen = seen_shape(height, width, self.sees)
+        if seen is None:
+            return way.arrays(list(pictures), progress)
+        return arrays_from_afar(
+            list(pictures), seen, way.source, way.target, way.tensor, self.device, progress
         )
-        # What comes out is as large, and writing it may take a copy of 4 bytes a pixel.
-        cut = self._cut(picture, to, count, stored=2 * first.nbytes + 4 * height * width)
-        if cut is None:
-            stored = torch.from_numpy(np.stack(list(pictures)))
-            if source.dtype == "uint8":  # a GPU is handed bytes, and hands over bytes
-                stored = stored.to(self.device)
-            return list(target.to_pixels(self._whole(source.to_tensor(stored), to)))
-        if count > 1:
-            return [self.arrays([one], to)[0] for one in pictures]
-        whole = np.empty((height, width, target.channels), target.dtype)
-
-        def write(top: int, fake: Tensor) -> None:
-            whole[top : top + fake.shape[2]] = target.to_pixels(fake)[0]
-
-        self._translate_cut(picture, to, cut, (height, width), write, progress)
-        return [whole]
-
-    def _translate_cut(
-        self, picture: Rows, to: Side, cut: Cut, shape: tuple[int, int],
-        write: Callable[[int, Tensor], None], progress: Callable[[float], None] = unheard,
-    ) -> None:  # fmt: skip
-        """In float32, whatever the program around has switched on."""
-        with torch.autocast(self.device.type, enabled=False):
-            translate_cut(self.pair.towards(to), picture, cut, shape, write, progress)
-
-    def _autocast(self) -> torch.autocast:
-        """For a GPU; on the CPU the networks of ``quick`` have weights in bf16."""
-        on = self.device.type != "cpu" and self.precision == torch.bfloat16
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=on)
 
     def is_too_large(self, picture: Pixels, to: Side) -> bool:
         """Whether a stored ``(H, W, C)`` picture must be cut into strips."""
         height, width = picture.shape[:2]
-        if seen_shape(height, width, self.sees):
-            return False
-        source, _ = self.formats(to)
-        rows = self._rows(lambda _: source.to_tensor(picture[None]), to, height, width)
-        return self._cut(rows, to, 1, stored=2 * picture.nbytes) is not None
+        return not seen_shape(height, width, self.sees) and self._way(to).is_too_large(picture)
 
     def taken(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of such a picture as the network takes it."""
-        return self._padded(*(seen_shape(height, width, self.sees) or (height, width)))
+        """Height and width of such a picture as the networks take it."""
+        way = next(iter(self.ways.values()))  # (both take the same)
+        return way.padded(*(seen_shape(height, width, self.sees) or (height, width)))
 
-    def _padded(self, height: int, width: int) -> tuple[int, int]:
-        multiple = self.info.generator.size_multiple
-        rows, columns = (max(SMALLEST, -(-n // multiple) * multiple) for n in (height, width))
-        return rows, columns
-
-    def _rows(self, read: Callable[[Tensor], Tensor], to: Side, height: int, width: int) -> Rows:
-        """A picture, padded by reflection to what the network needs."""
-        shape, channels = (height, width), self.formats(to)[0].channels
-        return padded_picture(read, channels, shape, self._padded(height, width), self.device)
-
-    def _cut(self, picture: Rows, to: Side, count: int, stored: float) -> Cut | None:
-        return how_to_cut(self.pair.towards(to), picture, self.tile, self.device, count, stored)
+    def _way(self, to: Side) -> Way:
+        self.pair.towards(to)  # (says so if there is none)
+        return self.ways[to]
 
     def _translate_any(self, picture: Any, to: Side, size: int | None) -> Any:
         if isinstance(picture, list | tuple):

@@ -676,12 +676,12 @@ def test_epochs_and_minutes_end_a_run(towns: Path, tmp_path: Path) -> None:
     by_epochs = merge(TINY, {"training": {"epochs": 2, "batch": 3}})
     assert package.train(data=towns, run=tmp_path / "epochs", settings=by_epochs).finished
     assert RunFolder(tmp_path / "epochs").read_metrics()[-1]["step"] == 7  # ceil(2 * 10 / 3)
-    by_minutes = merge(TINY, {"training": {"minutes": 0.03}})
+    by_minutes = merge(TINY, {"training": {"minutes": 0.05}})
     begin = time.monotonic()
     assert package.train(data=towns, run=tmp_path / "minutes", settings=by_minutes).finished
     last = RunFolder(tmp_path / "minutes").read_metrics()[-1]
-    assert 1.8 <= last["seconds"] <= time.monotonic() - begin
-    assert last["rate"] < 5e-5  # the schedule came to its end with the minutes (it began with 2e-4)
+    assert 3 <= last["seconds"] <= time.monotonic() - begin
+    assert last["rate"] < 1e-4  # the schedule followed the minutes (it began with 2e-4)
 
 
 def test_a_run_that_diverges_stops_and_keeps_the_good_checkpoint(

@@ -14,7 +14,7 @@ from diptych.cli.options import Device, RunOrModel
 if TYPE_CHECKING:
     from diptych.errors import DiptychError
     from diptych.model_file import Side
-    from diptych.translation.jobs import Existing
+    from diptych.translation.jobs import Existing, Job
     from diptych.translation.translator import Translator
 
 
@@ -76,7 +76,7 @@ def translate(
     """Translate pictures and videos with a trained model."""
     from diptych.cli.console import note, say
     from diptych.cli.translating import translate_clips, translate_pictures
-    from diptych.errors import DiptychError, UsageError, one_of
+    from diptych.errors import UsageError, one_of
     from diptych.model_file import SIDES
     from diptych.translation.afar import parse_see
     from diptych.translation.clip_names import is_clip
@@ -121,15 +121,29 @@ def translate(
     else:
         bad_clips = [f"{job.source}: {unplayed}" for job in clips]
         note(f"skipped {counted(len(clips), 'video')}: {unplayed}")
-    counts = [("picture", pictures, bad_pictures), ("video", clips, bad_clips)]
-    skipped = [*bad_pictures, *bad_clips]
-    if len(skipped) == len(planned):
-        what = " and ".join(counted(len(those), name) for name, those, _ in counts if those)
-        raise DiptychError(f"none of the {what} could be translated; the first: {skipped[0]}")
+    _say_result([("picture", pictures, bad_pictures), ("video", clips, bad_clips)], there, out)
+
+
+def _say_result(
+    results: Sequence[tuple[str, Sequence[Job], Sequence[str]]], there: int, out: Path
+) -> None:
+    """``results``: of each kind its jobs, and what was wrong with some; ``there`` before: others.
+
+    Raises DiptychError if there is nothing to show.
+    """
+    from diptych.cli.console import say
+    from diptych.errors import DiptychError
+    from diptych.words import counted
+
+    tried = {name: len(jobs) for name, jobs, _ in results if jobs}
+    bad = [problem for _, _, problems in results for problem in problems]
+    if len(bad) == sum(tried.values()) + there:
+        what = " and ".join(counted(number, name) for name, number in tried.items())
+        raise DiptychError(f"none of the {what} could be translated; the first: {bad[0]}")
     written = " and ".join(
-        counted(len(those) - len(bad), name) for name, those, bad in counts if those
+        counted(len(jobs) - len(problems), name) for name, jobs, problems in results if jobs
     )
-    notes = [f"{n} {what}" for n, what in ((len(skipped), "skipped"), (there, "there before")) if n]
+    notes = [f"{n} {what}" for n, what in ((len(bad), "skipped"), (there, "there before")) if n]
     say(f"{written} written to {out}" + (f" ({', '.join(notes)})" if notes else ""))
 
 

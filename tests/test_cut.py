@@ -123,6 +123,18 @@ def test_fastcut_weighs_and_mirrors() -> None:
     assert seen == {True, False}
 
 
+def test_pictures_of_the_target_are_compared_as_they_are() -> None:
+    config, model, a, b = cut("fastcut", target=1.0)
+    mirrored = set()
+    with torch.no_grad():
+        expected = by_hand(model, model.G_ab(b), b, config.contrast.temperature)
+        for _ in range(6):
+            _, terms, fakes = model.generator_loss(a, b, config.loss)
+            torch.testing.assert_close(terms["contrast_b"], expected, rtol=1e-9, atol=0)
+            mirrored.add(torch.equal(fakes["b"], model.G_ab(a.flip(3))))
+    assert mirrored == {True, False}
+
+
 def test_keys_take_no_gradient_and_queries_do() -> None:
     _, model, a, b = cut("cut")
     source, fake = a.clone().requires_grad_(), b.clone().requires_grad_()

@@ -84,6 +84,18 @@ def test_exif_rotation_is_applied(
     np.testing.assert_array_equal(native, rgb)
 
 
+def test_exif_rotation_of_16_bits_is_applied(tmp_path: Path) -> None:
+    upright = np.arange(20 * 24, dtype=np.uint16).reshape(20, 24) * 128
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to show
+    turned = np.ascontiguousarray(np.rot90(upright))
+    Image.fromarray(turned).save(tmp_path / "turned.png", exif=exif)
+    native = read_picture(tmp_path / "turned.png", NATIVE)
+    np.testing.assert_array_equal(native[..., 0], upright)
+    grey = read_picture(tmp_path / "turned.png", DomainConfig(channels=1))
+    np.testing.assert_array_equal(grey[..., 0], upright >> 8)
+
+
 def test_transparency_goes_onto_the_background(tmp_path: Path) -> None:
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[:2] = (200, 0, 0, 255)
@@ -172,6 +184,18 @@ def test_what_is_no_picture_is_refused_with_its_reason(
             assert "\n" not in str(caught.value)
 
 
+def test_a_jpeg_with_a_second_picture_is_refused_if_its_first_is_cut_short(tmp_path: Path) -> None:
+    """Phones write such (MPO); of a file of full length, zeros to its end, Pillow says nothing."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    picture, path = Image.fromarray(noise), tmp_path / "x.jpg"
+    picture.save(path, "MPO", save_all=True, append_images=[picture])
+    content = path.read_bytes()
+    assert read_picture(path, COLOUR).shape == noise.shape
+    path.write_bytes(content[: len(content) // 3].ljust(len(content), b"\0"))
+    with pytest.raises(DamagedPictureError, match="cut short"):
+        read_picture(path, COLOUR)
+
+
 def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "nan.npy", np.full((4, 4), np.nan, np.float32))
     with pytest.raises(DamagedPictureError, match="no data in 100% of its pixels"):
@@ -194,6 +218,10 @@ def test_native_tiff_shows_what_the_file_means(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "w.tif", places * 100, photometric="miniswhite")
     white_is_zero = read_picture(tmp_path / "w.tif", NATIVE)[..., 0]
     np.testing.assert_array_equal(white_is_zero, 255 - places * 100)
+    deep = places.astype(np.uint16) * 30_000
+    tifffile.imwrite(tmp_path / "w16.tif", deep, photometric="miniswhite")
+    white_is_zero = read_picture(tmp_path / "w16.tif", NATIVE)[..., 0]
+    np.testing.assert_array_equal(white_is_zero, 65_535 - deep)
     rgba = np.full((2, 2, 4), (200, 0, 0, 0), np.uint8)
     rgba[0, 0, 3] = 255
     tifffile.imwrite(tmp_path / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
@@ -215,11 +243,13 @@ def test_transparency_is_kept_as_a_channel_where_asked_for(tmp_path: Path) -> No
 def test_a_value_of_16_bits_that_is_seen_through(tmp_path: Path) -> None:
     deep = np.full((20, 24), 30_000, np.uint16)
     deep[5:10] = 1
+    deep[10:15] = 2  # the same upper 8 bits, and opaque
     Image.fromarray(deep).save(tmp_path / "x.png", transparency=1)
     for reading, white in ((DomainConfig(), 255), (DomainConfig(depth="native"), 65_535)):
         read = read_picture(tmp_path / "x.png", reading, "white")
         assert read[7, 7, 0] == white
         assert read[0, 0, 0] == (30_000 if white > 255 else 30_000 >> 8)
+        assert read[12, 7, 0] == (2 if white > 255 else 0)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp"])

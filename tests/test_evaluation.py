@@ -164,6 +164,8 @@ def test_precision_and_recall_of_known_sets() -> None:
     precision, recall = precision_recall(real, collapsed)
     assert precision == 1
     assert recall <= 1 / 30
+    line = np.arange(4.0)[:, None]  # balls reach 3, 2, 2 and 3 far: -3 lies on the first one's edge
+    assert precision_recall(10 * line - 3, line) == (1, 1 / 4)
 
 
 @settings(max_examples=20, deadline=None)
@@ -298,6 +300,7 @@ def test_palette_scores_by_hand() -> None:
     assert palette_scores(truth, truth, palette).strange == 0
     assert palette_scores(truth, truth, palette[1:3]).strange == 3 / 8  # (what is white)
     found = palette_scores(fake, truth, palette)
+    assert found.strange == 0  # (wrong guesses say nothing against the truth)
     assert found.pixel_accuracy == 6 / 8
     assert found.class_accuracy == pytest.approx((2 / 3 + 3 / 3 + 1 / 2) / 3)
     assert found.class_iou == pytest.approx((2 / 3 + 3 / 4 + 1 / 2) / 3)

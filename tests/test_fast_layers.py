@@ -227,6 +227,13 @@ def test_norms_of_channels_last_features(
         assert_close(one, other, tolerance)
 
 
+def test_norms_of_nearly_flat_features() -> None:
+    x = pictures(2, 12, 9, 14).detach() * 1e-3  # (of a variance below eps)
+    exact = x.double().contiguous()
+    assert_close(InstanceNorm(12)(x), nn.InstanceNorm2d(12)(exact), 1e-5)
+    assert_close(GroupNorm(4, 12)(x), nn.GroupNorm(4, 12).double()(exact), 1e-5)
+
+
 @pytest.mark.parametrize("groups", [2, 4])
 def test_norms_can_be_differentiated_twice(groups: int) -> None:
     """As the penalties on the slope of D do."""

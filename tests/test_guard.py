@@ -172,6 +172,24 @@ def test_a_bad_step_at_the_end_costs_nothing(
     assert folder.model.exists()
 
 
+def test_a_checkpoint_that_was_due_in_a_bad_step_is_made_up_for(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Poison(monkeypatch, "generator_loss", {11, 12})  # (the first is tried for its memory alone)
+    folder, _ = run(towns, tmp_path / "run", training={"steps": 16})
+    made = [path.name for path in checkpoint.checkpoints(folder.checkpoints)]
+    assert made == ["step-00000012", "step-00000016"]
+
+
+def test_a_short_run_of_bad_steps_alone_is_not_called_done(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Poison(monkeypatch, "generator_loss", set(range(20)))
+    with pytest.raises(DiptychError, match="12 steps up to step 12 gave NaN"):
+        run(towns, tmp_path / "run", training={"steps": 12})
+    assert not RunFolder(tmp_path / "run").model.exists()
+
+
 def test_going_back_passes_over_what_was_saved_while_failing(
     towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +277,8 @@ def test_a_broken_fake_is_replaced_by_one_of_its_size() -> None:
     assert torch.equal(made, torch.cat([whole, past[0]]))
     assert torch.equal(_without_broken_ones(torch.full((1, 3, 7, 7), torch.nan), past),
                        torch.zeros(1, 3, 7, 7))  # fmt: skip
+    infinite = torch.tensor([torch.inf, -torch.inf, 0.5]).view(1, 3, 1, 1)  # stays a picture
+    assert _without_broken_ones(infinite, past).flatten().tolist() == [1, -1, 0.5]
 
 
 def test_broken_fakes_are_not_remembered(towns: Path, monkeypatch: pytest.MonkeyPatch) -> None:

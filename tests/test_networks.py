@@ -274,6 +274,13 @@ def test_as_many_halvings_as_said() -> None:
         assert len(features) == 1 + halvings + 2
 
 
+def test_features_stand_before_the_relu_without_a_norm_too() -> None:
+    G = ResnetGenerator(GeneratorConfig(width=4, blocks=1, norm="none"), 3, 3)
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(G.features(x)[1], G.encode[:5](x))
+
+
 def test_a_retouching_generator_without_a_correction_changes_nothing() -> None:
     G = make_generator(GeneratorConfig(width=4, blocks=1, output="retouch"), 3, 3).eval()
     x = torch.rand(1, 3, 64, 64) * 2 - 1

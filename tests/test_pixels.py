@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from diptych.config import DiscriminatorConfig, GeneratorConfig
-from diptych.data.pixels import DType, PixelFormat, preview, resize, with_channels
+from diptych.data.pixels import DType, PixelFormat, preview, resize, resize_labels, with_channels
 from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.translation.files import translate_files
 from diptych.translation.jobs import plan_folder
@@ -201,6 +201,12 @@ def test_a_model_comes_back_ready_for_use_with_its_discriminators(tmp_path: Path
         assert not any(part.training for part in network.modules())
     x = torch.rand(1, 1, 32, 32)
     assert torch.equal(loaded.G_ab(x), loaded.G_ab(x))
+
+
+def test_labels_are_those_in_the_middle_of_what_a_pixel_covers() -> None:
+    picture = np.arange(54, dtype=np.uint8).reshape(6, 9, 1)
+    shrunk = resize_labels(picture, width=3, height=2)
+    np.testing.assert_array_equal(shrunk, picture[[1, 4]][:, [1, 4, 7]])
 
 
 @settings(max_examples=30)

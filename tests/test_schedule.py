@@ -63,6 +63,11 @@ def test_plateau_waits_for_patience_and_then_lowers_the_rate() -> None:
     for loss in (0.5, 0.6, 0.6, 0.6):
         plateau.look(loss)
     assert plateau.share == 0.25
+    plateau.look(0.6)
+    plateau.look(0.6)
+    assert plateau.share == 0.25  # it waits anew
+    plateau.look(0.6)
+    assert plateau.share == 0.125
 
 
 def test_history_fills_and_then_exchanges_half_of_the_pictures() -> None:
@@ -91,6 +96,7 @@ def test_history_goes_on_exactly_from_its_state() -> None:
     for i in range(12, 60):
         fake = torch.full((1, 1, 1, 1), float(i))
         assert float(first.exchange(fake)) == float(second.exchange(fake))
+        assert list(map(float, first.recall(2))) == list(map(float, second.recall(2)))
 
 
 def test_history_passes_no_gradient_and_none_at_size_0_remembers() -> None:

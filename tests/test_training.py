@@ -472,6 +472,16 @@ def test_accumulating_two_batches_is_a_batch_of_two(towns: Path) -> None:
         torch.testing.assert_close(p.grad, q.grad, atol=1e-5, rtol=1e-4)
 
 
+def test_accumulated_batches_go_on_where_those_of_the_step_before_end(towns: Path) -> None:
+    whole = {"preprocess": "resize", "flip": False}
+    one = trainer(towns, data=whole, training={"accumulate": 2})
+    seen = []
+    for step in range(5):
+        one.state.step = step
+        seen += [one.stepper._batch(i)[0].numpy().tobytes() for i in range(2)]
+    assert len(set(seen)) == len(one.a.train) == 10
+
+
 def test_d_may_judge_more_pictures_than_g_translates(towns: Path) -> None:
     one = trainer(towns, training={"judged": 3, "history": 2})
     seen: list[int] = []

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from diptych.data.pixels import RGB
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
+from diptych.training.samples import Translated
 from diptych.translation.translator import load
 from diptych.web.api import make_api
 from diptych.web.bodies import HELD_BODIES, LimitedBodies
@@ -57,6 +58,7 @@ from diptych.web.page_actions import Actions, stem_of
 from diptych.web.page_folder import PageFolder, page_folder
 from diptych.web.server import PatientOnce, addresses_of, listen
 from diptych.web.service import Service
+from diptych.web.worker import Order
 
 KEY = "correct horse battery staple"
 LARGE = as_png(Image.new("RGB", (1200, 1200), "green"))  # takes the tiny network a while
@@ -205,7 +207,8 @@ def test_other_sites_may_not_use_a_browser_for_it(served: Server, public: Server
     picture = as_png(Image.new("RGB", (32, 32)))
     for headers in [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://["},
                     {"host": "evil.example"}, {"host": "127.0.0.2.evil.example"},
-                    {"host": "localhost.evil.example"}, {"host": "["}]:  # fmt: skip
+                    {"host": "localhost.evil.example"}, {"host": "["},
+                    {"origin": f"{served.address}.evil.example"}]:  # fmt: skip
         refused = translate(served, picture, headers)
         assert refused.status_code == 403, headers
     own = {"origin": served.address}
@@ -416,6 +419,27 @@ def test_the_time_to_wait_follows_the_pictures() -> None:
         assert service.close()
 
 
+def test_the_network_is_told_that_nobody_waits_any_more(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, limits = load_models([trained], "cpu", 10**6), Limits(answer_seconds=2)
+    service, orders = Service(models, limits, Metrics()), list[Order]()
+
+    def begin(order: Order) -> Future[Translated]:  # and never end
+        orders.append(order)
+        assert order.done.set_running_or_notify_cancel()
+        return order.done
+
+    monkeypatch.setattr(service.worker, "submit", begin)
+    picture = as_png(Image.new("RGB", (32, 32)))
+    try:
+        with pytest.raises(RefusedError, match="translating took too long"):
+            asyncio.run(service.translate(picture, service.model(None), "b", None))
+    finally:
+        assert service.close()
+    assert [order.given_up for order in orders] == [True]
+
+
 def test_runs_of_one_name_are_told_apart(trained: Path, tmp_path: Path) -> None:
     for place in ("one", "two", "three"):
         shutil.copytree(trained, tmp_path / place / "tiny")
@@ -597,6 +621,10 @@ def test_the_oldest_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert folder.coming == 0
     assert kept.exists()
     assert ages["new"].exists()  # a browser may be fetching it
+    monkeypatch.setattr("diptych.web.page_folder.time.time", lambda: now + 3700)
+    folder.make_room(0)
+    assert not ages["new"].exists()
+    assert kept.exists()  # for as long as the server runs
 
 
 def test_a_killed_server_leaves_no_pictures_for_long() -> None:

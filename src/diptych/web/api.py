@@ -204,6 +204,18 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
             page.render(schema=api.openapi(), address=address, key_needed=key_needed)
         )
 
+    _answer_errors(api)
+    described = api.openapi()
+    for parameter in described["paths"]["/v1/translate"]["post"]["parameters"]:
+        if parameter["name"] == "model":
+            parameter["schema"]["enum"] = list(service.models)
+    api.openapi = lambda: described  # type: ignore[method-assign]
+    return api
+
+
+def _answer_errors(api: FastAPI) -> None:
+    """In JSON, and in one sentence."""
+
     @api.exception_handler(RefusedError)
     async def refused(request: Request, refusal: RefusedError) -> JSONResponse:
         return refuse(refusal)
@@ -222,13 +234,6 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
     @api.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
-
-    described = api.openapi()
-    for parameter in described["paths"]["/v1/translate"]["post"]["parameters"]:
-        if parameter["name"] == "model":
-            parameter["schema"]["enum"] = list(service.models)
-    api.openapi = lambda: described  # type: ignore[method-assign]
-    return api
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:

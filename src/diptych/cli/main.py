@@ -110,8 +110,8 @@ def _with_home(argument: str) -> str:
     return option + equals + os.path.expanduser(value)
 
 
-def main() -> None:
-    """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, more than 128 interrupted."""
+def _prepare_process() -> None:
+    """What a person at a terminal expects of output, signals and warnings."""
     for stream in (sys.stdout, sys.stderr):  # (a pipe on Windows may hold few letters)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -120,6 +120,11 @@ def main() -> None:
             signal.signal(number, _stop_now)
     warnings.showwarning = _say_warning
     warnings.simplefilter("always", DiptychWarning)  # (whatever PYTHONWARNINGS says of others)
+
+
+def main() -> None:
+    """Run a command. Exit codes: 0 done, 1 failed, 2 wrong usage, more than 128 interrupted."""
+    _prepare_process()
     debug = "--debug" in sys.argv
     arguments = [_with_home(argument) for argument in sys.argv[1:] if argument != "--debug"]
     if arguments in ([], ["data"]):

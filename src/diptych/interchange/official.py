@@ -8,10 +8,8 @@ places in nested lists; what kind of network it is follows from the names and sh
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,10 +20,10 @@ from torch import Tensor, nn
 from diptych.config import DiscriminatorConfig, GeneratorConfig, Norm
 from diptych.errors import DiptychError
 from diptych.interchange.places import Places, block_places, resnet_places, unet_places
+from diptych.interchange.pth_file import Tensors, read_weights
 from diptych.networks import make_discriminator, make_generator
 from diptych.words import first_line
 
-Tensors = dict[str, Tensor]
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -46,58 +44,6 @@ class ForeignDiscriminator:
     network: nn.Module
     config: DiscriminatorConfig
     channels: int
-
-
-def read_weights(path: Path) -> Tensors:
-    """The tensors of a ``.pth`` file; nothing else in it is run or kept.
-
-    Raises DiptychError with the reason for anything but a list of named tensors.
-    """
-    if not path.is_file():
-        raise DiptychError(f"there is no file {path}: check the name")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about files that are refused or read all the same
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" not in str(error):
-            raise DiptychError(f"{path} is not a .pth file, or is damaged") from None
-        raise DiptychError(
-            f"{path} holds more than tensors, which could run programs: it is not opened. Save "
-            "network.state_dict() alone, where the file comes from"
-        ) from None
-    except Exception as error:  # (on a file of another kind there is hardly one that it cannot be)
-        raise DiptychError(f"{path} is not a .pth file, or is damaged") from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]  # as training frameworks wrap it
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise DiptychError(f"{path} is not a list of named tensors (a state_dict)")
-    for name, value in found.items():
-        kinds = {
-            "no": value.is_meta,
-            "nested": value.is_nested,
-            "quantised": value.is_quantized,
-            "complex": value.is_complex(),
-            "sparse": value.layout != torch.strided,
-        }
-        kind = next((kind for kind, is_such in kinds.items() if is_such), None)
-        if kind is not None:
-            raise DiptychError(f"{path} holds {kind} numbers ({name}): no such network is known")
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise DiptychError(f"{path} is damaged: {name} is larger than what is stored of it")
-        try:
-            finite = bool(value.float().isfinite().all())  # (float8 cannot be asked)
-        except (RuntimeError, NotImplementedError):
-            raise DiptychError(
-                f"{path} holds numbers of the kind {value.dtype} ({name}): no such network is known"
-            ) from None
-        if not finite:
-            raise DiptychError(
-                f"{path} holds NaN or infinity ({name}): its training had failed by then; take an "
-                "earlier file"
-            )
-    # DataParallel puts "module." before every name.
-    return {str(name).removeprefix("module."): value.float() for name, value in found.items()}
 
 
 def rebuild(path: Path, norm: Norm | None = None) -> ForeignGenerator | ForeignDiscriminator:

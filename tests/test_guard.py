@@ -220,13 +220,13 @@ def test_what_was_saved_while_failing_is_gone_after_going_back(
 ) -> None:
     """Or else a run that is killed soon after it went back would be resumed from it."""
     one = trainer(towns, training={"history": 4})
-    one.run = RunFolder(tmp_path)
+    one.keeper.run = one.run = RunFolder(tmp_path)
     one.run.checkpoints.mkdir()
     for failing in range(2):
         for _ in range(2):
             one.step()
         one.state.bad_in_row += failing
-        one.save()
+        one.keeper.save()
     assert [path.name for path in checkpoint.checkpoints(one.run.checkpoints)][-1].endswith("04")
     one.health.said.add("a warning of a step that is taken back")
     one._go_back(None)
@@ -237,15 +237,15 @@ def test_what_was_saved_while_failing_is_gone_after_going_back(
 
 def test_weights_that_are_no_numbers_are_not_saved(towns: Path, tmp_path: Path) -> None:
     one = trainer(towns)
-    one.run = RunFolder(tmp_path)
+    one.keeper.run = one.run = RunFolder(tmp_path)
     one.run.checkpoints.mkdir()
     one.step()
-    one.save()
+    one.keeper.save()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     one.step()
     next(one.state.model.parameters()).data.view(-1)[0] = float("nan")
     with pytest.raises(DiptychError, match="became NaN before step 2 and were not saved"):
-        one.save()
+        one.keeper.save()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

@@ -362,7 +362,7 @@ def test_numbers_of_jobs_are_no_octal_ones() -> None:
 def test_a_long_step_is_saved_by_the_clock(
     towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("diptych.training.trainer.MOST_UNSAVED", 0)
+    monkeypatch.setattr("diptych.training.keeper.MOST_UNSAVED", 0)
     settings = merge(TINY, {"training": {"checkpoint_every": 1000, "steps": 5}})
     saved = []
 
@@ -410,7 +410,7 @@ def test_a_resumed_run_keeps_its_rate_and_its_scale(towns: Path, tmp_path: Path)
     one.step()
     one.state.setbacks, one.state.seconds = 1, 7.5
     one.state.plateau = replace(one.state.plateau, best=0.5, waited=3, share=0.1)
-    one.state.save(tmp_path, one._pair())
+    one.state.save(tmp_path, one.keeper.pair())
     assert not again.state.load(tmp_path)
     assert again.rate() == one.rate() == pytest.approx(2e-4 * 0.1 * 0.5)
     assert again.state.plateau == one.state.plateau
@@ -534,17 +534,17 @@ def test_the_average_is_what_is_kept_and_follows_every_step(towns: Path) -> None
         keep = 0.5 ** (1 / min(3, step * 0.1))
         for average, now in zip(expected, generators.parameters(), strict=True):
             average.lerp_(now.detach(), 1 - keep)
-    found = [p for G in one._pair().networks for p in G.parameters()]
+    found = [p for G in one.keeper.pair().networks for p in G.parameters()]
     torch.testing.assert_close(found, expected)
     assert not torch.equal(found[0], next(generators.parameters()))
 
 
 def test_the_average_starts_from_the_given_model_too(towns: Path, tmp_path: Path) -> None:
-    given = trainer(towns, training={"seed": 1})._pair()
+    given = trainer(towns, training={"seed": 1}).keeper.pair()
     save_model(tmp_path / "given.safetensors", given)
     one = trainer(towns, training={"ema_half_life": 1000})
     one.state.start_from(tmp_path / "given.safetensors", {})
-    for x, y in zip(given.networks, one._pair().networks, strict=True):
+    for x, y in zip(given.networks, one.keeper.pair().networks, strict=True):
         assert all(torch.equal(p, q) for p, q in zip(x.parameters(), y.parameters(), strict=True))
 
 

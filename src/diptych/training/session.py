@@ -266,7 +266,7 @@ def _take_back(trainer: Trainer) -> list[str]:
                 f"the run went with {name} {then} and goes on with {now}, which rounds otherwise: "
                 "not to the same bytes as a run that was never stopped"
             )
-    said += [f"{problem}; going on from step {state.step}" for problem in trainer.resume()]
+    said += [f"{problem}; going on from step {state.step}" for problem in trainer.keeper.resume()]
     given, before = trainer.config.training.length, run.config().training.length
     if given == before:
         return said

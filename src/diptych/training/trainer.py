@@ -12,7 +12,7 @@ import torch
 
 from diptych.config import Config
 from diptych.data.domain import Domain
-from diptych.errors import DiptychError, unheard
+from diptych.errors import unheard
 from diptych.evaluation.yardstick import Yardstick
 from diptych.files import explain_os_errors
 from diptych.interrupt import (
@@ -21,11 +21,11 @@ from diptych.interrupt import (
     StopRequest,
     stop_on_signals,
 )
-from diptych.model_file import GeneratorPair, ModelInfo, read_info, save_model
-from diptych.training import checkpoint, distributed
+from diptych.training import distributed
 from diptych.training.average import keep_share, update_average
-from diptych.training.guard import LOWER_RATE, MOST_IN_A_ROW
+from diptych.training.guard import LOWER_RATE
 from diptych.training.health import Health
+from diptych.training.keeper import Keeper
 from diptych.training.log import Log
 from diptych.training.looks import write_samples, write_scores
 from diptych.training.run_folder import RunFolder
@@ -34,9 +34,6 @@ from diptych.training.state import TrainingState
 from diptych.training.step import Stepper
 from diptych.training.threads import ThreadTuner, tunes_threads
 from diptych.training.watch import ProgramError, Status, Watch
-from diptych.words import typed
-
-MOST_UNSAVED = 10  # minutes: a step may take many seconds, and checkpoints go by steps
 
 
 class Trainer:
@@ -67,31 +64,7 @@ class Trainer:
         self.tuner = ThreadTuner(config.loss.cycle_every) if tunes else None
         self.health = Health(config)
         self.losses: dict[str, float] = {}
-        self.owes_save = False  # a checkpoint was due while steps were being left out
-        self.saved: int | None = None  # the step of the last checkpoint
-        self.saved_at = 0.0  # and when that was, by time.monotonic
-
-    def resume(self) -> list[str]:
-        """Take back the newest checkpoint; returns a line for each damaged one passed over.
-
-        A run that stopped before its first checkpoint starts again. Raises DiptychError if it has
-        lost those that it had: to start again would write over its model.
-        """
-        if not checkpoint.checkpoints(self.run.checkpoints):
-            if self.run.model.exists():
-                raise DiptychError(
-                    f"{self.run.path} has a model, but no checkpoint to go on from any more: start "
-                    f"a new run from it, with --from {typed(self.run.model)}"
-                )
-            return [f"there is no checkpoint in {self.run.path} yet"]
-        return self.state.load(self.run.checkpoints)
-
-    def _has_written_model(self) -> bool:
-        """Whether the model file is of this step."""
-        try:
-            return read_info(self.run.model).step == self.state.step
-        except DiptychError:  # (it is not there, or damaged)
-            return False
+        self.keeper = Keeper(config, run, self.state, a.pixel_format, b.pixel_format)
 
     def train(self, watch: Watch | None = None, max_minutes: float | None = None) -> bool:
         """Train to the end, and return True; after ``max_minutes`` of this call save, return False.
@@ -115,10 +88,10 @@ class Trainer:
         self, stop: StopRequest, log: Log | None, watch: Watch | None, max_minutes: float | None
     ) -> bool:
         training, state = self.config.training, self.state
-        started = last = self.saved_at = time.monotonic()
+        started = last = self.keeper.saved_at = time.monotonic()
         resumed, made = state.step > 0, 0
-        if log is not None and self.progress() >= 1 and not self._has_written_model():
-            save_model(self.run.model, self._pair())  # (stopped between last checkpoint and model)
+        if log is not None and self.progress() >= 1 and not self.keeper.has_written_model():
+            self.keeper.save_model()  # (stopped between last checkpoint and model)
         # A run that was stopped between a step and its scores has them still to make.
         signal_number = 0
         if resumed:
@@ -129,20 +102,20 @@ class Trainer:
             now = time.monotonic()
             state.seconds, last = state.seconds + now - last, now
             over = max_minutes is not None and now - started >= 60 * max_minutes
-            unsaved = now - self.saved_at >= 60 * MOST_UNSAVED
-            state.seconds, number, out_of_time, unsaved_for_long = distributed.agree(
-                [state.seconds, float(stop.signal_number), float(over), float(unsaved)], self.device
+            late = self.keeper.is_late()
+            state.seconds, number, out_of_time, late_somewhere = distributed.agree(
+                [state.seconds, float(stop.signal_number), float(over), float(late)], self.device
             )
-            self.owes_save |= bool(unsaved_for_long)
+            self.keeper.owes_save |= bool(late_somewhere)
             signal_number, done = int(number), self.progress() >= 1
             if state.step % training.log_every == 0 or done:
-                if self._has_failed(done):
+                if self.keeper.has_failed(done):
                     self._go_back(log)
                     continue
                 self._log(log)
             signal_number = signal_number or self._sample_and_score(log, stop, done)
-            if self._checkpoint_is_due() or done or out_of_time or signal_number:
-                self.save(log)
+            if self.keeper.is_due() or done or out_of_time or signal_number:
+                self.keeper.save(log)
             if watch is not None and log is not None:
                 pace = made / max(time.monotonic() - started, 1e-3)  # (clocks may be coarse)
                 self._tell(watch, pace, log)
@@ -154,17 +127,6 @@ class Trainer:
             further = "" if whole else f"; go on with: {self.run.resume_command}"
             raise InterruptedRunError(f"stopped at step {state.step}, all saved{further}", number)
         return finished
-
-    def _checkpoint_is_due(self) -> bool:
-        """Whether to save after this step.
-
-        If it was left out (NaN), saving waits for one that is not: the weights may be why.
-        """
-        training, step = self.config.training, self.state.step
-        every = (training.checkpoint_every, training.keep_every)
-        due = self.owes_save or any(n and step % n == 0 for n in every)
-        self.owes_save = due and int(self.state.bad_in_row) > 0
-        return due and not self.owes_save
 
     def _tell(self, watch: Watch, pace: float, log: Log) -> None:
         """Call ``watch``. What it draws of random numbers changes nothing in the training."""
@@ -179,8 +141,8 @@ class Trainer:
 
     def _save_before(self, error: BaseException, log: Log) -> NoReturn:
         """What a program's function has raised ends the training, which has saved."""
-        if distributed.world_size() == 1 and self.saved != self.state.step:
-            self.save(log)
+        if distributed.world_size() == 1 and self.keeper.saved != self.state.step:
+            self.keeper.save(log)
         raise ProgramError(error) from error
 
     def progress(self) -> float:
@@ -206,54 +168,11 @@ class Trainer:
                 keep = keep_share(self.config.training.ema_half_life, state.step)
                 update_average(state.average, state.model.generators, keep)
 
-    def save(self, log: Log | None = None) -> None:
-        """Write a checkpoint and the model file.
-
-        Raises DiptychError, and writes nothing, if a weight is no longer a number.
-        """
-        state = self.state
-        if not all(bool(value.isfinite().all()) for value in state.model.state_dict().values()):
-            raise DiptychError(
-                f"the weights became NaN before step {state.step} and were not saved: lower "
-                f"optimizer.rate; the last checkpoint of {self.run.path} is unharmed"
-            )
-        if log is not None:
-            log.sync()  # a checkpoint must not outlive the lines before it
-        state.save(self.run.checkpoints, self._pair())
-        self.saved, self.saved_at = state.step, time.monotonic()
-        if distributed.rank() == 0:
-            if not int(state.bad_in_row):  # (else the last good one may be among the oldest)
-                every = self.config.training.keep_every
-                checkpoint.prune(self.run.checkpoints, state.step, checkpoint.KEEP_LAST, every)
-            save_model(self.run.model, self._pair())
-
-    def _has_failed(self, done: bool) -> bool:
-        """Whether too many steps were left out in a row; at the end half of a short run is."""
-        most = min(MOST_IN_A_ROW, 1 + self.state.step // 2) if done else MOST_IN_A_ROW
-        return int(self.state.bad_in_row) >= most
-
     def _go_back(self, log: Log | None) -> None:
-        """Return to the last good checkpoint, once, to go on at a lower rate."""
-        state = self.state
-        seen = f"{int(state.bad_in_row)} steps up to step {state.step} gave NaN or infinity"
-        if state.setbacks or not checkpoint.checkpoints(self.run.checkpoints):
-            raise DiptychError(
-                f"{seen}{', at a lower rate too' if state.setbacks else ''}: start again with a "
-                f"lower optimizer.rate (it was {self.config.optimizer.rate:g}); the last "
-                f"checkpoint of {self.run.path}, if it has one, is unharmed"
-            )
-        state.load(self.run.checkpoints, healthy=True)
-        self.saved = state.step
-        state.setbacks += 1
-        self.owes_save = False  # what was due is of the steps that are taken back
-        self.health = Health(self.config)  # (so are the warnings, which may be due again)
-        if distributed.rank() == 0:
-            checkpoint.drop_after(self.run.checkpoints, state.step)
+        said = self.keeper.go_back(log)
+        self.health = Health(self.config)  # (its warnings may be due again)
         if log is not None:
-            log.go_back(state.step)
-            self._warn(
-                log, f"{seen}: back to step {state.step}, on with {LOWER_RATE:.0%} of the rate"
-            )
+            self._warn(log, said)
 
     def _warn(self, log: Log, line: str) -> None:
         """Say it, in a resumed run again; the run folder keeps it once."""
@@ -306,7 +225,9 @@ class Trainer:
             assert log is not None
             assert self.yardstick is not None
             with suppress(StopNowError), stop.at_once():
-                write_scores(log, self._pair(), self.yardstick, self.state.seconds, self.device)
+                write_scores(
+                    log, self.keeper.pair(), self.yardstick, self.state.seconds, self.device
+                )
         return int(distributed.agree([float(stop.signal_number)], self.device)[0])
 
     def _scores_missing(self, log: Log | None) -> bool:
@@ -316,22 +237,7 @@ class Trainer:
         )
 
     def _sample(self, log: Log) -> None:
-        pair = self._pair()
+        pair = self.keeper.pair()
         made, real = write_samples(log, pair, self.a, self.b, self.config, self.device)
         for line in self.health.look_at_pictures(self.progress(), made, real, pair.info):
             self._warn(log, line)
-
-    def _pair(self) -> GeneratorPair:
-        """The generators to use and share, and what the model file says about them."""
-        G_ab, *back = self.state.generators_to_use()
-        data = self.config.data
-        info = ModelInfo(
-            generator=self.config.generator,
-            a=self.a.pixel_format,
-            b=self.b.pixel_format,
-            size=data.size,
-            preprocess=data.preprocess,
-            background=data.background,
-            step=self.state.step,
-        )
-        return GeneratorPair(G_ab, back[0] if back else None, info)

@@ -7,7 +7,7 @@ import time
 from diptych.config import Config
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError
-from diptych.model_file import GeneratorPair, ModelInfo, read_info, save_model
+from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import LOWER_RATE, MOST_IN_A_ROW
 from diptych.training.log import Log
@@ -61,13 +61,6 @@ class Keeper:
                 )
             return [f"there is no checkpoint in {self.run.path} yet"]
         return self.state.load(self.run.checkpoints)
-
-    def has_written_model(self) -> bool:
-        """Whether the model file is of this step."""
-        try:
-            return read_info(self.run.model).step == self.state.step
-        except DiptychError:  # (it is not there, or damaged)
-            return False
 
     def is_late(self) -> bool:
         """Whether the last checkpoint was long ago."""

@@ -108,12 +108,18 @@ class RunFolder:
         """Whether the model is of the training's end. Raises DiptychError if there is no run."""
         ((length, wanted),) = self.config().training.length.items()
         metrics = self.read_metrics()
-        if not metrics or not self.model.exists():
+        if not metrics:
             return False
         last = metrics[-1]  # (a training ends with a line, where times and epochs are rounded)
         made = {"steps": last["step"], "epochs": last["epoch"], "minutes": last["seconds"] / 60}
-        saved = read_info(self.model).step == last["step"]
-        return saved and made[length] >= wanted - 1e-4
+        return self.has_model_of(int(last["step"])) and made[length] >= wanted - 1e-4
+
+    def has_model_of(self, step: int) -> bool:
+        """Whether the model file is of this step."""
+        try:
+            return read_info(self.model).step == step
+        except DiptychError:  # (it is not there, or damaged)
+            return False
 
     def check_free(self) -> None:
         """Refuse a folder that holds a run with anything saved, or other files."""

@@ -90,7 +90,7 @@ class Trainer:
         training, state = self.config.training, self.state
         started = last = self.keeper.saved_at = time.monotonic()
         resumed, made = state.step > 0, 0
-        if log is not None and self.progress() >= 1 and not self.keeper.has_written_model():
+        if log is not None and self.progress() >= 1 and not self.run.has_model_of(state.step):
             self.keeper.save_model()  # (stopped between last checkpoint and model)
         # A run that was stopped between a step and its scores has them still to make.
         signal_number = 0
@@ -121,6 +121,7 @@ class Trainer:
                 self._tell(watch, pace, log)
             if out_of_time:
                 break
+        distributed.wait_for_all()  # until process 0 has written the model
         finished = self.progress() >= 1
         if number := signal_number or stop.signal_number:  # (also during the last step)
             whole = finished and not self._scores_missing(log)

@@ -25,12 +25,12 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import make_generator
-from diptych.translation import large, shelf
+from diptych.translation import large
+from diptych.translation.feature_store import FeatureStore, in_file, in_memory
 from diptych.translation.files import translate_files
 from diptych.translation.jobs import Job
 from diptych.translation.large import how_to_cut, padded_picture
 from diptych.translation.rows import Rows
-from diptych.translation.shelf import Kept
 from diptych.translation.strips import Keep, effort, translate_by_strips
 from diptych.translation.translator import Translator, load
 
@@ -97,7 +97,7 @@ def test_strips_give_what_the_whole_picture_gives(kind: dict[str, Any]) -> None:
     with torch.inference_mode():
         whole = G(x)
     assert float(whole.std()) > 0.02
-    for rows, keep in ((4, shelf.in_file), (20, shelf.in_memory), (6 * multiple, shelf.in_memory)):
+    for rows, keep in ((4, in_file), (20, in_memory), (6 * multiple, in_memory)):
         torch.testing.assert_close(by_strips(G, x, multiple, rows, keep), whole, rtol=0, atol=1e-4)
 
 
@@ -226,10 +226,10 @@ def test_a_picture_is_cut_into_strips_that_the_memory_holds(
             monkeypatch.setattr(large, "memory_at_hand", lambda _, memory=memory: memory)
             cut = how_to_cut(G, endless(2048), "auto", cpu, 1, stored)
             assert cut is not None
-            kept = needs.kept if cut.keep is shelf.in_memory else 0
+            kept = needs.kept if cut.keep is in_memory else 0
             assert cut.rows * needs.room + kept + stored <= large.TO_USE * memory
             cuts.add(cut.keep)
-    assert cuts == {shelf.in_memory, shelf.in_file}
+    assert cuts == {in_memory, in_file}
     monkeypatch.setattr(large, "memory_at_hand", lambda _: 2 * needs.whole / large.TO_USE)
     fits = [how_to_cut(G, endless(2048), "auto", cpu, count, 0) is None for count in (1, 2, 3)]
     assert fits == [True, True, False]
@@ -251,14 +251,14 @@ def test_a_strip_is_the_same_part_of_the_picture_on_every_grid() -> None:
     """Coarser features have fewer rows: as many as in the picture would take several times more."""
     taken: list[tuple[int, int]] = []
 
-    def keep(channels: int, height: int, width: int) -> Kept:
-        place = shelf.in_memory(channels, height, width)
+    def keep(channels: int, height: int, width: int) -> FeatureStore:
+        place = in_memory(channels, height, width)
 
         def write(top: int, rows: Tensor) -> None:
             taken.append((height, rows.shape[2]))
             place.write(top, rows)
 
-        return Kept(channels, height, width, place.read, write)
+        return FeatureStore(channels, height, width, place.read, write)
 
     by_strips(generator(GeneratorConfig(width=4, blocks=1)), picture(64, 16), 4, 16, keep)
     assert set(taken) == {(16, 4)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import ImageColor
 
-from diptych.data.gaps import Gaps
+from diptych.data.missing import MissingPixels
 from diptych.data.pixels import LUMINANCE, Pixels
 from diptych.errors import UsageError
 
@@ -38,7 +38,7 @@ def off_background(mixed: Pixels, alpha: Pixels, background: str) -> Pixels:
         colours = (mixed[rows] - behind * (1 - seen)) / seen
         alone[rows] = np.rint(colours).clip(0, 255)
     hidden = alpha[..., 0] == 0
-    return Gaps(hidden, 0).filled(alone) if hidden.any() else alone
+    return MissingPixels(hidden, 0).filled(alone) if hidden.any() else alone
 
 
 def on_background(array: Pixels, background: str, premultiplied: bool = False) -> Pixels:

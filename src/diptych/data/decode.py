@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from diptych.config import DomainConfig
-from diptych.data.caption import NOTHING, read_caption
 from diptych.data.eight_bit import read_image
-from diptych.data.gaps import Gaps, find_gaps
+from diptych.data.metadata import NOTHING, read_metadata
+from diptych.data.missing import MissingPixels, find_missing
 from diptych.data.native import load_array, read_native
 from diptych.data.opening import (
     AVIF,
@@ -47,19 +47,19 @@ def read_picture(path: Path, reading: DomainConfig, background: str = "white") -
     What the file holds counts, not how its name ends; of several pages or frames the first is
     read; 8-bit reading brings colours to sRGB, as a file's profile says. Returns ``(H, W, C)``:
     uint8 for 8-bit reading; uint8, uint16 or float32 for native depth. Where nothing is known it is
-    filled, as ``Gaps.filled`` does. Raises DamagedPictureError with the reason for anything that is
-    not such a picture, is cut short, would take more than 2**30 bytes, or is unknown for the most
-    part.
+    filled, as ``MissingPixels.filled`` does. Raises DamagedPictureError with the reason for
+    anything that is not such a picture, is cut short, would take more than 2**30 bytes, or is
+    unknown for the most part.
     """
-    picture, gaps = read_with_gaps(path, reading, background)
-    if gaps is not None and gaps.share > MOST_UNKNOWN:
-        raise DamagedPictureError(f"it has no data in {gaps.share:.0%} of its pixels")
+    picture, missing = read_with_missing(path, reading, background)
+    if missing is not None and missing.share > MOST_UNKNOWN:
+        raise DamagedPictureError(f"it has no data in {missing.share:.0%} of its pixels")
     return picture
 
 
-def read_with_gaps(
+def read_with_missing(
     path: Path, reading: DomainConfig, background: str
-) -> tuple[Pixels, Gaps | None]:
+) -> tuple[Pixels, MissingPixels | None]:
     """As ``read_picture``, and what was filled, however much it is."""
     with one_reason(), opened(path) as file:
         return _decode(file, reading, background)
@@ -67,8 +67,8 @@ def read_with_gaps(
 
 def decode_picture(
     data: bytes, reading: DomainConfig, background: str, most_pixels: int
-) -> tuple[Pixels, Gaps | None]:
-    """Decode what a file holds, as ``read_with_gaps`` does, without a file.
+) -> tuple[Pixels, MissingPixels | None]:
+    """Decode what a file holds, as ``read_with_missing`` does, without a file.
 
     Raises TooLargeError, before anything is decoded, for more than ``most_pixels``.
     """
@@ -100,7 +100,9 @@ def reading_of(stored: PixelFormat) -> DomainConfig:
     )
 
 
-def _decode(file: BinaryIO, reading: DomainConfig, background: str) -> tuple[Pixels, Gaps | None]:
+def _decode(
+    file: BinaryIO, reading: DomainConfig, background: str
+) -> tuple[Pixels, MissingPixels | None]:
     if reading.depth == "8bit":
         picture = _read_8bit(file, reading.channels or 3, background)
     else:
@@ -108,19 +110,19 @@ def _decode(file: BinaryIO, reading: DomainConfig, background: str) -> tuple[Pix
     if picture.size == 0:
         raise DamagedPictureError("it has no pixels")
     file.seek(0)
-    told = read_caption(file) if kind_of(file) == "tiff" else NOTHING
-    gaps = find_gaps(picture, told.no_data)
+    told = read_metadata(file) if kind_of(file) == "tiff" else NOTHING
+    missing = find_missing(picture, told.no_data)
     if picture.dtype == np.uint8 and told.values == "uint16" and told.no_data is not None:
         file.seek(0)
-        gaps = find_gaps(read_native(file, None, background), told.no_data)  # (before 8 bits)
-    if gaps is not None:
-        picture = gaps.filled(picture)
+        missing = find_missing(read_native(file, None, background), told.no_data)  # (before 8 bits)
+    if missing is not None:
+        picture = missing.filled(picture)
     if picture.dtype == np.float32 and not (picture.max() <= LARGEST and picture.min() >= -LARGEST):
         raise DamagedPictureError(
             f"it holds infinite values or some beyond {LARGEST:g}, as where there is no data: make "
             "them NaN"
         )
-    return picture, gaps
+    return picture, missing
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 
 from diptych.config import Config
-from diptych.data.caption import Caption, caption_of
-from diptych.data.decode import is_deeper, read_with_gaps, reading_of
+from diptych.data.decode import is_deeper, read_with_missing, reading_of
 from diptych.data.domain import Domain
+from diptych.data.metadata import Metadata, metadata_of
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DIM, PixelFormat
 from diptych.data.tiff import has_more_pages
@@ -122,13 +122,13 @@ def _by_files(domain: Domain) -> Iterable[Doubt]:
     for index in domain.train[:LOOKED_AT]:
         entry = domain.cache.entries[index]
         path = domain.folder / entry.name
-        caption, doubts = caption_of(path), list[Doubt]()
-        if caption.channels not in (0, read) and (caption.channels, read) != (1, 3):
-            last = ": the last one is taken for transparency" if caption.transparent else ""
-            about = f"{entry.name} has {counted(caption.channels, 'channel')}, and {read} are read"
-            advice = f"--depth native --channels {caption.channels} reads all{last}"
+        metadata, doubts = metadata_of(path), list[Doubt]()
+        if metadata.channels not in (0, read) and (metadata.channels, read) != (1, 3):
+            last = ": the last one is taken for transparency" if metadata.transparent else ""
+            about = f"{entry.name} has {counted(metadata.channels, 'channel')}, and {read} are read"
+            advice = f"--depth native --channels {metadata.channels} reads all{last}"
             doubts.append(Doubt("other channels", about, advice))
-        if share := _unknown(path, caption, domain.pixel_format):
+        if share := _unknown(path, metadata, domain.pixel_format):
             about = f"{entry.name} has no data in {share:.0%} of its pixels"
             advice = "they are filled by what is next to them: cut off what is large"
             doubts.append(Doubt("no data", about, advice))
@@ -140,15 +140,15 @@ def _by_files(domain: Domain) -> Iterable[Doubt]:
             return
 
 
-def _unknown(path: Path, caption: Caption, stored: PixelFormat) -> float:
+def _unknown(path: Path, metadata: Metadata, stored: PixelFormat) -> float:
     """The share of a picture that had to be filled, 0 to 1."""
-    if caption.no_data is None and stored.dtype != "float32":
+    if metadata.no_data is None and stored.dtype != "float32":
         return 0.0
     try:
-        _, gaps = read_with_gaps(path, reading_of(stored), "white")
+        _, missing = read_with_missing(path, reading_of(stored), "white")
     except DamagedPictureError:  # it was there when it was decoded
         return 0.0
-    return 0.0 if gaps is None else gaps.share
+    return 0.0 if missing is None else missing.share
 
 
 def check_shapes(config: Config, a: Domain, b: Domain) -> None:

@@ -21,12 +21,12 @@ from diptych.errors import DiptychError, unheard
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.at_once import at_once
-from diptych.translation.beside import Beside, beside
+from diptych.translation.extras import Extras, extras_of
+from diptych.translation.feature_store import NoRoomError
 from diptych.translation.jobs import Job
 from diptych.translation.reading import read_file
 from diptych.translation.remarks import Remark, remarks
 from diptych.translation.scaling import scaled
-from diptych.translation.shelf import NoRoomError
 from diptych.translation.translator import Translator
 from diptych.translation.writing import check_sides, format_of, write_picture
 
@@ -128,7 +128,7 @@ class _Read:
 
     job: Job
     picture: Pixels
-    beside: Beside
+    extras: Extras
     remarks: tuple[Remark, ...]
 
 
@@ -149,15 +149,15 @@ class _Stages:
     def read(self, job: Job) -> _Read | Outcome:
         info = self.translator.info
         try:
-            picture, gaps = read_file(job.source, self.source_format, info.background)
+            picture, missing = read_file(job.source, self.source_format, info.background)
             with opened(job.source) as file:
-                own = beside(file, gaps, info, self.to, self.size)
-            said = remarks(job, picture, own, self.source_format, self.target_format, self.size)
+                extras = extras_of(file, missing, info, self.to, self.size)
+            said = remarks(job, picture, extras, self.source_format, self.target_format, self.size)
             picture = scaled(picture, self.size)
             check_sides(format_of(job.target.suffix), *picture.shape[:2])
         except DamagedPictureError as error:
             return Outcome(job, str(error))
-        return _Read(job, picture, own, said)
+        return _Read(job, picture, extras, said)
 
     def translate(
         self, chunk: Sequence[_Read], progress: Callable[[float], None] = unheard
@@ -217,8 +217,8 @@ def _written(made: _Read, pixel_format: PixelFormat) -> Outcome:
     job, problem = made.job, None
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        picture = made.beside.around(made.picture, format_of(job.target.suffix))
-        write_picture(job.target, picture, pixel_format, made.beside.caption)
+        picture = made.extras.added_to(made.picture, format_of(job.target.suffix))
+        write_picture(job.target, picture, pixel_format, made.extras.metadata)
     except (TooLargeError, ValueError) as error:
         problem = str(error)
     except OSError as error:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diptych.errors import UsageError
 from diptych.memory import memory_at_hand
-from diptych.translation import shelf
+from diptych.translation.feature_store import check_room, in_file, in_memory
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.strips import Keep, effort
 
@@ -84,10 +84,14 @@ def how_to_cut(
         return None
     here = TO_USE * memory_at_hand(torch.device("cpu"))
     left = max(0.0, min(MOST_MEMORY - PROCESS, here) - stored)
-    in_memory = needs.kept <= left / 2
+    fits = needs.kept <= left / 2
     if device.type == "cpu":
-        at_hand = left - (needs.kept if in_memory else 0)
+        at_hand = left - (needs.kept if fits else 0)
     rows = tile if tile != "auto" else int(min(MOST_ROWS, at_hand / needs.room))
-    if not in_memory:
-        shelf.check_room(needs.kept)
-    return Cut(max(16, rows) // 4 * 4, shelf.in_memory if in_memory else shelf.in_file, needs.work)
+    if not fits:
+        check_room(needs.kept)
+    return Cut(
+        max(16, rows) // 4 * 4,
+        in_memory if fits else in_file,
+        needs.work,
+    )

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.decode import decode_picture, one_reason, read_with_gaps, reading_of
+from diptych.data.decode import decode_picture, one_reason, read_with_missing, reading_of
 from diptych.data.eight_bit import from_image
-from diptych.data.gaps import Gaps, find_gaps
+from diptych.data.missing import MissingPixels, find_missing
 from diptych.data.opening import MOST_PIXELS, DamagedPictureError, DeepValuesError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
@@ -24,13 +24,13 @@ from diptych.files import as_path
 MOST_IN_TENSORS = 1.5  # resampling goes a little beyond 1; another normalisation reaches 2
 
 
-Read = tuple[Pixels, Gaps | None]  # a picture, and what was filled of it
+Read = tuple[Pixels, MissingPixels | None]  # a picture, and what was filled of it
 
 
 def read_file(path: Path, source: PixelFormat, background: str) -> Read:
     """Decode a file as training did. Raises DamagedPictureError with the reason."""
     with _saying_what_is_taken(source):
-        return _checked(read_with_gaps(path, reading_of(source), background), source)
+        return _checked(read_with_missing(path, reading_of(source), background), source)
 
 
 def read_bytes(data: bytes, source: PixelFormat, background: str, most_pixels: int) -> Read:
@@ -79,11 +79,11 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Read:
                 f"the array is {array.dtype} {picture.shape}; this model takes (H, W, "
                 f"{source.channels}) of {source.dtype}"
             )
-        gaps = find_gaps(array, None)
-        array = array if gaps is None else gaps.filled(array)
+        missing = find_missing(array, None)
+        array = array if missing is None else missing.filled(array)
         if not np.isfinite(array).all():
             raise UsageError("the array holds infinity")
-        return array, gaps
+        return array, missing
     raise UsageError(f"cannot translate a {type(picture).__name__}: give a path, a PIL image, "
                      "a NumPy array, a tensor, or a list of these")  # fmt: skip
 

@@ -10,8 +10,8 @@ from diptych.data.decode import is_deeper
 from diptych.data.opening import is_animated
 from diptych.data.pixels import DIM, PixelFormat, Pixels
 from diptych.data.tiff import has_more_pages
-from diptych.translation.beside import SEEN_THROUGH, Beside
 from diptych.translation.clip_names import UNPLAYED
+from diptych.translation.extras import SEEN_THROUGH, Extras
 from diptych.translation.jobs import Job
 from diptych.translation.writing import format_of
 
@@ -29,14 +29,14 @@ class Remark:
 def remarks(
     job: Job,
     picture: Pixels,
-    own: Beside,
+    extras: Extras,
     source: PixelFormat,
     target: PixelFormat,
     size: int | None,
 ) -> tuple[Remark, ...]:
     """What a person should know of ``picture``, as it was read from the job's source."""
-    found, caption = list[Remark](), own.told
-    unknown = own.gaps is not None and own.gaps.places.all()
+    found, metadata = list[Remark](), extras.source
+    unknown = extras.missing is not None and extras.missing.places.all()
     if said := None if unknown else source.remark(picture):
         found.append(Remark("values", said))
     elif said := _too_dark(job.source, picture, source):
@@ -48,17 +48,17 @@ def remarks(
     elif has_more_pages(job.source):
         found.append(Remark("pages", "it has several pages, and the first was translated"))
     ending = format_of(job.target.suffix)
-    if caption.georeference and size is not None:
+    if metadata.georeference and size is not None:
         found.append(Remark("georeference", "scaled by --size it loses its georeference"))
-    elif caption.georeference and ending != "tif":
+    elif metadata.georeference and ending != "tif":
         said = f"{ending} cannot hold its georeference: --format tif keeps it"
         found.append(Remark("georeference", said))
-    if own.transparency is not None and ending not in SEEN_THROUGH:
+    if extras.transparency is not None and ending not in SEEN_THROUGH:
         said = f"{ending} cannot hold its transparency: what was clear has the background's colour"
         found.append(Remark("transparency", said))
-    if own.gaps is not None and own.caption.no_data is None:
+    if extras.missing is not None and extras.metadata.no_data is None:
         why = f"as {target.dtype}" if size is None else "scaled by --size"
-        said = f"{why} it does not say where it has no data ({own.gaps.value:g})"
+        said = f"{why} it does not say where it has no data ({extras.missing.value:g})"
         found.append(Remark("no data", said))
     return tuple(found)
 

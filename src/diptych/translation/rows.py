@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.networks.blocks import BlurDown
-from diptych.translation.shelf import Kept
+from diptych.translation.feature_store import FeatureStore
 
 FLOAT = 4  # bytes
 COPIES = 3  # of what goes into and comes out of a convolution: it may reorder both (measured)
@@ -41,7 +41,7 @@ class Rows:
         return FLOAT * self.channels * self.width
 
 
-def kept(place: Kept, device: torch.device) -> Rows:
+def kept(place: FeatureStore, device: torch.device) -> Rows:
     """Features that were computed before, on ``device`` again."""
     size = FLOAT * place.channels * place.width
     return Rows(

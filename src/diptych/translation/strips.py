@@ -24,10 +24,11 @@ from diptych.networks.blocks import BlurDown, ResidualBlock
 from diptych.networks.fast.norms import PixelNorm
 from diptych.networks.generator import ResnetGenerator, UnetGenerator
 from diptych.translation import rows as layers
+from diptych.translation.feature_store import FeatureStore, nowhere
 from diptych.translation.rows import Rows
-from diptych.translation.shelf import Kept, nowhere
 
-Keep = Callable[[int, int, int], Kept]  # channels, height, width -> a place for such features
+# channels, height, width -> a place for such features
+Keep = Callable[[int, int, int], FeatureStore]
 NormLayer = nn.InstanceNorm2d | nn.GroupNorm
 
 
@@ -94,9 +95,9 @@ class Walk:
         self.keep = keep
         self.sweep = sweep
         self.coarse = 4  # features on grids so many times coarser than the picture are kept
-        self.place: Kept | None = None  # where the features lie that the walk goes on from
+        self.place: FeatureStore | None = None  # where the features lie that the walk goes on from
         self.latest: Rows | None = None  # what reads them
-        self.needed: list[Kept] = []  # features that come in again later
+        self.needed: list[FeatureStore] = []  # features that come in again later
         self.most_room = 0.0  # bytes that taking the picture whole would need
 
     def through(self, layer: nn.Module, x: Rows) -> Rows:
@@ -221,9 +222,9 @@ class Effort:
 def effort(generator: nn.Module, picture: Rows) -> Effort:
     """Walk without computing anything."""
     found = Effort()
-    alive: list[weakref.ref[Kept]] = []
+    alive: list[weakref.ref[FeatureStore]] = []
 
-    def keep(channels: int, height: int, width: int) -> Kept:
+    def keep(channels: int, height: int, width: int) -> FeatureStore:
         place = nowhere(channels, height, width)
         alive.append(weakref.ref(place))
         found.kept = max(found.kept, sum(k.size for ref in alive if (k := ref()) is not None))

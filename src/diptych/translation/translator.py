@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.data.gaps import can_hold
+from diptych.data.missing import can_hold
 from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import choose_device, choose_precision
@@ -189,15 +189,15 @@ class Translator:
         if isinstance(picture, Tensor):
             return self._translate_tensor(picture, to, size)
         source, target = self.formats(to)
-        stored, gaps = as_stored(picture, source, self.info.background)
+        stored, missing = as_stored(picture, source, self.info.background)
         if stored.size == 0:
             raise UsageError("cannot translate a picture without pixels")
         try:
             result = self.arrays([scaled(stored, size)], to)[0]
         except TooLargeError as error:
             raise UsageError(f"cannot translate this picture: {error}") from error
-        if gaps is not None and size is None and can_hold(target.dtype, gaps.value):
-            gaps.put_back(result)
+        if missing is not None and size is None and can_hold(target.dtype, missing.value):
+            missing.put_back(result)
         as_array = isinstance(picture, np.ndarray) or not target.is_image
         return result if as_array else to_pil(result)
 

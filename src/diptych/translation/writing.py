@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 
-from diptych.data.caption import ASCII, NO_DATA, NOTHING, Caption
 from diptych.data.decode import SUFFIXES
 from diptych.data.folder import OTHER_PICTURES, PHONES
+from diptych.data.metadata import ASCII, NO_DATA, NOTHING, Metadata
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import UsageError
@@ -65,11 +65,11 @@ def check_sides(name: str, height: int, width: int) -> None:
 
 
 def write_picture(
-    path: Path, picture: Pixels, pixel_format: PixelFormat, caption: Caption = NOTHING
+    path: Path, picture: Pixels, pixel_format: PixelFormat, metadata: Metadata = NOTHING
 ) -> None:
     """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
     with written_aside(path) as aside, open(aside.path, "wb") as file:
-        encode_picture(file, format_of(path.suffix), picture, pixel_format, caption)
+        encode_picture(file, format_of(path.suffix), picture, pixel_format, metadata)
 
 
 def sweep(jobs_lie_in: set[Path]) -> None:
@@ -111,11 +111,11 @@ def encode_picture(
     name: str,
     picture: Pixels,
     pixel_format: PixelFormat,
-    caption: Caption = NOTHING,
+    metadata: Metadata = NOTHING,
 ) -> None:
     """Write stored pixels in one of FORMATS, values unchanged.
 
-    (JPEG and lossy WebP round, as those formats do.) Of ``caption`` is written what the format
+    (JPEG and lossy WebP round, as those formats do.) Of ``metadata`` is written what the format
     can hold: tif holds all, jpg, bmp and png of 8 bits the resolution. Raises TooLargeError as
     ``check_sides``, OSError, and whatever else an encoder raises.
     """
@@ -123,7 +123,7 @@ def encode_picture(
     if name == "npy":
         np.save(file, picture)
     elif name == "tif":
-        _write_tiff(file, picture, caption)
+        _write_tiff(file, picture, metadata)
     elif name == "png" and not pixel_format.is_image:
         import imagecodecs
 
@@ -131,22 +131,22 @@ def encode_picture(
         file.write(imagecodecs.png_encode(one, level=PNG_EFFORT))
     elif name == "png":
         to_pil(picture).save(
-            file, "PNG", compress_level=PNG_EFFORT, compress_type=PNG_SEARCH, **_dpi(caption)
+            file, "PNG", compress_level=PNG_EFFORT, compress_type=PNG_SEARCH, **_dpi(metadata)
         )
     else:
         whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
         form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]
-        fits = name != "jpg" or max(caption.per_inch or (0, 0)) <= MOST_PER_INCH
-        to_pil(picture).save(whole, form, quality=95, **(_dpi(caption) if fits else {}))
+        fits = name != "jpg" or max(metadata.per_inch or (0, 0)) <= MOST_PER_INCH
+        to_pil(picture).save(whole, form, quality=95, **(_dpi(metadata) if fits else {}))
         file.write(whole.getbuffer())
 
 
-def _dpi(caption: Caption) -> dict[str, tuple[float, float]]:
+def _dpi(metadata: Metadata) -> dict[str, tuple[float, float]]:
     """As Pillow takes it."""
-    return {} if caption.per_inch is None else {"dpi": caption.per_inch}
+    return {} if metadata.per_inch is None else {"dpi": metadata.per_inch}
 
 
-def _write_tiff(file: BinaryIO, picture: Pixels, caption: Caption) -> None:
+def _write_tiff(file: BinaryIO, picture: Pixels, metadata: Metadata) -> None:
     import tifffile
 
     channels = picture.shape[2]
@@ -154,11 +154,11 @@ def _write_tiff(file: BinaryIO, picture: Pixels, caption: Caption) -> None:
     if channels not in (1, 3):
         extra["planarconfig"] = "contig"
     if channels in (2, 4):  # (that the last one is transparency is tifffile's guess)
-        extra["extrasamples"] = ["unassalpha" if caption.transparent else "unspecified"]
-    if caption.per_inch is not None:
-        extra |= {"resolution": caption.per_inch, "resolutionunit": "INCH"}
-    tags = list(caption.georeference)
-    if caption.no_data is not None:
-        tags.append((NO_DATA, ASCII, 0, f"{caption.no_data:.17g}", True))
+        extra["extrasamples"] = ["unassalpha" if metadata.transparent else "unspecified"]
+    if metadata.per_inch is not None:
+        extra |= {"resolution": metadata.per_inch, "resolutionunit": "INCH"}
+    tags = list(metadata.georeference)
+    if metadata.no_data is not None:
+        tags.append((NO_DATA, ASCII, 0, f"{metadata.no_data:.17g}", True))
     one = picture[..., 0] if channels == 1 else picture
     tifffile.imwrite(file, one, metadata=None, extratags=tags, **extra)

@@ -169,7 +169,7 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
 
         async def translated() -> bytes:
             answer = await service.translate(data, model, options.to, options.size)
-            return await service.encode(answer.made.fake, name, target, answer.beside)
+            return await service.encode(answer.made.fake, name, target, answer.extras)
 
         picture = await while_there(request, translated())
         took = 1000 * (time.perf_counter() - started)

@@ -16,7 +16,7 @@ from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import UsageError, out_of_memory
 from diptych.model_file import Side
 from diptych.training.samples import Translated
-from diptych.translation.beside import Beside, beside
+from diptych.translation.extras import Extras, extras_of
 from diptych.translation.reading import read_bytes
 from diptych.translation.scaling import scaled, scaled_shape
 from diptych.translation.writing import check_format, default_format, encode_picture
@@ -35,7 +35,7 @@ class Answer:
     """A translation, and what of the picture's file goes to its file."""
 
     made: Translated
-    beside: Beside
+    extras: Extras
 
 
 class Service:
@@ -89,14 +89,16 @@ class Service:
         self.waiting += 1
         self.metrics.waiting.set(self.waiting)
         try:
-            picture, own = await self._in_thread(lambda: self._decode(data, model, to, size), ends)
+            picture, extras = await self._in_thread(
+                lambda: self._decode(data, model, to, size), ends
+            )
             pixels = picture.shape[0] * picture.shape[1]
             if self.pixels and self.pixels + pixels > self.limits.waiting_pixels:
                 raise self.busy()
             self.pixels += pixels
             try:
                 order = Order(model.translator, to, back, picture)
-                return Answer(await self._network(order, model, ends), own)
+                return Answer(await self._network(order, model, ends), extras)
             finally:
                 self.pixels -= pixels
         finally:
@@ -104,15 +106,15 @@ class Service:
             self.metrics.waiting.set(self.waiting)
 
     async def encode(
-        self, picture: Pixels, name: str, pixel_format: PixelFormat, own: Beside
+        self, picture: Pixels, name: str, pixel_format: PixelFormat, extras: Extras
     ) -> bytes:
         """The content of a translation's file of the format ``name``. Raises RefusedError."""
 
         def encode() -> bytes:
             file = io.BytesIO()
             try:
-                whole = own.around(picture, name)
-                encode_picture(file, name, whole, pixel_format, own.caption)
+                whole = extras.added_to(picture, name)
+                encode_picture(file, name, whole, pixel_format, extras.metadata)
             except TooLargeError as error:
                 raise RefusedError(422, str(error)) from error
             except (OSError, ValueError) as error:
@@ -123,12 +125,12 @@ class Service:
 
     def _decode(
         self, data: bytes, model: ServedModel, to: Side, size: int | None
-    ) -> tuple[Pixels, Beside]:
+    ) -> tuple[Pixels, Extras]:
         info = model.translator.info
         source, _ = info.formats(to)
         try:
-            picture, gaps = read_bytes(data, source, info.background, self.limits.pixels)
-            own = beside(io.BytesIO(data), gaps, info, to, size)
+            picture, missing = read_bytes(data, source, info.background, self.limits.pixels)
+            extras = extras_of(io.BytesIO(data), missing, info, to, size)
         except TooLargeError as error:
             raise RefusedError(
                 413, f"{error} (at most {self.limits.megapixels:g} million)"
@@ -159,7 +161,7 @@ class Service:
                 413, f"{columns} x {rows} pixels are too many for the network: {advice}"
             )
         try:
-            return scaled(picture, size), own
+            return scaled(picture, size), extras
         except TooLargeError as error:  # (where the limit for the network is very high)
             raise RefusedError(413, str(error)) from error
 

@@ -1,4 +1,4 @@
-"""What of a picture file goes to the translation beside its pixels."""
+"""What of a picture file goes to the translation besides its pixels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import BinaryIO
 import numpy as np
 
 from diptych.data.alpha import off_background
-from diptych.data.caption import Caption, read_caption
 from diptych.data.decode import one_reason
 from diptych.data.eight_bit import read_transparency
-from diptych.data.gaps import Gaps, can_hold
+from diptych.data.metadata import Metadata, read_metadata
+from diptych.data.missing import MissingPixels, can_hold
 from diptych.data.pixels import Pixels
 from diptych.data.tiff import read_tiff_transparency
 from diptych.model_file import ModelInfo, Side
@@ -21,44 +21,44 @@ SEEN_THROUGH = ("png", "webp", "tif")  # formats that hold transparency
 
 
 @dataclass(frozen=True)
-class Beside:
+class Extras:
     """What goes from a picture's file to its translation's."""
 
-    told: Caption  # what the picture's file says
-    caption: Caption  # what the translation's will say
-    gaps: Gaps | None  # what was filled of the picture
+    source: Metadata  # what the picture's file says
+    metadata: Metadata  # what the translation's will say
+    missing: MissingPixels | None  # what was filled of the picture
     transparency: Pixels | None  # as a last channel of 8 bits
     background: str  # that the network saw behind it
 
-    def around(self, translation: Pixels, ending: str) -> Pixels:
+    def added_to(self, translation: Pixels, ending: str) -> Pixels:
         """What is to be written to a file of the format ``ending``."""
         alpha = self.transparency if ending in SEEN_THROUGH else None
         if alpha is not None:
             translation = off_background(translation, alpha, self.background)
-        if self.gaps is not None and self.caption.no_data is not None:
+        if self.missing is not None and self.metadata.no_data is not None:
             translation = translation.copy()
-            self.gaps.put_back(translation)
+            self.missing.put_back(translation)
         return translation if alpha is None else np.concatenate([translation, alpha], axis=-1)
 
 
-def beside(
-    file: BinaryIO, gaps: Gaps | None, info: ModelInfo, to: Side, size: int | None
-) -> Beside:
+def extras_of(
+    file: BinaryIO, missing: MissingPixels | None, info: ModelInfo, to: Side, size: int | None
+) -> Extras:
     """What of a picture's file its translation gets; of one scaled to ``size`` hardly any.
 
-    ``gaps``: what was filled when it was read. Raises DamagedPictureError for a file that cannot
+    ``missing``: what was filled when it was read. Raises DamagedPictureError for a file that cannot
     be read.
     """
     source, target = info.formats(to)
-    told, alpha = read_caption(file), None
+    told, alpha = read_metadata(file), None
     if told.transparent and source.is_image and target.is_image:
         with one_reason():
             in_tiff = bool(told.channels)
             alpha = read_tiff_transparency(file) if in_tiff else read_transparency(file)
         alpha = None if alpha is None else scaled(alpha, size)
     if size is not None:
-        caption = Caption(transparent=told.transparent)
+        metadata = Metadata(transparent=told.transparent)
     else:
-        held = gaps is not None and can_hold(target.dtype, gaps.value)
-        caption = replace(told, no_data=gaps.value if gaps is not None and held else None)
-    return Beside(told, caption, gaps, alpha, info.background)
+        held = missing is not None and can_hold(target.dtype, missing.value)
+        metadata = replace(told, no_data=missing.value if missing is not None and held else None)
+    return Extras(told, metadata, missing, alpha, info.background)

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from web import running
 
 from diptych.config import DomainConfig
-from diptych.data.caption import NOTHING, Caption, caption_of
 from diptych.data.decode import read_picture
-from diptych.data.gaps import Gaps, can_hold, find_gaps
+from diptych.data.metadata import NOTHING, Metadata, metadata_of
+from diptych.data.missing import MissingPixels, can_hold, find_missing
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import DType, Pixels
 from diptych.errors import UsageError
-from diptych.translation.beside import Beside
+from diptych.translation.extras import Extras
 from diptych.translation.translator import load
 
 NATIVE = DomainConfig(depth="native")
@@ -41,7 +41,7 @@ def tile(path: Path, seed: int, no_data: float | None, text: str | None) -> Path
 
 @pytest.fixture(scope="module")
 def heights(tmp_path_factory: pytest.TempPathFactory, diptych: Command) -> Path:
-    """A run on tiles with gaps of all kinds, beside it."""
+    """A run on tiles that lack pixels in all ways, beside it."""
     place = tmp_path_factory.mktemp("heights")
     lowest = float(np.finfo(np.float32).min)
     kinds = [(np.nan, None), (np.nan, "nan"), (-9999, "-9999"), (lowest, "-3.40282346638529e+38"),
@@ -70,7 +70,7 @@ def test_no_data_is_what_the_file_holds_not_what_is_seen_of_it(tmp_path: Path) -
     seen = read_picture(tmp_path / "ink.tif", DomainConfig(channels=1), "white")
     assert (seen[3:6, 4:9] == 248).all()
     assert seen[20, 20] == 0
-    assert caption_of(tmp_path / "ink.tif").no_data == 255
+    assert metadata_of(tmp_path / "ink.tif").no_data == 255
     palette = np.zeros((3, 256), np.uint16)
     palette[:, 7] = 65535
     tifffile.imwrite(
@@ -86,7 +86,7 @@ def test_no_data_is_what_the_file_holds_not_what_is_seen_of_it(tmp_path: Path) -
     np.testing.assert_array_equal(seen[..., 1] > 0, inks > 0)
     sizes = {"PhysicalSizeX": 0, "PhysicalSizeY": 0}  # (which makes no sense)
     tifffile.imwrite(tmp_path / "x.ome.tif", inks, metadata=sizes, extratags=tags)
-    found = caption_of(tmp_path / "x.ome.tif")
+    found = metadata_of(tmp_path / "x.ome.tif")
     assert (found.no_data, found.per_inch) == (0, None)
 
 
@@ -99,7 +99,7 @@ def test_what_is_unknown_does_not_count_in_the_range(heights: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("0", np.nan), ("1", np.nan), ("2", -9999), ("3", np.finfo(np.float32).min)]
 )
-def test_gaps_are_filled_for_the_network_and_put_back(
+def test_missing_pixels_are_filled_for_the_network_and_put_back(
     name: str, value: float, heights: Path, tmp_path: Path, diptych: Command
 ) -> None:
     source = heights.parent / "a" / f"{name}.tif"
@@ -112,14 +112,14 @@ def test_gaps_are_filled_for_the_network_and_put_back(
     expected[MISSING] = value
     made = tifffile.imread(tmp_path / f"{name}.tif")
     np.testing.assert_array_equal(made, expected)
-    np.testing.assert_equal(caption_of(tmp_path / f"{name}.tif").no_data, value)
+    np.testing.assert_equal(metadata_of(tmp_path / f"{name}.tif").no_data, value)
     np.testing.assert_array_equal(load(heights).to_b(source)[..., 0], expected)
     with running(tmp_path / "notes", [heights]) as server:
         answer = server.translate(source.read_bytes(), "image/tiff")
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(answer.content)), expected)
 
 
-def test_an_array_may_have_gaps_too(heights: Path) -> None:
+def test_an_array_may_lack_pixels_too(heights: Path) -> None:
     translator = load(heights)
     array = np.random.default_rng(0).uniform(200, 900, (24, 24, 1)).astype(np.float32)
     array[3, 4] = np.nan
@@ -142,7 +142,7 @@ def test_a_tile_that_is_all_unknown_stays_so(
     assert "its values" not in done.stdout
 
 
-def test_infinite_values_are_no_gaps(tmp_path: Path) -> None:
+def test_infinite_values_are_not_missing(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.full((9, 9), np.inf, np.float32))
     with pytest.raises(DamagedPictureError, match="infinite values"):
         read_picture(tmp_path / "x.npy", NATIVE)
@@ -153,13 +153,13 @@ def test_nothing_that_is_known_says_otherwise_where_a_picture_is_transparent() -
     alpha = np.full((6, 7, 1), 60, np.uint8)
     places = np.zeros((6, 7), bool)
     places[2, 3] = True
-    own = Beside(NOTHING, Caption(no_data=0.0), Gaps(places, 0.0), alpha, "white")
-    made = own.around(np.full((6, 7, 3), 190, np.uint8), "tif")
+    extras = Extras(NOTHING, Metadata(no_data=0.0), MissingPixels(places, 0.0), alpha, "white")
+    made = extras.added_to(np.full((6, 7, 3), 190, np.uint8), "tif")
     np.testing.assert_array_equal((made[..., :3] == 0).all(-1), places)
     np.testing.assert_array_equal(made[..., 3:], alpha)
 
 
-def test_dark_pixels_of_16_bits_are_no_gaps_in_8(tmp_path: Path) -> None:
+def test_dark_pixels_of_16_bits_are_not_missing_in_8(tmp_path: Path) -> None:
     """Read as 8 bits, all below 256 is 0, which here means no data."""
     values = np.full((20, 20, 3), 200, np.uint16)
     values[:12] = 60_000
@@ -181,24 +181,24 @@ places = st.integers(1, 9).flatmap(
 
 
 @given(places)
-def test_a_gap_is_like_the_nearest_known_pixel(rows: list[list[bool]]) -> None:
-    missing = np.array(rows)
-    height, width = missing.shape
+def test_a_missing_pixel_is_like_the_nearest_known_pixel(rows: list[list[bool]]) -> None:
+    unknown = np.array(rows)
+    height, width = unknown.shape
     picture = np.arange(height * width, dtype=np.float32).reshape(height, width, 1) + 1
-    before = np.where(missing[..., None], np.nan, picture)
-    gaps = find_gaps(before, None)
-    if not missing.any():
-        assert gaps is None
+    before = np.where(unknown[..., None], np.nan, picture)
+    missing = find_missing(before, None)
+    if not unknown.any():
+        assert missing is None
         return
-    assert gaps is not None
-    np.testing.assert_array_equal(gaps.places, missing)
-    filled = gaps.filled(before)[..., 0]
-    if missing.all():
+    assert missing is not None
+    np.testing.assert_array_equal(missing.places, unknown)
+    filled = missing.filled(before)[..., 0]
+    if unknown.all():
         assert (filled == 0).all()
         return
-    known = np.argwhere(~missing)
+    known = np.argwhere(~unknown)
     rows_known = np.unique(known[:, 0])
-    for y, x in np.argwhere(missing):
+    for y, x in np.argwhere(unknown):
         near = np.abs(rows_known - y)
         wanted = [
             picture[row, column, 0]
@@ -206,9 +206,9 @@ def test_a_gap_is_like_the_nearest_known_pixel(rows: list[list[bool]]) -> None:
             for column in nearest_in(known[known[:, 0] == row, 1], x)
         ]
         assert filled[y, x] in wanted
-    np.testing.assert_array_equal(filled[~missing], picture[~missing, 0])
-    gaps.put_back(filled[..., None])
-    np.testing.assert_array_equal(np.isnan(filled), missing)
+    np.testing.assert_array_equal(filled[~unknown], picture[~unknown, 0])
+    missing.put_back(filled[..., None])
+    np.testing.assert_array_equal(np.isnan(filled), unknown)
 
 
 def nearest_in(columns: NDArray[Any], x: int) -> NDArray[Any]:
@@ -224,15 +224,15 @@ def test_only_what_had_no_data_says_so(dtype: DType, no_data: float) -> None:
     if not can_hold(dtype, no_data):
         assert dtype != "float32"
         assert not (no_data.is_integer() and 0 <= no_data <= 65535) or dtype == "uint8"
-        assert find_gaps(picture, no_data) is None
+        assert find_missing(picture, no_data) is None
         return
     picture[1:] = no_data
     places = np.zeros((4, 5), bool)
     places[1, 2] = True
-    Gaps(places, no_data).put_back(picture)
+    MissingPixels(places, no_data).put_back(picture)
     np.testing.assert_array_equal((picture == picture.dtype.type(no_data)).all(-1), places)
     assert (picture[0] == 3).all()
     assert np.abs(picture.astype(float) - no_data)[1:].max() <= 1
-    found = find_gaps(picture, no_data)
+    found = find_missing(picture, no_data)
     assert found is not None
     np.testing.assert_array_equal(found.places, places)

@@ -23,7 +23,7 @@ class NoRoomError(DiptychError):
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class FeatureStore:
     """Features of a whole picture, ``(height, channels, width)`` float32 wherever they are."""
 
     channels: int
@@ -43,7 +43,7 @@ class Kept:
         return 4 * self.channels * self.height * self.width
 
 
-def in_memory(channels: int, height: int, width: int) -> Kept:
+def in_memory(channels: int, height: int, width: int) -> FeatureStore:
     """A place in memory."""
     features = torch.empty(height, channels, width, dtype=torch.float32)
 
@@ -55,10 +55,10 @@ def in_memory(channels: int, height: int, width: int) -> Kept:
     def write(top: int, rows: Tensor) -> None:
         features[top : top + rows.shape[2]] = rows[0].transpose(0, 1)
 
-    return Kept(channels, height, width, read, write)
+    return FeatureStore(channels, height, width, read, write)
 
 
-def in_file(channels: int, height: int, width: int) -> Kept:
+def in_file(channels: int, height: int, width: int) -> FeatureStore:
     """A place on the disk, given back when nobody holds it any more, also if the process dies.
 
     Read and written as a file: pages of a memory-mapped one would count as the process's memory.
@@ -83,16 +83,16 @@ def in_file(channels: int, height: int, width: int) -> Kept:
                 f"{error.strerror or error}: {ADVICE}"
             ) from error
 
-    return Kept(channels, height, width, read, write)
+    return FeatureStore(channels, height, width, read, write)
 
 
-def nowhere(channels: int, height: int, width: int) -> Kept:
+def nowhere(channels: int, height: int, width: int) -> FeatureStore:
     """No place: for counting what places would take."""
 
     def read(top: int, bottom: int) -> Tensor:
         raise AssertionError("nothing is kept here")
 
-    return Kept(channels, height, width, read, write=lambda top, rows: None)
+    return FeatureStore(channels, height, width, read, write=lambda top, rows: None)
 
 
 def folder() -> Path:

@@ -15,11 +15,11 @@ from PIL import Image
 from web import as_png, running
 
 from diptych.config import DomainConfig, GeneratorConfig
-from diptych.data.caption import NOTHING, caption_of
 from diptych.data.decode import read_picture
+from diptych.data.metadata import NOTHING, metadata_of
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.model_file import ModelInfo
-from diptych.translation.beside import beside
+from diptych.translation.extras import extras_of
 from diptych.translation.translator import load
 from diptych.translation.writing import write_picture
 
@@ -100,7 +100,7 @@ def test_a_scan_is_printed_in_its_size(
     ],
 )
 def test_what_makes_no_sense_is_not_passed_on(tags: Any, more: Any, tmp_path: Path) -> None:
-    told = caption_of(satellite(tmp_path / "odd.tif", tags, **more))
+    told = metadata_of(satellite(tmp_path / "odd.tif", tags, **more))
     assert replace(told, values="") == NOTHING
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_picture_lies_nowhere(tmp_path: Path) -> None:
     (tmp_path / "no.tif").write_bytes(b"II*\0 no picture")
     np.save(tmp_path / "array.npy", np.zeros((4, 4), np.uint8))
     for name in ("no.tif", "array.npy", "missing.tif"):
-        assert caption_of(tmp_path / name) == NOTHING
+        assert metadata_of(tmp_path / name) == NOTHING
 
 
 def test_names_may_have_any_letters(trained: Path, tmp_path: Path, diptych: Command) -> None:
@@ -129,8 +129,8 @@ def test_names_may_have_any_letters(trained: Path, tmp_path: Path, diptych: Comm
     assert done.returncode == 0, done.stderr
     made = (tmp_path / "out" / "gk.tif").read_bytes()
     assert made.count(name) == 1
-    assert [tag[2:4] for tag in caption_of(tmp_path / "out" / "gk.tif").georeference] == [
-        tag[2:4] for tag in caption_of(source).georeference
+    assert [tag[2:4] for tag in metadata_of(tmp_path / "out" / "gk.tif").georeference] == [
+        tag[2:4] for tag in metadata_of(source).georeference
     ]
 
 
@@ -163,7 +163,7 @@ def test_where_there_is_no_data_there_is_none_in_the_translation(
         made = tifffile.imread(path)
         assert (made[:, 24:] == 0).all()
         assert (made[:, :24] != 0).all()
-        assert caption_of(path).no_data == 0
+        assert metadata_of(path).no_data == 0
 
 
 def test_the_api_gives_back_what_lies_where_it_lay(four_bands: Path, tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_the_api_gives_back_what_lies_where_it_lay(four_bands: Path, tmp_path: P
         scaled = server.translate(source.read_bytes(), "image/tiff", size=16)
     (tmp_path / "made.tif").write_bytes(answer.content)
     (tmp_path / "scaled.tif").write_bytes(scaled.content)
-    before, after = caption_of(source), caption_of(tmp_path / "made.tif")
+    before, after = metadata_of(source), metadata_of(tmp_path / "made.tif")
     assert (after.georeference, after.no_data) == (before.georeference, 0)
     assert (tifffile.imread(tmp_path / "made.tif")[:, 24:] == 0).all()
-    assert not caption_of(tmp_path / "scaled.tif").georeference
+    assert not metadata_of(tmp_path / "scaled.tif").georeference
 
 
 def test_a_fourth_band_is_no_transparency(
@@ -185,7 +185,7 @@ def test_a_fourth_band_is_no_transparency(
     first = four_bands.parent / "a" / "1.tif"
     done = diptych("translate", four_bands, first, "-o", tmp_path / "made.tif")
     assert done.returncode == 0, done.stderr
-    assert not caption_of(tmp_path / "made.tif").transparent
+    assert not metadata_of(tmp_path / "made.tif").transparent
     read = read_picture(tmp_path / "made.tif", DomainConfig(depth="native"))
     known = np.s_[:, :24]  # (the rest has no data, and is filled)
     np.testing.assert_array_equal(read[known], tifffile.imread(tmp_path / "made.tif")[known])
@@ -194,7 +194,7 @@ def test_a_fourth_band_is_no_transparency(
     tifffile.imwrite(tmp_path / "clear.tif", clear, photometric="rgb", extrasamples=["unassalpha"])
     done = diptych("translate", four_bands, tmp_path / "clear.tif", "-o", tmp_path / "seen.tif")
     assert done.returncode == 0, done.stderr
-    assert caption_of(tmp_path / "seen.tif").transparent
+    assert metadata_of(tmp_path / "seen.tif").transparent
 
 
 @pytest.mark.parametrize(
@@ -262,12 +262,12 @@ def test_how_large_pixels_are_is_read_and_written(
     options: dict[str, Any], per_inch: Any, tmp_path: Path
 ) -> None:
     tifffile.imwrite(tmp_path / "x.tif", np.zeros((20, 24), np.uint8), **options)
-    caption = caption_of(tmp_path / "x.tif")
-    assert caption.per_inch == (None if per_inch is None else pytest.approx(per_inch))
+    metadata = metadata_of(tmp_path / "x.tif")
+    assert metadata.per_inch == (None if per_inch is None else pytest.approx(per_inch))
     grey = PixelFormat(1, "uint8", 0, 255)
     for name in ("made.tif", "made.png", "made.bmp"):
-        write_picture(tmp_path / name, np.zeros((20, 24, 1), np.uint8), grey, caption)
-        made = caption_of(tmp_path / name).per_inch
+        write_picture(tmp_path / name, np.zeros((20, 24, 1), np.uint8), grey, metadata)
+        made = metadata_of(tmp_path / name).per_inch
         usual = (96, 96) if name == "made.bmp" else None  # (what Pillow writes into a BMP)
         expected = usual if per_inch is None else per_inch
         assert made == (None if expected is None else pytest.approx(expected, rel=1e-3))
@@ -303,7 +303,7 @@ def test_no_file_is_read_but_the_one_that_was_given(tmp_path: Path) -> None:
         read = read_picture(tmp_path / name, DomainConfig(depth="native"))
         assert read.shape == (20, 24, 1)
         assert (read == 100 + i).all()
-        assert caption_of(tmp_path / name).channels == 1
+        assert metadata_of(tmp_path / name).channels == 1
     (tmp_path / "second.ome.tif").unlink()
     assert (read_picture(tmp_path / "first.ome.tif", DomainConfig(depth="native")) == 100).all()
 
@@ -396,8 +396,8 @@ def test_soft_edges_get_no_fringe(kind: str, tmp_path: Path) -> None:
     info = ModelInfo(GeneratorConfig(), RGB, RGB, 32, "crop", "#30c060", 0)
     mixed = read_picture(tmp_path / "x.tif", DomainConfig(), "#30c060")
     with open(tmp_path / "x.tif", "rb") as file:
-        own = beside(file, None, info, "b", None)
-    made = own.around(mixed, "tif").astype(float)  # (as of a network that changes nothing)
+        extras = extras_of(file, None, info, "b", None)
+    made = extras.added_to(mixed, "tif").astype(float)  # (as of a network that changes nothing)
     np.testing.assert_array_equal(made[..., 3:], alpha)
     for behind in (0, 255):
         lies = made[..., :3] * (alpha / 255) + behind * (1 - alpha / 255)

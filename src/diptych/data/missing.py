@@ -18,7 +18,7 @@ from diptych.data.pixels import Pixels
 
 
 @dataclass(frozen=True)
-class Gaps:
+class MissingPixels:
     """``places``: ``(H, W)``, where nothing is known; ``value``: what the picture says it by."""
 
     places: NDArray[np.bool_]
@@ -30,7 +30,7 @@ class Gaps:
         return float(self.places.mean())
 
     def filled(self, picture: Pixels) -> Pixels:
-        """A copy whose gaps are like the nearest known pixel of their row.
+        """A copy whose missing pixels are like the nearest known pixel of their row.
 
         A row without any is like the nearest one that has some; a picture without any is 0.
         """
@@ -58,7 +58,7 @@ class Gaps:
         picture[self.places] = value
 
 
-def find_gaps(picture: Pixels, no_data: float | None) -> Gaps | None:
+def find_missing(picture: Pixels, no_data: float | None) -> MissingPixels | None:
     """Where any channel of ``(H, W, C)`` is NaN, or all have the value for no data.
 
     None if nothing is missing.
@@ -70,7 +70,7 @@ def find_gaps(picture: Pixels, no_data: float | None) -> Gaps | None:
         places |= (picture == picture.dtype.type(no_data)).all(axis=-1)
     if not places.any():
         return None
-    return Gaps(places, math.nan if no_data is None else no_data)
+    return MissingPixels(places, math.nan if no_data is None else no_data)
 
 
 def can_hold(dtype: str, no_data: float) -> bool:

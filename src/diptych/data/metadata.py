@@ -36,7 +36,7 @@ Tag = tuple[int, int, int, Any, bool]  # as tifffile writes it: code, type, coun
 
 
 @dataclass(frozen=True)
-class Caption:
+class Metadata:
     """What the header of a picture file says.
 
     ``per_inch``: pixels per inch across and down, 300 where a scan is to be printed in its size;
@@ -53,16 +53,16 @@ class Caption:
     values: str = ""
 
 
-NOTHING = Caption()
+NOTHING = Metadata()
 
 
-def caption_of(path: Path) -> Caption:
+def metadata_of(path: Path) -> Metadata:
     """What a picture file says; ``NOTHING`` for one that cannot be read."""
-    return told_by(path, read_caption, NOTHING)
+    return told_by(path, read_metadata, NOTHING)
 
 
-def read_caption(file: BinaryIO) -> Caption:
-    """As ``caption_of``."""
+def read_metadata(file: BinaryIO) -> Metadata:
+    """As ``metadata_of``."""
     try:
         with no_warnings():
             kind = kind_of(file)
@@ -71,7 +71,7 @@ def read_caption(file: BinaryIO) -> Caption:
             if kind == "tiff":
                 return _of_tiff(file)
             with open_image(file) as image:
-                return Caption(
+                return Metadata(
                     _sensible(image.info.get("dpi")),
                     transparent=image.has_transparency_data,
                 )
@@ -79,7 +79,7 @@ def read_caption(file: BinaryIO) -> Caption:
         return NOTHING
 
 
-def _of_tiff(file: BinaryIO) -> Caption:
+def _of_tiff(file: BinaryIO) -> Metadata:
     import tifffile
 
     kinds = tifffile.PHOTOMETRIC
@@ -89,7 +89,7 @@ def _of_tiff(file: BinaryIO) -> Caption:
         coloured = page.photometric not in (kinds.MINISBLACK, kinds.MINISWHITE)
         upright = page_orientation(page) == 1  # (others are turned when they are read)
         tags = [_tag(page, code, kind) for code, kind in GEOREFERENCE.items() if upright]
-        return Caption(
+        return Metadata(
             _sensible(_resolution(tiff, page)) if upright else None,
             tuple(tag for tag in tags if tag is not None),
             channels=0 if coloured and not extra else channels_of(first_picture(tiff)),

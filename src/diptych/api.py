@@ -73,8 +73,8 @@ def train(
     begun, with the same call.
 
     ``watch`` is called after each step with a Status; if it raises, the run is saved, and ends with
-    that exception. After ``max_minutes`` it saves and returns, to be resumed later. What a person
-    should know, as which pictures were left out, comes as a DiptychWarning; where warnings
+    that exception. ``max_minutes`` from now it saves and returns, to be resumed later. What a
+    person should know, as which pictures were left out, comes as a DiptychWarning; where warnings
     are errors the run is saved first.
 
     Raises DiptychError, with one line saying what to do, for anything wrong with the folders or

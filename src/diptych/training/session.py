@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -78,11 +79,13 @@ class Session:
     moved: bool = False  # ``folders`` are not where the pictures were
 
     def train(self) -> bool:
-        """Train to the end, or for ``max_minutes``; returns whether to the end.
+        """Train to the end, or until ``max_minutes`` from now; returns whether to the end.
 
         Raises DiptychError with one line.
         """
         self._check()
+        minutes = math.inf if self.max_minutes is None else self.max_minutes
+        deadline = time.monotonic() + 60 * minutes
         run, listener = self.run, self.listener
         device = choose_device(self.config.training.device)
         with ExitStack() as held:
@@ -112,7 +115,7 @@ class Session:
                     listener.warn(line)
             if leader:
                 listener.ready(trainer)
-            return trainer.train(listener.watch, self.max_minutes)
+            return trainer.train(listener.watch, deadline)
 
     def _check(self) -> None:
         """What can be said before anything is opened."""

@@ -66,9 +66,10 @@ class Trainer:
         self.losses: dict[str, float] = {}
         self.keeper = Keeper(config, run, self.state, a.pixel_format, b.pixel_format)
 
-    def train(self, watch: Watch | None = None, max_minutes: float | None = None) -> bool:
-        """Train to the end, and return True; after ``max_minutes`` of this call save, return False.
+    def train(self, watch: Watch | None = None, deadline: float = math.inf) -> bool:
+        """Train to the end, and return True; at ``deadline`` save and return False.
 
+        That is a time by ``time.monotonic``; where it has passed already, one step is made.
         Raises InterruptedRunError after saving when a signal says stop, and DiptychError when
         something cannot be written or the losses stay NaN.
         """
@@ -76,7 +77,7 @@ class Trainer:
             with stop_on_signals() as stop, explain_os_errors(f"write the run {self.run.path}"):
                 log = Log(self.run, self.state.step) if distributed.rank() == 0 else None
                 try:
-                    return self._loop(stop, log, watch, max_minutes)
+                    return self._loop(stop, log, watch, deadline)
                 finally:
                     if log is not None:
                         log.close()
@@ -85,7 +86,7 @@ class Trainer:
         raise raised  # (out here, so that it keeps its own cause)
 
     def _loop(
-        self, stop: StopRequest, log: Log | None, watch: Watch | None, max_minutes: float | None
+        self, stop: StopRequest, log: Log | None, watch: Watch | None, deadline: float
     ) -> bool:
         training, state = self.config.training, self.state
         started = last = self.keeper.saved_at = time.monotonic()
@@ -101,7 +102,7 @@ class Trainer:
             made += 1
             now = time.monotonic()
             state.seconds, last = state.seconds + now - last, now
-            over = max_minutes is not None and now - started >= 60 * max_minutes
+            over = now >= deadline
             late = self.keeper.is_late()
             state.seconds, number, out_of_time, late_somewhere = distributed.agree(
                 [state.seconds, float(stop.signal_number), float(over), float(late)], self.device

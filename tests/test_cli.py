@@ -249,19 +249,21 @@ def test_options_of_the_other_commands_arrive(
     assert given == [weights, "batch", 48]
     for to, ways in (("a", ("a",)), (None, ("b", "a"))):
         given = options_of("interchange.deploy.deploy", export.export, trained, out, "onnx", to,
-                           True, False, True)  # fmt: skip
+                           uint8=True, float16=False, overwrite=True)  # fmt: skip
         assert given[1:] == ["onnx", ways, out, True, False, True]
+    given = options_of("translation.translator.load", export.export, trained, out, strength=0.5)
+    assert given == [trained, "cpu", 0.5]
     given = options_of(
         "translation.translator.load", translate.translate, trained, [tmp_path], out,
-        tile="64", precision="bf16", see="32", device="cpu",
+        tile="64", precision="bf16", see="32", strength=1.5, device="cpu",
     )  # fmt: skip
-    assert given == [trained, "cpu", 64, "bf16", 32]
+    assert given == [trained, "cpu", 64, "bf16", 32, 1.5]
     given = options_of(
         "scoring.evaluate", evaluate.evaluate, trained, "inception", out, True, "#fff,#000",
-        "#f00,#00f", "340", "3,4", 48, tmp_path, device="cpu",
+        "#f00,#00f", "340", "3,4", 48, tmp_path, strength=1.5, device="cpu",
     )  # fmt: skip
     a, b = Target("#f00,#00f", (3, 4)), Target("#fff,#000", (340,))
-    assert given == [trained, "inception", out, True, a, b, 48, "cpu", False, tmp_path]
+    assert given == [trained, "inception", out, True, a, b, 48, "cpu", False, tmp_path, 1.5]
     folders, used, *_ = options_of(
         "data.check.check", data.check, tmp_path / "a", tmp_path / "b", preset="repaint", size=48,
         depth="native", channels=2, set_=["data.zoom=1"],

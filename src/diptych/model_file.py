@@ -53,6 +53,11 @@ class ModelInfo:
     discriminator: DiscriminatorConfig | None = None  # of D_a and D_b, if they are there too
     kid: float | None = None  # of a run's best model, on its held-out pictures
 
+    @property
+    def retouches(self) -> bool:
+        """Whether the generators paint changes to their input, not pictures anew."""
+        return self.generator.output == "retouch" and self.a.channels == self.b.channels
+
     def formats(self, to: Side) -> tuple[PixelFormat, PixelFormat]:
         """The pixel formats of the source and the target when translating to domain ``to``."""
         return (self.a, self.b) if to == "b" else (self.b, self.a)

@@ -27,7 +27,7 @@ from diptych.surroundings import usual_torch
 from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import at_size, with_size
-from diptych.translation.translator import load
+from diptych.translation.translator import Translator, load
 from diptych.words import typed
 
 __all__ = ["Target", "evaluate", "keep_evaluation", "stored_evaluation"]
@@ -45,6 +45,7 @@ def evaluate(
     device: str | torch.device = "auto",
     keep: bool = True,
     model: AnyPath | None = None,
+    strength: float = 1.0,
 ) -> Evaluation:
     """Score a run on its held-out pictures, both ways.
 
@@ -53,8 +54,9 @@ def evaluate(
     pictures of A and B belong together, by name, or those of two test folders in their order if no
     name agrees; None finds out by the names. ``size``: pixels a side that they are translated and
     scored at, as ``load(run)`` translates such; None: those of the training. ``model``: a model
-    file or another run, which translates the pictures in place of the run's own. With ``keep`` the
-    run folder keeps the result as ``evaluation.json``, unless it is of another size or model.
+    file or another run, which translates the pictures in place of the run's own. ``strength`` as
+    in ``load``. With ``keep`` the run folder keeps the result as ``evaluation.json``, unless it is
+    of another size, model or strength.
     Held-out pictures that are missing or damaged are left out, and named in the result as
     ``unread``. Raises DiptychError with one line.
     """
@@ -69,7 +71,8 @@ def evaluate(
         if not isinstance(target, Target):
             raise UsageError(f"{side} says what else to score: give a diptych.Target")
     config, data = folder.config(), folder.data()
-    pair, config = _translating_pair(folder, config, model, size, where)
+    translator = load(folder.saved_model() if model is None else model, where, strength=strength)
+    pair, config = _translating_pair(translator, folder, config, model, size)
     if a != Target():
         pair.towards("a")  # (says so if the model cannot)
     held: dict[Side, Heldout] = {
@@ -92,16 +95,19 @@ def evaluate(
         found = evaluate_pair(pair, held, net, where, wanted)
     if model is None:
         found = replace(found, learned_from=flattering(data))
-    if keep and size is None and model is None:
+    if keep and size is None and model is None and strength == 1:
         keep_if_possible(folder.path, found)
     return found
 
 
 def _translating_pair(
-    run: RunFolder, config: Config, model: AnyPath | None, size: int | None, device: torch.device
+    translator: Translator,
+    run: RunFolder,
+    config: Config,
+    model: AnyPath | None,
+    size: int | None,
 ) -> tuple[GeneratorPair, Config]:
     """The generators to score, and the settings that their pictures are read by."""
-    translator = load(run.saved_model() if model is None else model, device)
     if size is not None and not config.data.one_size:
         raise UsageError(
             f"the pictures of {run.path} keep their own sizes (data.preprocess none), and are "

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from diptych.cli.options import Device
+from diptych.cli.options import Device, Strength
 
 
 def evaluate(
@@ -41,6 +41,7 @@ def evaluate(
         Optional[Path],
         typer.Option(help="Score this model in place of the run's own (not kept)."),
     ] = None,
+    strength: Strength = 1.0,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -67,8 +68,10 @@ def evaluate(
         device=device,
         keep=False,
         model=model,
+        strength=strength,
     )
-    kept = size is None and model is None and diptych.scoring.keep_if_possible(run, found)
+    own = size is None and model is None and strength == 1
+    kept = own and diptych.scoring.keep_if_possible(run, found)
     if found.unread:
         warn(
             f"missing or damaged: {counted(len(found.unread), 'held-out picture')}, the first of "

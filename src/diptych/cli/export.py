@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from diptych.cli.options import RunOrModel
+from diptych.cli.options import RunOrModel, Strength
 
 
 def export(
@@ -25,6 +25,7 @@ def export(
         Optional[str],
         typer.Option(help="Domain to translate to: a or b. Default: both, if the model does."),
     ] = None,
+    strength: Strength = 1.0,
     uint8: Annotated[
         bool,
         typer.Option("--uint8", help="onnx, torch, aotinductor: uint8 pictures, not floats."),
@@ -46,7 +47,7 @@ def export(
     formats: tuple[Literal["official"] | Format, ...] = ("official", *FORMATS)
     chosen = one_of("--format", format_, formats)
     side = one_of("--to", to, SIDES)
-    pair = load(run, "cpu").pair
+    pair = load(run, "cpu", strength=strength).pair
     ways = pair.ways if side is None else (side,)
     if chosen == "official":
         if uint8 or float16:

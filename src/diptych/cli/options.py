@@ -13,4 +13,11 @@ BothFolders = Annotated[
     Optional[Path], typer.Option(help="Instead of A and B: a folder with trainA, trainB ...")
 ]
 RunOrModel = Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")]
+Strength = Annotated[
+    float,
+    typer.Option(
+        help="How much a model that retouches (laptop) changes pictures: 1 as it has learned to, "
+        "0.5 half as much, 1.5 half again as much."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]

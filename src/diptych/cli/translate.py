@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from diptych.cli.options import Device, RunOrModel
+from diptych.cli.options import Device, RunOrModel, Strength
 
 if TYPE_CHECKING:
     from diptych.errors import DiptychError
@@ -34,6 +34,7 @@ def translate(
         typer.Option("--format", help="png, jpg, webp, tif, bmp or npy. Default: png or tif."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once, where sizes agree.")] = 8,
+    strength: Strength = 1.0,
     see: Annotated[
         str,
         typer.Option(
@@ -89,7 +90,7 @@ def translate(
 
     _check_request(run, inputs, out, size)
     side, computed = one_of("--to", to, SIDES), one_of("--precision", precision, PRECISIONS)
-    translator = load(run, device, parse_tile(tile), computed, parse_see(see))
+    translator = load(run, device, parse_tile(tile), computed, parse_see(see), strength)
     translator.pair.towards(side)  # (a model of one way says so before it looks for pictures)
     _, target = translator.formats(side)
     if overwrite and skip_existing:

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from diptych.cli.options import Device
+from diptych.cli.options import Device, Strength
 from diptych.web.limits import Limits
 
 
@@ -46,6 +46,7 @@ def ui(
     answer_seconds: Annotated[
         float, typer.Option(help="From then on to the translation; as long again to write it.")
     ] = Limits.answer_seconds,
+    strength: Strength = 1.0,
     device: Device = "auto",
 ) -> None:
     """Serve a page to drop pictures on, and an HTTP API."""
@@ -85,7 +86,8 @@ def ui(
         from diptych.web.page_folder import page_folder
         from diptych.web.service import Service
 
-        service = Service(load_models(runs, device, limits.network_pixels), limits, Metrics())
+        models = load_models(runs, device, limits.network_pixels, strength)
+        service = Service(models, limits, Metrics())
         try:
             with page_folder() as folder:
                 app = make_app(service, folder, key)

@@ -52,11 +52,9 @@ def pixels_seen(info: ModelInfo, see: See) -> int | None:
     see = parse_see(str(see), "see")
     if see == "own":
         return None
-    alike = info.a.channels == info.b.channels
     if see == "auto":
-        retouches = info.generator.output == "retouch" and alike
-        return NEAR * info.size if retouches and info.preprocess in SCALED else None
-    if not alike:
+        return NEAR * info.size if info.retouches and info.preprocess in SCALED else None
+    if info.a.channels != info.b.channels:
         raise UsageError(
             f"see {see}: A has {info.a.channels} channels and B {info.b.channels}, so that what "
             "changes cannot be added to a picture; give a size instead"

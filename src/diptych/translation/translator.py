@@ -36,6 +36,7 @@ from diptych.translation.afar import (
 from diptych.translation.large import Tile, parse_tile
 from diptych.translation.reading import as_batch, as_stored, read_bytes, read_file
 from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
+from diptych.translation.strength import strengthen
 from diptych.translation.way import Way
 
 TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 where it is quicker
@@ -228,11 +229,14 @@ def load(
     tile: Tile = "auto",
     precision: TranslatingPrecision = "float32",
     see: See = "auto",
+    strength: float = 1.0,
 ) -> Translator:
     """Open a run folder or a ``model.safetensors`` for translating.
 
-    ``tile``, ``precision`` and ``see`` as in Translator. Raises DiptychError with one line if there
-    is no usable model at ``path``, UsageError for options that are none.
+    ``tile``, ``precision`` and ``see`` as in Translator. A model that retouches (the preset
+    ``laptop``) changes pictures ``strength`` times as much as it has learned to: 0 not at all.
+    Raises DiptychError with one line if there is no usable model at ``path``, UsageError for
+    options that are none.
     """
     tile, precision = parse_tile(str(tile), "tile"), one_of("precision", str(precision), PRECISIONS)
     place = as_path(path)
@@ -242,4 +246,6 @@ def load(
             raise DiptychError(f"there is no model in {place} (yet): looked for {MODEL}{but}")
         place = place / MODEL
     where = choose_device(device)
-    return Translator(load_model(place, where), where, tile, precision, see)
+    pair = load_model(place, where)
+    strengthen(pair, strength)
+    return Translator(pair, where, tile, precision, see)

@@ -33,7 +33,9 @@ class ServedModel:
         return self.translator.pair.ways
 
 
-def load_models(paths: Sequence[Path], device: str, network_pixels: int) -> dict[str, ServedModel]:
+def load_models(
+    paths: Sequence[Path], device: str, network_pixels: int, strength: float = 1.0
+) -> dict[str, ServedModel]:
     """The models at ``paths`` (run folders or model files) by name, in that order.
 
     A model has the name of its run folder or file. One that sees large pictures from afar is shown
@@ -41,7 +43,8 @@ def load_models(paths: Sequence[Path], device: str, network_pixels: int) -> dict
     """
     models: dict[str, ServedModel] = {}
     for path in paths:
-        translator = load(path, device, tile="off")  # (strips may be kept in files)
+        # (strips may be kept in files)
+        translator = load(path, device, tile="off", strength=strength)
         most = _most_seen(translator, network_pixels)
         if translator.sees is not None and translator.sees > most >= SMALLEST:
             translator = Translator(translator.pair, translator.device, "off", see=most)

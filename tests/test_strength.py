@@ -77,7 +77,9 @@ def test_scores_are_of_it_and_not_kept(tmp_path: Path, diptych: Command) -> None
     package.train(data=tmp_path / "towns", run=run, preset="laptop", settings=settings)
     done = diptych("evaluate", run, "--strength", "0", "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)["to_b"]
+    scores = json.loads(done.stdout)
+    assert scores["strength"] == 0
+    found = scores["to_b"]
     assert found["cycle"]["l1"] == found["identity_l1"] == 0
     distances = found["distances"]
     assert distances["translations"]["kid"]["value"] == distances["untouched"]["kid"]["value"]

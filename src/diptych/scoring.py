@@ -92,7 +92,7 @@ def evaluate(
     name = one_of("features", features, FEATURE_NAMES)
     with usual_torch(where), freed_memory_kept(where):
         net = make_feature_net(name, where, file, classify=bool(a.classes or b.classes))
-        found = evaluate_pair(pair, held, net, where, wanted)
+        found = replace(evaluate_pair(pair, held, net, where, wanted), strength=float(strength))
     if model is None:
         found = replace(found, learned_from=flattering(data))
     if keep and size is None and model is None and strength == 1:

@@ -71,6 +71,8 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
         return ScoreTable(title, columns, [], note)
     found = direction.distances
     size = f"of {evaluation.size} px" if evaluation.size else "in their own sizes"
+    if evaluation.strength != 1:
+        size += f", changed {evaluation.strength:g} times as much as learned"
     sets = (found.translations, found.split, found.untouched)
     cells = [set_names(evaluation), *map(set_cells, sets)]
     rows = [list(row) for row in zip(*cells, strict=True)]

@@ -303,7 +303,9 @@ def find(model: Path) -> Path:
 KINDS: dict[str, dict[str, Any]] = {
     "instance norm": {},
     "group norm, resize, retouch": {"norm": "group", "upsample": "resize", "output": "retouch"},
-    "pixel norm, retouch, one halving": {"norm": "pixel", "output": "retouch", "halvings": 1},
+    "pixel norm, retouch, one halving": {
+        "norm": "pixel", "output": "retouch", "halvings": 1, "least_change": 0.3, "strength": 1.3
+    },
     "batch norm, dropout": {"norm": "batch", "dropout": 0.5},
     "no norm, CUT": {"norm": "none", "downsample": "antialias", "upsample": "antialias"},
     "unet, dropout": {"architecture": "unet", "levels": 6, "dropout": 0.5},

@@ -51,6 +51,14 @@ def test_cut_is_told_of_its_own_settings() -> None:
     assert "loss.cycle" not in line
 
 
+@pytest.mark.parametrize(("output", "named"), [("retouch", True), ("picture", False)])
+def test_what_fades_is_named_where_it_does(output: str, named: bool) -> None:
+    generator = {"output": output, "least_change": 0.05}
+    health = Health(Config.model_validate({"generator": generator}))
+    (line,) = health.look_at_pictures(0.5, made(CASES[2][1]), REAL, INFO)
+    assert ("generator.least_change (it is 0.05)" in line) == named
+
+
 def test_advice_names_no_loss_that_is_off() -> None:
     """Between grey pictures and colours nothing can be held to its source but by the cycle."""
     grey = [picture[..., :1] for picture in PICTURES]

@@ -40,6 +40,7 @@ KINDS: list[dict[str, Any]] = [
       for up, down, output in (("transpose", "stride", "picture"),
                                ("resize", "antialias", "retouch"),
                                ("antialias", "stride", "picture"))),
+    {"norm": "pixel", "output": "retouch", "least_change": 0.3, "strength": 1.3},
     *({"norm": norm, "upsample": "resize", "halvings": halvings}
       for norm in ("group", "pixel") for halvings in (1, 3)),
     *({"architecture": "unet", "norm": norm, "upsample": up, "levels": 4, "dropout": 0.5}

@@ -297,6 +297,25 @@ def test_a_retouching_generator_without_a_correction_changes_nothing() -> None:
         assert float(G.eval()(x).max()) == 1  # pictures stay in range
 
 
+@pytest.mark.parametrize(
+    ("change", "stays"), [(0.0, 0.0), (0.01, 0.01), (0.1, 0.5), (0.9, 81 / 82)]
+)
+def test_small_changes_fade_in_use(change: float, stays: float) -> None:
+    """The closed form, for a network that paints one colour; in training all of it counts."""
+    config = GeneratorConfig(width=4, blocks=1, output="retouch", least_change=0.1, strength=1.2)
+    G = make_generator(config, 3, 3).eval()
+    last = [layer for layer in G.modules() if isinstance(layer, nn.Conv2d)][-1]
+    assert last.bias is not None
+    x = torch.zeros(1, 3, 16, 16)
+    colour = torch.tensor([0.5, -1.0, 1.5]) * change  # of mean size ``change``
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(colour)
+        expected = (1.2 * stays * colour).clamp(-1, 1)[None, :, None, None]
+        torch.testing.assert_close(G(x), expected.expand_as(x), atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(G.train()(x), colour[None, :, None, None].expand_as(x))
+
+
 def test_initial_weights_have_the_published_spread() -> None:
     G = make_generator(GeneratorConfig(width=32, blocks=2), 3, 3)
     initialise(G)

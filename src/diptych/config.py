@@ -54,6 +54,8 @@ class GeneratorConfig(Section):
     downsample: Downsample = "stride"
     upsample: Upsample = "transpose"
     output: Output = "picture"  # retouch: the network paints changes to its input (resnet)
+    least_change: Weight = 0.0  # in use, smaller changes fade; pictures are [-1, 1] (retouch)
+    strength: Positive = 1.0  # in use, of what is changed (retouch)
     dropout: BelowOne = 0.0
     widths: tuple[Width, ...] | None = None  # of each layer (mobile)
 

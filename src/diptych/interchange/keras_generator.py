@@ -36,10 +36,18 @@ def keras_generator(generator: nn.Module, channels: int, name: str) -> Any:
         assert isinstance(generator, ResnetGenerator)
         painted = build(generator.decode, build(generator.transform, build(generator.encode, x)))
         if generator.output == "retouch":
-            y = ops.clip(x + painted, -1, 1)
+            y = ops.clip(x + _change(generator, painted), -1, 1)
         else:
             y = layers.Activation("tanh", name="y")(painted)
     return keras.Model(x, y, name=name)
+
+
+def _change(generator: ResnetGenerator, painted: Any) -> Any:
+    """As ``ResnetGenerator.change``."""
+    if generator.least_change:
+        power = ops.square(ops.mean(ops.absolute(painted), axis=-1, keepdims=True))
+        painted = painted * (power / (power + generator.least_change**2))
+    return painted * generator.strength
 
 
 def _unet(build: _Builder, generator: UnetGenerator, x: Any) -> Any:

@@ -36,6 +36,8 @@ class ResnetGenerator(nn.Module):
         norm = norm_layer(config.norm)
         same = channels_in == channels_out  # otherwise nothing of the source can be kept
         self.output = config.output if same else "picture"
+        self.least_change = config.least_change
+        self.strength = config.strength
         self.halvings = config.halvings
         if config.architecture == "mobile":
             first, second, middle, *insides, third, last = config.mobile_widths()
@@ -81,17 +83,19 @@ class ResnetGenerator(nn.Module):
             return painted.tanh()
         # In training nothing is cut off: D has never seen a real picture beyond black and white, so
         # its slope leads back from there, where a clamp or a tanh has none.
-        changed = x + painted
-        return changed if self.training else changed.clamp(-1, 1)
+        return x + painted if self.training else (x + self.change(painted)).clamp(-1, 1)
 
-    @torch.no_grad()
-    def strengthen(self, strength: float) -> None:
-        """Make a network that retouches change pictures so many times as much; 0: not at all.
+    def change(self, painted: Tensor) -> Tensor:
+        """What is added to the input in use, of what a network that retouches has ``painted``.
 
-        All that it changes goes through its last convolution.
+        Small changes fade: of a pixel that changes by e on the mean of its channels the share
+        ``e^2 / (e^2 + least_change^2)`` stays. It is a Wiener gain, to which what is much smaller
+        than ``least_change`` is noise. (In training they do not, or none could grow.)
         """
-        for weight in self.decode[-1].parameters():
-            weight.mul_(strength)
+        if self.least_change:
+            power = painted.abs().mean(1, keepdim=True).square()
+            painted = painted * (power / (power + self.least_change**2))
+        return painted * self.strength if self.strength != 1 else painted
 
 
 class UnetGenerator(nn.Module):

@@ -35,6 +35,8 @@ class Health:
         else:
             self.holds = f"contrast.source (it is {config.contrast.source:g})"
             self.leaves_alone = f"contrast.target (it is {config.contrast.target:g})"
+        generator = config.generator
+        self.fades = generator.least_change if generator.output == "retouch" else 0.0
         self.said: set[str] = set()
         self.zero_since: dict[str, int] = {}
 
@@ -71,6 +73,8 @@ class Health:
         alike = info.a.channels == info.b.channels
         keeps_colours = self.leaves_alone if alike else self.holds
         holds_back = f"{self.holds} and {self.leaves_alone}" if alike else self.holds
+        if self.fades and alike:
+            holds_back += f" and generator.least_change (it is {self.fades:g})"
         for to, pictures in made.items():
             own, other = info.formats(to)
             sources = [brightness(one.picture, own) for one in pictures]

@@ -26,4 +26,4 @@ def strengthen(pair: GeneratorPair, strength: float) -> None:
         )
     for network in pair.networks:
         assert isinstance(network, ResnetGenerator)
-        network.strengthen(strength)
+        network.strength *= float(strength)

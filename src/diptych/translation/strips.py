@@ -137,7 +137,8 @@ class Walk:
                     painted = self.through(part, painted)
                 if layer.output == "picture":
                     return layers.pointwise(painted, torch.tanh_)
-                return layers.pointwise(layers.added(painted, x), lambda y: y.clamp_(-1, 1))
+                change = layers.pointwise(painted, layer.change)
+                return layers.pointwise(layers.added(change, x), lambda y: y.clamp_(-1, 1))
             case UnetGenerator():
                 return self.there_and_back(layer, x)
         raise TypeError(f"no way to take {type(layer).__name__} by strips")

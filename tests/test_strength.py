@@ -19,6 +19,7 @@ from diptych.data.pixels import RGB
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.networks import ResnetGenerator, make_generator
+from diptych.web.models import load_models
 
 RETOUCH = GeneratorConfig(
     width=4, blocks=1, halvings=1, norm="pixel", upsample="resize", output="retouch"
@@ -94,6 +95,14 @@ def test_an_exported_program_has_it(model: Path, tmp_path: Path, diptych: Comman
     (file,) = tmp_path.glob("*.pt2")
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     torch.testing.assert_close(torch.export.load(file).module()(x), x, atol=1e-6, rtol=0)
+
+
+def test_a_server_has_it(model: Path) -> None:
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    (served,) = load_models([model], "cpu", 10**6, strength=0.5).values()
+    torch.testing.assert_close(
+        served.translator.to_b(x), package.load(model, "cpu", strength=0.5).to_b(x)
+    )
 
 
 @pytest.mark.parametrize("strength", [-0.5, float("nan"), float("inf"), "2", None])

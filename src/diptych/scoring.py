@@ -95,9 +95,14 @@ def evaluate(
         found = replace(evaluate_pair(pair, held, net, where, wanted), strength=float(strength))
     if model is None:
         found = replace(found, learned_from=flattering(data))
-    if keep and size is None and model is None and strength == 1:
+    if keep and is_of_run(size, model, strength):
         keep_if_possible(folder.path, found)
     return found
+
+
+def is_of_run(size: int | None, model: AnyPath | None, strength: float) -> bool:
+    """Whether scores are of the run's own model as it is, which its folder keeps."""
+    return size is None and model is None and strength == 1
 
 
 def _translating_pair(

@@ -70,7 +70,7 @@ def evaluate(
         model=model,
         strength=strength,
     )
-    own = size is None and model is None and strength == 1
+    own = diptych.scoring.is_of_run(size, model, strength)
     kept = own and diptych.scoring.keep_if_possible(run, found)
     if found.unread:
         warn(

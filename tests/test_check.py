@@ -81,8 +81,9 @@ def test_the_training_it_suggests_is_the_one_it_checked(clean: Path, diptych: Co
     (clean / "trainA").rename(clean / "my horses")
     (clean / "config.yaml").write_text("data: {strict: true}")
     given = ["my horses", "trainB", "--preset", "repaint", "--config", "config.yaml",
-             "--size", "64", "--depth", "native", "--channels", "1",
-             "--set", "data.background='#fff'"]  # fmt: skip
+             "--method", "cut", "--size", "64", "--preprocess", "crop", "--batch", "2",
+             "--channels", "1", "--depth", "native", "--range-a", "0,255", "--range-b", "-9,255",
+             "--background", "#fff", "--strict", "--set", "data.flip=false"]  # fmt: skip
     done = diptych("data", "check", *given, cwd=clean)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if "next: diptych train " in line]

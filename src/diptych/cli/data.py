@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from diptych.cli.options import BothFolders, FolderA, FolderB
+from diptych.cli import options
 
 if TYPE_CHECKING:
     from diptych.data.check import Check, Part
@@ -97,23 +97,29 @@ def get(
 
 @app.command()
 def check(
-    a: FolderA = None,
-    b: FolderB = None,
-    data: BothFolders = None,
-    preset: Annotated[Optional[str], typer.Option(help="As you will train with.")] = None,
-    config: Annotated[Optional[Path], typer.Option(help="As you will train with.")] = None,
-    size: Annotated[Optional[int], typer.Option(help="As you will train with.")] = None,
-    preprocess: Annotated[Optional[str], typer.Option(help="As you will train with.")] = None,
-    depth: Annotated[Optional[str], typer.Option(help="As you will train with.")] = None,
-    channels: Annotated[Optional[int], typer.Option(help="As you will train with.")] = None,
-    set_: Annotated[
-        Optional[list[str]], typer.Option("--set", help="All else that you will train with.")
-    ] = None,
+    a: options.FolderA = None,
+    b: options.FolderB = None,
+    data: options.BothFolders = None,
+    preset: options.Preset = None,
+    from_: options.From = None,
+    config: options.ConfigFile = None,
+    method: options.Method = None,
+    size: options.Size = None,
+    preprocess: options.Preprocess = None,
+    batch: options.Batch = None,
+    channels: options.Channels = None,
+    depth: options.Depth = None,
+    range_a: options.RangeA = None,
+    range_b: options.RangeB = None,
+    background: options.Background = None,
+    strict: options.Strict = False,
+    set_: options.Set = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, with every file.")] = False,
 ) -> None:
     """Say what is wrong with the pictures, and what training would do with them.
 
-    Exit code 1 if training would refuse them.
+    Give it those of your training's options that it knows. Exit code 1 if training would refuse
+    the pictures.
     """
     import json
     from dataclasses import asdict
@@ -125,16 +131,17 @@ def check(
     from diptych.training.start import pick_folders
     from diptych.words import typed
 
-    domain = given(depth=depth, channels=channels)
-    settings: dict[str, Any] = {
-        "a": domain,
-        "b": domain,
-        "data": given(size=size, preprocess=preprocess),
+    settings: options.Tree = {
+        **given(method=method),
+        **options.settings_of_pictures(
+            size, preprocess, channels, depth, range_a, range_b, background, strict
+        ),
+        "training": given(batch=batch),
     }
     for assignment in set_ or []:
         settings = merge(settings, parse_assignment(assignment))
     folders = pick_folders(a, b, data)
-    used = make_config(preset, config, settings)
+    used = make_config(preset, config, settings, from_)
     if json_:
         found = check(folders, used)
         print(json.dumps({"usable": found.usable, **asdict(found)}, indent=1))
@@ -146,10 +153,15 @@ def check(
                 progress.update(bar, completed=done, total=total, info=f"{total} pictures")
 
             found = check(folders, used, show)
-        same = given(data=data, preset=preset, config=config, size=size, preprocess=preprocess,
-                      depth=depth, channels=channels)  # fmt: skip
+        chosen = {
+            "--data": data, "--preset": preset, "--from": from_, "--config": config,
+            "--method": method, "--size": size, "--preprocess": preprocess,
+            "--batch": batch, "--channels": channels, "--depth": depth,
+            "--range-a": range_a, "--range-b": range_b, "--background": background,
+        }  # fmt: skip
         words = [str(folder) for folder in (a, b) if folder is not None]
-        words += [word for name, value in same.items() for word in (f"--{name}", str(value))]
+        words += [str(word) for one in chosen.items() if one[1] is not None for word in one]
+        words += ["--strict"] if strict else []
         words += [word for assignment in set_ or [] for word in ("--set", assignment)]
         _print(found, " ".join(map(typed, words)))
     raise typer.Exit(0 if found.usable else 1)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
-from diptych.cli.options import BothFolders, FolderA, FolderB
+from diptych.cli import options
 
 
 def train(
-    a: FolderA = None,
-    b: FolderB = None,
+    a: options.FolderA = None,
+    b: options.FolderB = None,
     run: Annotated[Path, typer.Option(help="Folder to make for this training.")] = Path("runs/run"),
-    data: BothFolders = None,
+    data: options.BothFolders = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
     resume_if_there: Annotated[
         bool,
@@ -23,26 +23,10 @@ def train(
             help="Start, or go on if it has begun: one command for jobs that are queued again.",
         ),
     ] = False,
-    preset: Annotated[
-        Optional[str],
-        typer.Option(
-            help="laptop, repaint, paper or classic. Default: paper with a CUDA or ROCm "
-            "GPU; else laptop, or repaint for CUT and networks that cannot retouch."
-        ),
-    ] = None,
-    from_: Annotated[
-        Optional[Path],
-        typer.Option(
-            "--from", help="Start from this run or model file (also of `diptych import`)."
-        ),
-    ] = None,
-    config: Annotated[
-        Optional[Path], typer.Option(help="YAML file of settings, on top of the preset.")
-    ] = None,
-    method: Annotated[
-        Optional[str],
-        typer.Option(help="cyclegan (both ways), or cut, fastcut: from A to B only."),
-    ] = None,
+    preset: options.Preset = None,
+    from_: options.From = None,
+    config: options.ConfigFile = None,
+    method: options.Method = None,
     steps: Annotated[Optional[int], typer.Option(help="Length in steps ...")] = None,
     epochs: Annotated[
         Optional[int], typer.Option(help="... in passes over the larger domain ...")
@@ -52,14 +36,9 @@ def train(
         Optional[float],
         typer.Option(min=0, help="Save and end after this time; go on later with --resume."),
     ] = None,
-    size: Annotated[
-        Optional[int], typer.Option(help="Pixels a side of the training crops.")
-    ] = None,
-    preprocess: Annotated[
-        Optional[str],
-        typer.Option(help="resize-crop, resize, crop, scale-width-crop or none."),
-    ] = None,
-    batch: Annotated[Optional[int], typer.Option(help="Pictures of each domain per batch.")] = None,
+    size: options.Size = None,
+    preprocess: options.Preprocess = None,
+    batch: options.Batch = None,
     accumulate: Annotated[Optional[int], typer.Option(help="Batches per step.")] = None,
     seed: Annotated[
         Optional[int],
@@ -67,25 +46,12 @@ def train(
     ] = None,
     device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     precision: Annotated[Optional[str], typer.Option(help="auto, float32, bf16 or fp16.")] = None,
-    channels: Annotated[
-        Optional[int], typer.Option(help="Channels to read: 1 for grey, 3 for colour, or N.")
-    ] = None,
-    depth: Annotated[
-        Optional[str], typer.Option(help="8bit, or native: keep 16-bit and float values.")
-    ] = None,
-    range_a: Annotated[
-        Optional[str],
-        typer.Option(
-            help="low,high: A's values, mapped to -1 .. 1. More such pairs: one for each channel."
-        ),
-    ] = None,
-    range_b: Annotated[Optional[str], typer.Option(help="The same for B.")] = None,
-    background: Annotated[
-        Optional[str], typer.Option(help="Colour behind transparent pictures.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse damaged pictures instead of leaving them out.")
-    ] = False,
+    channels: options.Channels = None,
+    depth: options.Depth = None,
+    range_a: options.RangeA = None,
+    range_b: options.RangeB = None,
+    background: options.Background = None,
+    strict: options.Strict = False,
     keep_every: Annotated[
         Optional[int], typer.Option(help="Keep the checkpoint of every N-th step for good.")
     ] = None,
@@ -96,10 +62,7 @@ def train(
             "model by KID."
         ),
     ] = None,
-    set_: Annotated[
-        Optional[list[str]],
-        typer.Option("--set", help="Any setting: section.key=value. Can be repeated."),
-    ] = None,
+    set_: options.Set = None,
 ) -> None:
     """Learn to translate between two folders of pictures."""
     from diptych.cli.console import say, training_listener
@@ -113,11 +76,10 @@ def train(
     if resume and resume_if_there:
         raise UsageError("--resume and --resume-if-there disagree: leave one of them out")
     length = given(steps=steps, epochs=epochs, minutes=minutes)
-    domain = given(channels=channels, depth=depth)
-    settings: dict[str, Any] = {
+    settings: options.Tree = {
         **given(method=method),
-        "data": given(
-            size=size, preprocess=preprocess, background=background, strict=strict or None
+        **options.settings_of_pictures(
+            size, preprocess, channels, depth, range_a, range_b, background, strict
         ),
         "training": {
             **length,
@@ -126,8 +88,6 @@ def train(
                 precision=precision, keep_every=keep_every, evaluate_every=evaluate_every,
             ),
         },
-        "a": {**domain, **given(range=_ranges("--range-a", range_a))},
-        "b": {**domain, **given(range=_ranges("--range-b", range_b))},
     }  # fmt: skip
     for assignment in set_ or []:
         change = parse_assignment(assignment)
@@ -148,18 +108,3 @@ def train(
         return
     say(f"next: diptych translate {typed(run)} PICTURE -o out/")
     say(f"      diptych report {typed(run)}")
-
-
-def _ranges(option: str, text: str | None) -> list[float] | list[list[float]] | None:
-    from diptych.errors import UsageError
-
-    if text is None:
-        return None
-    try:
-        numbers = [float(part) for part in text.split(",")]
-        pairs = [list(pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
-    except ValueError:
-        raise UsageError(
-            f"{option} {text!r}: write it as low,high, as in 0,4095; a pair for each channel"
-        ) from None
-    return pairs[0] if len(pairs) == 1 else pairs

@@ -1,7 +1,7 @@
 """Every setting of a training, as one typed tree; ``settings.py`` reads it from YAML.
 
 The defaults are the ``paper`` preset. Settings are validated where they are read, so the rest of
-the code can trust them.
+the code can trust them: each section checks itself, and ``conflicts.py`` whether they go together.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from diptych.conflicts import refuse_conflicts
 
 Norm = Literal["instance", "batch", "group", "pixel", "none"]
 Downsample = Literal["stride", "antialias"]
@@ -313,65 +315,8 @@ class Config(Section):
         return tree
 
     @model_validator(mode="after")
-    def _networks_fit(self) -> Config:
-        if self.method != "cyclegan" and self.generator.architecture != "resnet":
-            raise ValueError(f"method {self.method} needs generator.architecture resnet")
-        return self
-
-    @model_validator(mode="after")
-    def _plateau_sees_something(self) -> Config:
-        held = self.method != "cyclegan" or self.loss.cycle > 0 or (self.loss.cycle_end or 0) > 0
-        if self.optimizer.schedule == "plateau" and not held:
-            raise ValueError(
-                "optimizer.schedule plateau watches the cycle loss: use another, or loss.cycle"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_size_where_needed(self) -> Config:
-        asked_for = {
-            "loss.adversarial wgangp needs": self.loss.adversarial == "wgangp",
-            "training.judged and untouched need": bool(self.training.more_judged),
-            "training.compile needs": bool(self.training.compile),
-        }
-        for what, wanted in asked_for.items():
-            if wanted and not self.data.one_size:
-                raise ValueError(f"{what} pictures of one size: use a crop, or another preset")
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_compiled(self) -> Config:
-        if self.training.compile and self.loss.bounds_slope:
-            raise ValueError(
-                "training.compile cannot be had with loss.r1 or wgangp: PyTorch compiles nothing "
-                "that is differentiated twice"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _size_fits(self) -> Config:
-        multiple, smallest = self.generator.size_multiple, self.smallest_size()
-        size = self.data.size
-        if size % multiple and size >= smallest:
-            below, above = size // multiple * multiple, -(-size // multiple) * multiple
-            choice = f"{below} or {above}" if below >= smallest else f"{above}"
-            unet = self.generator.architecture == "unet"
-            fewer = ", or fewer generator.levels" if unet else ""
-            raise ValueError(
-                f"data.size {size} does not fit the {self.generator.architecture} generator, "
-                f"which needs a multiple of {multiple}: use {choice}{fewer}"
-            )
-        if size < smallest:
-            if self.shrink > 1:
-                raise ValueError(
-                    f"discriminator.sees {self.discriminator.sees} is too small for its patches: "
-                    f"use {smallest // self.shrink} or more, or fewer discriminator.layers"
-                )
-            raise ValueError(
-                f"data.size {size} is too small for these networks: use "
-                f"{-(-smallest // multiple) * multiple} or more, "
-                "or fewer discriminator.layers"
-            )
+    def _go_together(self) -> Config:
+        refuse_conflicts(self)
         return self
 
     @property

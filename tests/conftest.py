@@ -108,8 +108,10 @@ def trained(towns: Path, diptych: Command, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """``diptych ui`` with four models: tiny, one-way, deep (16 bits to floats), many (channels)."""
+    """``diptych ui`` with five models: tiny, one-way, deep (16 bits to floats), many (channels),
+    retouch (changes pictures)."""
     pytest.importorskip("gradio", reason="the extra [web] is not installed")
+    from retouching import RETOUCH, saved
     from web import deep_model, one_way_model, running
 
     folder = tmp_path_factory.mktemp("served")
@@ -120,6 +122,7 @@ def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         one_way_model(trained, folder / "one-way.safetensors"),
         deep_model(trained, folder / "deep.safetensors", sixteen, floats),
         deep_model(trained, folder / "many.safetensors", five, sixteen),
+        saved(folder / "retouch.safetensors", RETOUCH),
     ]
     with running(folder / "notes", runs) as server:
         yield server

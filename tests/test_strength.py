@@ -9,33 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import LONGEST
 from conftest import Command
 from PIL import Image
+from retouching import RETOUCH, saved
 
 import diptych as package
 from diptych.config import GeneratorConfig
 from diptych.data import town
-from diptych.data.pixels import RGB
 from diptych.errors import UsageError
-from diptych.model_file import GeneratorPair, ModelInfo, save_model
-from diptych.networks import ResnetGenerator, make_generator
 from diptych.web.models import load_models
-
-RETOUCH = GeneratorConfig(
-    width=4, blocks=1, halvings=1, norm="pixel", upsample="resize", output="retouch"
-)
-
-
-def saved(path: Path, config: GeneratorConfig) -> Path:
-    """A model with random weights that changes little, of a training on 16 px."""
-    torch.manual_seed(1)
-    networks = [make_generator(config, 3, 3) for _ in range(2)]
-    for G in networks:
-        assert isinstance(G, ResnetGenerator)
-        for weight in G.decode[-1].parameters():
-            weight.data *= 0.3
-    save_model(path, GeneratorPair(*networks, ModelInfo(config, RGB, RGB, 16, "crop", "white", 0)))
-    return path
+from diptych.web.worker import Order, Worker
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +81,26 @@ def test_an_exported_program_has_it(model: Path, tmp_path: Path, diptych: Comman
     torch.testing.assert_close(torch.export.load(file).module()(x), x, atol=1e-6, rtol=0)
 
 
-def test_a_server_has_it(model: Path) -> None:
-    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(4)) * 2 - 1
+def test_a_server_has_one_for_each_request(model: Path) -> None:
+    """Those of other strengths share no batch, and leave the model as it was."""
     (served,) = load_models([model], "cpu", 10**6, strength=0.5).values()
-    torch.testing.assert_close(
-        served.translator.to_b(x), package.load(model, "cpu", strength=0.5).to_b(x)
-    )
+    picture = np.random.default_rng(4).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    batches: list[int] = []
+    worker = Worker(batch=8, watch=lambda count, seconds: batches.append(count))
+    strengths = (served.strength, 2.0, 0.5, 0.0, 1.0)
+    with worker.changed:  # all are there before the first is taken
+        orders = [Order(served.translator, "b", True, picture, one) for one in strengths]
+        made = [worker.submit(order) for order in orders]
+    for strength, future in zip(strengths, made, strict=True):
+        translated = future.result(timeout=LONGEST)
+        alone = package.load(model, "cpu", strength=strength)
+        (fake,) = alone.arrays([picture], "b")
+        (rec,) = alone.arrays([fake], "a")
+        assert translated.rec is not None
+        for found, expected in ((translated.fake, fake), (translated.rec, rec)):
+            assert np.abs(found.astype(int) - expected).max() <= 1
+    worker.close()
+    assert batches == [2, 1, 1, 1]
 
 
 @pytest.mark.parametrize("strength", [-0.5, float("nan"), float("inf"), "2", None])

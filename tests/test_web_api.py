@@ -81,14 +81,25 @@ def test_a_picture_lies_as_its_camera_says(served: Server, trained: Path, town: 
 
 def test_all_models_are_told(served: Server, trained: Path) -> None:
     models = served.ask("/v1/models").json()
-    assert [model["name"] for model in models] == ["tiny", "one-way", "deep", "many"]
-    assert [model["to"] for model in models] == [["b", "a"], ["b"], ["b", "a"], ["b", "a"]]
+    assert [model["name"] for model in models] == ["tiny", "one-way", "deep", "many", "retouch"]
+    assert [model["to"] for model in models] == [["b", "a"], ["b"], *[["b", "a"]] * 3]
+    assert [model["retouches"] for model in models] == [False] * 4 + [True]
+    assert {model["strength"] for model in models} == {1}
     assert models[0]["size"] == 32
     assert models[0]["steps"] == 12
     assert models[2]["a"] == {
         "name": "A", "channels": 1, "dtype": "uint16", "low": 0, "high": 4095
     }  # fmt: skip
     assert (models[3]["a"]["low"], models[3]["a"]["high"]) == ([0, 0, 0, 0, 0], [9, 9, 9, 9, 8])
+
+
+def test_a_model_that_retouches_does_so_as_much_as_is_asked_for(served: Server, town: Path) -> None:
+    for strength in (0, 1.5):
+        asked = {"model": "retouch", "strength": strength}
+        made = opened(served.translate(town.read_bytes(), **asked))  # type: ignore[arg-type]
+        model = package.load(served_file(served, "retouch"), "cpu", strength=strength)
+        assert_alike(made, model.to_b(town))
+        assert (made.tobytes() == Image.open(town).tobytes()) == (strength == 0)
 
 
 def test_other_depths_and_channels(served: Server, tmp_path: Path) -> None:
@@ -167,6 +178,9 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         (good, {"model": "one-way", "to": "a"}, 422, "from A to B only"),
         (good, {"size": 0}, 422, "size: input should be greater"),
         (good, {"size": "big"}, 422, "size: input should be a valid integer"),
+        (good, {"strength": 2}, 422, "strength 2: this model paints pictures anew"),
+        (good, {"strength": -1, "model": "retouch"}, 422, "strength: input should be greater"),
+        (good, {"strength": "nan", "model": "retouch"}, 422, "strength: input should be"),
         (good, {"format": "gif"}, 422, "format: input should be"),
         (good, {"colour": "red"}, 422, "there is no option 'colour'"),
     ]:

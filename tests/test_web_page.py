@@ -22,6 +22,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from web import Server, running, served_file, wait_until
 
@@ -103,6 +104,11 @@ class Browser:
 
     def picture(self, address: str) -> Image.Image:
         return Image.open(io.BytesIO(httpx.get(address).content))
+
+    def changed(self) -> bool | None:
+        """Whether the pictures before and after differ; None while one is of another size."""
+        before, after = map(self.picture, self.sources("#slider img")[:2])
+        return before.tobytes() != after.tobytes() if before.size == after.size else None
 
     def drop(self, selector: str, path: Path) -> None:
         """As a mouse would that carries a file from elsewhere."""
@@ -209,6 +215,18 @@ def test_examples_directions_and_models(browser: Browser, towns: Path) -> None:
     wait_until(lambda: browser.texts("#back, #examples") == [])  # (a file has none)
     assert "cycle" not in browser.line()
     assert browser.texts("[data-testid=toast-text]") == []  # (its way back was never asked for)
+
+
+def test_a_slider_makes_changes_weaker(browser: Browser, towns: Path) -> None:
+    browser.open()
+    town = sorted((towns / "testA").iterdir())[0]
+    browser.translated(lambda: browser.drop("#picture button[aria-dropeffect]", town))
+    assert browser.texts("#strength") == []  # (what paints anew has none)
+    browser.translated(lambda: browser.choose("Model", "retouch"))
+    wait_until(lambda: browser.changed() is True)
+    number = browser.one("#strength input[type=number]")
+    number.send_keys(Keys.CONTROL, "a", Keys.NULL, "0", Keys.TAB)
+    wait_until(lambda: browser.changed() is False)
 
 
 def test_deep_pictures_come_as_files(browser: Browser, served: Server, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="the extra [web] is not installed")
 
+from retouching import RETOUCH, saved
 from web import Server, running
 
 SCHEMATHESIS = shutil.which("schemathesis", path=Path(sys.executable).parent)
@@ -24,9 +25,10 @@ expected-statuses = ["2xx", 413]
 
 
 @pytest.fixture(scope="module")
-def plain(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One model that can do all that the description offers."""
-    with running(tmp_path_factory.mktemp("plain") / "notes", [trained]) as server:
+    folder = tmp_path_factory.mktemp("plain")
+    with running(folder / "notes", [saved(folder / "model.safetensors", RETOUCH)]) as server:
         yield server
 
 

@@ -358,7 +358,7 @@ def test_large_pictures_are_shown_smaller(trained: Path, tmp_path: Path) -> None
     actions = Actions(service, PageFolder(tmp_path))
     try:
         upload = {"path": str(tmp_path / "strip.png")}
-        shown = asyncio.run(actions.translate(upload, trained.name, "b", None))
+        shown = asyncio.run(actions.translate(upload, trained.name, "b", None, None))
     finally:
         assert service.close()
     for path, size in (

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
 
 from diptych.errors import UsageError
-from diptych.model_file import GeneratorPair
+from diptych.model_file import GeneratorPair, ModelInfo
 from diptych.networks import ResnetGenerator
+
+
+def check_strength(strength: float, info: ModelInfo) -> None:
+    """Raises UsageError for a strength that is none, or that a model cannot have."""
+    if not (isinstance(strength, Real) and 0 <= strength < math.inf):
+        raise UsageError(f"strength {strength!r}: give a number, 0 or more; 1 is as trained")
+    if strength != 1 and not info.retouches:
+        raise UsageError(
+            f"strength {strength:g}: this model paints pictures anew; only changes to a picture, "
+            "as models of the preset laptop make them, can be weaker or stronger"
+        )
 
 
 def strengthen(pair: GeneratorPair, strength: float) -> None:
     """Make a pair that retouches change pictures ``strength`` times as much as it does.
 
-    Raises UsageError for one that paints them anew, and for a strength that is none.
+    Raises UsageError as ``check_strength``.
     """
-    if not (isinstance(strength, Real) and 0 <= strength < math.inf):
-        raise UsageError(f"strength {strength!r}: give a number, 0 or more; 1 is as trained")
-    if strength == 1:
-        return
-    if not pair.info.retouches:
-        raise UsageError(
-            f"strength {strength:g}: this model paints pictures anew; only changes to a picture, "
-            "as models of the preset laptop make them, can be weaker or stronger"
-        )
-    for network in pair.networks:
-        assert isinstance(network, ResnetGenerator)
+    check_strength(strength, pair.info)
+    for network in _retouching(pair):
         network.strength *= float(strength)
+
+
+@contextmanager
+def at_strength(pair: GeneratorPair, strength: float) -> Iterator[None]:
+    """The same within the block, in which no other thread may use the pair."""
+    before = [network.strength for network in _retouching(pair)]
+    strengthen(pair, strength)
+    try:
+        yield
+    finally:
+        for network, own in zip(_retouching(pair), before, strict=True):
+            network.strength = own
+
+
+def _retouching(pair: GeneratorPair) -> list[ResnetGenerator]:
+    networks = pair.networks if pair.info.retouches else ()
+    return [network for network in networks if isinstance(network, ResnetGenerator)]

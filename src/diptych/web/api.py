@@ -36,6 +36,7 @@ MEDIA_TYPES = {
     "bmp": "image/bmp",
     "npy": "application/octet-stream",
 }
+STRONGEST = 10  # times as much as learned: far beyond what looks like anything
 T = TypeVar("T")
 
 
@@ -57,6 +58,10 @@ class Options(BaseModel):
     size: Annotated[int, Field(ge=1, le=65_535)] | SkipJsonSchema[None] = Field(
         None, description="First scale the shorter side to this many pixels."
     )
+    strength: Annotated[float, Field(ge=0, le=STRONGEST)] | SkipJsonSchema[None] = Field(
+        None, description="How many times as much as it has learned to a model that retouches "
+        "changes the picture. Default: as the server was started with, mostly 1.",
+    )  # fmt: skip
     format: FileFormat | SkipJsonSchema[None] = Field(
         None, description="Of the answer. Default: png, or tif where png cannot hold the values."
     )
@@ -86,6 +91,8 @@ class Model(BaseModel):
     a: Values
     b: Values
     size: int = Field(description="Pixels a side of the pictures it was trained on.")
+    retouches: bool = Field(description="Whether it changes pictures, more or less by strength.")
+    strength: float = Field(description="How much, unless another strength is asked for.")
     steps: int
 
 
@@ -168,7 +175,9 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
         name = format_for(options.format, target)
 
         async def translated() -> bytes:
-            answer = await service.translate(data, model, options.to, options.size)
+            answer = await service.translate(
+                data, model, options.to, options.size, options.strength
+            )
             return await service.encode(answer.made.fake, name, target, answer.extras)
 
         picture = await while_there(request, translated())
@@ -261,6 +270,8 @@ def _describe(model: ServedModel) -> Model:
         a=values("a", info.a),
         b=values("b", info.b),
         size=info.size,
+        retouches=info.retouches,
+        strength=model.strength,
         steps=info.step,
     )
 

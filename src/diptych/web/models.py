@@ -11,6 +11,7 @@ from diptych.config import SMALLEST
 from diptych.errors import DiptychError
 from diptych.model_file import Side
 from diptych.training.run_folder import RunFolder
+from diptych.translation.strength import check_strength
 from diptych.translation.translator import Translator, load
 from diptych.words import printable
 
@@ -25,6 +26,7 @@ class ServedModel:
     name: str
     translator: Translator
     domains: dict[Side, str]  # names for people: "A", or the name of the folder
+    strength: float  # unless another is asked for
     heldout: dict[Side, list[Path]] = field(default_factory=dict)
 
     @property
@@ -39,12 +41,14 @@ def load_models(
     """The models at ``paths`` (run folders or model files) by name, in that order.
 
     A model has the name of its run folder or file. One that sees large pictures from afar is shown
-    no more than ``network_pixels`` of usual ones. Raises DiptychError as ``load`` does.
+    no more than ``network_pixels`` of usual ones. ``strength`` is for requests that name none.
+    Raises DiptychError as ``load`` does, UsageError for a strength that a model cannot have.
     """
     models: dict[str, ServedModel] = {}
     for path in paths:
         # (strips may be kept in files)
-        translator = load(path, device, tile="off", strength=strength)
+        translator = load(path, device, tile="off")
+        check_strength(strength, translator.info)
         most = _most_seen(translator, network_pixels)
         if translator.sees is not None and translator.sees > most >= SMALLEST:
             translator = Translator(translator.pair, translator.device, "off", see=most)
@@ -53,7 +57,7 @@ def load_models(
         name, number = stem, 2
         while name in models:
             name, number = f"{stem}-{number}", number + 1
-        models[name] = _served(name, translator, path)
+        models[name] = _served(name, translator, path, strength)
     return models
 
 
@@ -65,15 +69,15 @@ def _most_seen(translator: Translator, network_pixels: int) -> int:
     return side
 
 
-def _served(name: str, translator: Translator, path: Path) -> ServedModel:
+def _served(name: str, translator: Translator, path: Path, strength: float) -> ServedModel:
     plain: dict[Side, str] = {"a": "A", "b": "B"}
     if not path.is_dir():
-        return ServedModel(name, translator, plain)
+        return ServedModel(name, translator, plain, strength)
     run = RunFolder(path)
     try:
         data, folders = run.data(), run.folders()
     except DiptychError:  # a folder with nothing but the model
-        return ServedModel(name, translator, plain)
+        return ServedModel(name, translator, plain, strength)
     named: dict[Side, str] = {"a": printable(folders.a.name), "b": printable(folders.b.name)}
     telling = all(one.lower() not in SAYS_NOTHING for one in named.values())
     heldout: dict[Side, list[Path]] = {
@@ -81,5 +85,9 @@ def _served(name: str, translator: Translator, path: Path) -> ServedModel:
         "b": [Path(one) for one in data["b"]["heldout"]],
     }
     return ServedModel(
-        name, translator, named if telling and named["a"] != named["b"] else plain, heldout
+        name,
+        translator,
+        named if telling and named["a"] != named["b"] else plain,
+        strength,
+        heldout,
     )

@@ -10,6 +10,7 @@ import gradio as gr
 from diptych.web.page_actions import Actions
 from diptych.web.page_events import Events, directions_of, file_label, shows, sizes_of, usual_size
 
+STRONGEST = 3  # on the page, times as much as learned; programs may ask for more
 HERE = Path(__file__).parent
 CSS = (HERE / "page.css").read_text("utf-8")
 NAMES = (HERE / "page.js").read_text("utf-8")
@@ -48,6 +49,10 @@ def make_page(actions: Actions) -> gr.Blocks:
                 sizes_of(first), value=usual_size(first), label="Shorter side", min_width=160,
                 filterable=False,
             )  # fmt: skip
+            strength = gr.Slider(
+                0, max(STRONGEST, first.strength), value=first.strength, step=0.1, label="Strength",
+                elem_id="strength", min_width=160, visible=first.translator.info.retouches,
+            )  # fmt: skip
         with gr.Tab("One picture"), gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 picture = gr.Image(
@@ -85,9 +90,10 @@ def make_page(actions: Actions) -> gr.Blocks:
         gr.HTML(FOOTER, padding=False)
 
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        choices = [model, to, size]
+        choices = [model, to, size, strength]
         gr.on(
-            [picture.change, file.change, model.change, to.change, size.change], events.translate,
+            [picture.change, file.change, model.change, to.change, size.change, strength.change],
+            events.translate,
             [picture, file, *choices], [slider, back, line, download], preprocess=False,
             trigger_mode="always_last", api_visibility="private", show_progress="minimal",
             show_progress_on=[slider],
@@ -97,7 +103,7 @@ def make_page(actions: Actions) -> gr.Blocks:
             events.translate_several, [files, *choices], [results, several_line, zip_file],
             preprocess=False, api_visibility="private", show_progress_on=[results],
         )  # fmt: skip
-        model.change(events.choose_model, model, [to, size, back], **quiet)
+        model.change(events.choose_model, model, [to, size, strength, back], **quiet)
         gr.on(
             [model.change, to.change], events.choose_direction, [model, to], [picture, file],
             **quiet,

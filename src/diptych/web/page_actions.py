@@ -49,12 +49,14 @@ class Actions:
         self.folder = folder
         self._thumbnails: dict[tuple[str, Side], list[tuple[Path, Path]]] = {}
 
-    async def translate(self, file: Any, name: str, to: Side, size: int | None) -> Shown:
+    async def translate(
+        self, file: Any, name: str, to: Side, size: int | None, strength: float | None
+    ) -> Shown:
         """Translate an upload, as Gradio describes it, there and back. Raises RefusedError."""
         started = time.perf_counter()
         model = self.service.model(name)
         data = self.folder.read(file["path"])
-        answer = await self.service.translate(data, model, to, size, True)
+        answer = await self.service.translate(data, model, to, size, strength, back=True)
         made = answer.made
         took = time.perf_counter() - started
         own, other = model.translator.formats(to)
@@ -80,6 +82,7 @@ class Actions:
         name: str,
         to: Side,
         size: int | None,
+        strength: float | None,
         on_done: Callable[[int], None],
     ) -> tuple[list[Path], Path | None, str]:
         """Previews, a zip of the translations, a line about it. Raises RefusedError."""
@@ -97,7 +100,7 @@ class Actions:
             async with together:
                 try:
                     data = self.folder.read(file["path"])
-                    answer = await self._patiently(data, model, to, size)
+                    answer = await self._patiently(data, model, to, size, strength)
                     fake = answer.made.fake
                     result = await self.service.encode(fake, ending, other, answer.extras)
                     if len(result) > room:
@@ -131,12 +134,12 @@ class Actions:
         return previews, self.folder.write(f"{model.name}-to-{to}.zip", packed), line
 
     async def _patiently(
-        self, data: bytes, model: ServedModel, to: Side, size: int | None
+        self, data: bytes, model: ServedModel, to: Side, size: int | None, strength: float | None
     ) -> Answer:
         """As one of several: waits while others fill the line."""
         for _ in range(PATIENCE):
             try:
-                return await self.service.translate(data, model, to, size)
+                return await self.service.translate(data, model, to, size, strength)
             except RefusedError as refusal:
                 if refusal.status != 429:
                     raise

@@ -22,7 +22,9 @@ class Events:
         self.actions = actions
         self.models = actions.service.models
 
-    async def translate(self, one: Any, other: Any, name: str, to: Side, size: int) -> Any:
+    async def translate(
+        self, one: Any, other: Any, name: str, to: Side, size: int, strength: float
+    ) -> Any:
         """The slider, the way back, a line, and the download; nothing of them without a picture."""
         try:
             chosen = self.actions.service.model(name)
@@ -31,7 +33,9 @@ class Events:
             given = one if shows(chosen, to) else other
             if given is None:
                 return None, None, "", _no_download()
-            shown = await self.actions.translate(given, name, to, size or None)
+            shown = await self.actions.translate(
+                given, name, to, size or None, strength_of(chosen, strength)
+            )
         except RefusedError as refusal:
             # (Not an error of Gradio's, which would leave the last translation standing.)
             return None, None, _warned(refusal), _no_download()
@@ -48,6 +52,7 @@ class Events:
         name: str,
         to: Side,
         size: int,
+        strength: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio looks for it there)
     ) -> Any:
         """Previews, a line, and the zip."""
@@ -55,8 +60,9 @@ class Events:
         if not total:
             raise gr.Error("Drop some pictures first.", print_exception=False)
         try:
+            wanted = strength_of(self.actions.service.model(name), strength)
             previews, packed, line = await self.actions.translate_several(
-                given, name, to, size or None,
+                given, name, to, size or None, wanted,
                 lambda done: progress((done, total), unit="pictures"),
             )  # fmt: skip
         except RefusedError as refusal:
@@ -88,11 +94,12 @@ class Events:
         return (copy, None) if shows(self.models[name], to) else (None, copy)
 
     def choose_model(self, name: str) -> Any:
-        """The directions and sizes of the model, and room for the way back if it has one."""
+        """What can be chosen of the model, and room for the way back if it has one."""
         chosen = self.models[name]
         return (
             gr.Radio(directions_of(chosen), value="b"),
             gr.Dropdown(sizes_of(chosen), value=usual_size(chosen)),
+            gr.Slider(value=chosen.strength, visible=chosen.translator.info.retouches),
             gr.Image(visible=len(chosen.ways) == 2),
         )
 
@@ -121,6 +128,11 @@ def sizes_of(model: ServedModel) -> list[tuple[str, int]]:
     sizes = [(f"{own} pixels, as trained", own)]
     sizes += [(f"{size} pixels", size) for size in SIZES if size > own]
     return [*sizes, ("as it is", OWN_SIZE)]
+
+
+def strength_of(model: ServedModel, chosen: float) -> float | None:
+    """What the page's slider says, to models that have one."""
+    return chosen if model.translator.info.retouches else None
 
 
 def shows(model: ServedModel, to: Side) -> bool:

@@ -19,6 +19,7 @@ from diptych.training.samples import Translated
 from diptych.translation.extras import Extras, extras_of
 from diptych.translation.reading import read_bytes
 from diptych.translation.scaling import scaled, scaled_shape
+from diptych.translation.strength import check_strength
 from diptych.translation.writing import check_format, default_format, encode_picture
 from diptych.web.limits import Limits, RefusedError
 from diptych.web.metrics import Metrics
@@ -71,16 +72,20 @@ class Service:
         return RefusedError(429, f"the server is busy: try again in {seconds} s", seconds)
 
     async def translate(
-        self, data: bytes, model: ServedModel, to: Side, size: int | None, back: bool = False
-    ) -> Answer:
+        self, data: bytes, model: ServedModel, to: Side, size: int | None,
+        strength: float | None = None, back: bool = False,
+    ) -> Answer:  # fmt: skip
         """Translate the picture that ``data``, the content of a file, holds.
 
-        ``size`` first scales the shorter side; ``back`` asks for the reconstruction. Raises
-        RefusedError: 413 for too many pixels, 422 for what is no picture or asks too much of the
-        model, 429 when too many are waiting, 503 and 504 when it takes too long.
+        ``size`` first scales the shorter side; by default ``strength`` is the server's; ``back``
+        asks for the reconstruction. Raises RefusedError: 413 for too many pixels, 422 for what is
+        no picture or asks too much of the model, 429 when too many are waiting, 503 and 504 when it
+        takes too long.
         """
         try:
             model.translator.pair.towards(to)
+            strength = model.strength if strength is None else strength
+            check_strength(strength, model.translator.info)
         except UsageError as error:
             raise RefusedError(422, str(error)) from error
         if self.waiting >= self.limits.waiting:
@@ -97,7 +102,7 @@ class Service:
                 raise self.busy()
             self.pixels += pixels
             try:
-                order = Order(model.translator, to, back, picture)
+                order = Order(model.translator, to, back, picture, strength)
                 return Answer(await self._network(order, model, ends), extras)
             finally:
                 self.pixels -= pixels

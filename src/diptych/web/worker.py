@@ -13,6 +13,7 @@ from diptych.data.pixels import Pixels
 from diptych.model_file import Side, other_side
 from diptych.training.samples import Translated
 from diptych.translation.at_once import at_once
+from diptych.translation.strength import at_strength
 from diptych.translation.translator import Translator
 
 
@@ -24,6 +25,7 @@ class Order:
     to: Side
     back: bool
     picture: Pixels
+    strength: float = 1.0
     done: Future[Translated] = field(default_factory=Future)
     given_up: bool = False  # nobody waits for it any more
 
@@ -31,7 +33,7 @@ class Order:
         """Whether both can be in one batch."""
         return (
             self.translator is other.translator
-            and (self.to, self.back) == (other.to, other.back)
+            and (self.to, self.back, self.strength) == (other.to, other.back, other.strength)
             and self.picture.shape == other.picture.shape
         )
 
@@ -126,10 +128,11 @@ def translate_batch(batch: list[Order]) -> list[Translated]:
         if all(order.given_up for order in batch):
             raise GivenUpError
 
-    fakes = translator.arrays([order.picture for order in batch], to, look)
     recs: list[Pixels | None] = [None] * len(batch)
-    if batch[0].back and translator.pair.back_from(to) is not None:
-        recs = list(translator.arrays(fakes, other_side(to), look))
+    with at_strength(translator.pair, batch[0].strength):
+        fakes = translator.arrays([order.picture for order in batch], to, look)
+        if batch[0].back and translator.pair.back_from(to) is not None:
+            recs = list(translator.arrays(fakes, other_side(to), look))
     return [
         Translated(one.picture, fake, rec)
         for one, fake, rec in zip(batch, fakes, recs, strict=True)

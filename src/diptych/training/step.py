@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from diptych.config import Config, LossConfig
-from diptych.cyclegan import Fakes, Terms
+from diptych.cyclegan import CycleGAN, Fakes, Terms
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.device import choose_precision
@@ -21,6 +21,7 @@ from diptych.training.compiled import compiled_twin, compilers_reason, compiles
 from diptych.training.cuda_graphs import Pass, Recorder, Results, uses_cuda_graphs
 from diptych.training.guard import any_not_finite
 from diptych.training.state import TrainingState
+from diptych.training.two_threads import InTwoThreads, draws_random_numbers
 from diptych.training.working_copy import make_working_copy
 
 
@@ -51,6 +52,8 @@ class Stepper:
         elif device.type == "cpu":
             self.working_copy = make_working_copy(config, state.model, self.precision)
             self.model = self.working_copy.model if self.working_copy else state.model
+            if type(self.model) is CycleGAN and not draws_random_numbers(config):
+                self.model = InTwoThreads(self.model)
         own = weakref.proxy(self)  # (else it would keep itself, networks and pictures in memory)
         self.generator_pass: Pass = partial(Stepper._generator_pass, own)
         self.discriminator_pass: Pass = partial(Stepper._discriminator_pass, own)
@@ -63,6 +66,11 @@ class Stepper:
         self.batches_b = Batches(b, config.data, seed, 1, device)
         self.more_a = Batches(a, config.data, seed, 2, device)  # for D alone: ``more_judged``
         self.more_b = Batches(b, config.data, seed, 3, device)
+
+    def sharing_threads(self) -> AbstractContextManager[None]:
+        """Around all of a step, and what else is done in it."""
+        model = self.model
+        return model.sharing_threads() if isinstance(model, InTwoThreads) else nullcontext()
 
     def step(self, rate: float, weights: LossConfig) -> None:
         """Both losses, then both updates; neither if a number in them is NaN or infinite.

@@ -164,7 +164,8 @@ class Trainer:
         """One update of the generators, one of the discriminators, and of the average."""
         state = self.state
         weights = weights_at(self.progress(), state.step, self.config)
-        with self.tuner.timing() if self.tuner else nullcontext():
+        tuned = self.tuner.timing() if self.tuner else nullcontext()
+        with tuned, self.stepper.sharing_threads():
             self.stepper.step(self.rate(), weights)
             if state.average is not None:
                 keep = keep_share(self.config.training.ema_half_life, state.step)

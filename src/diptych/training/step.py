@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diptych.config import Config, LossConfig
+from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN, Fakes, Terms
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
@@ -51,9 +52,7 @@ class Stepper:
                 self._go_without_compiling(str(error), error)
         elif device.type == "cpu":
             self.working_copy = make_working_copy(config, state.model, self.precision)
-            self.model = self.working_copy.model if self.working_copy else state.model
-            if type(self.model) is CycleGAN and not draws_random_numbers(config):
-                self.model = InTwoThreads(self.model)
+            self.model = self._model_for_cpu()
         own = weakref.proxy(self)  # (else it would keep itself, networks and pictures in memory)
         self.generator_pass: Pass = partial(Stepper._generator_pass, own)
         self.discriminator_pass: Pass = partial(Stepper._discriminator_pass, own)
@@ -66,6 +65,12 @@ class Stepper:
         self.batches_b = Batches(b, config.data, seed, 1, device)
         self.more_a = Batches(a, config.data, seed, 2, device)  # for D alone: ``more_judged``
         self.more_b = Batches(b, config.data, seed, 3, device)
+
+    def _model_for_cpu(self) -> CycleGAN | CUT:
+        model = self.working_copy.model if self.working_copy else self.state.model
+        casts = self.working_copy is None and self.precision != torch.float32
+        one_thread = casts or draws_random_numbers(self.config)  # (autocast is one thread's alone)
+        return InTwoThreads(model) if type(model) is CycleGAN and not one_thread else model
 
     def sharing_threads(self) -> AbstractContextManager[None]:
         """Around all of a step, and what else is done in it."""

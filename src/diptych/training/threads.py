@@ -1,9 +1,10 @@
 """How many threads of the CPU make steps quickest, found out while they are made.
 
 PyTorch takes a thread for each core, and in each of a step's hundreds of operations all wait for
-the last one. Where another program keeps one of two cores busy a step takes four times as long,
-and with one thread 1.4 times (benchmarks/NOTES.md). Rounding depends on the number of threads, so
-a training that is to be repeated bit by bit keeps the one that it began with.
+the last one. Where another program keeps one of two cores busy a step takes four times as long, and
+with one thread 1.4 times (benchmarks/NOTES.md; less where ways go in ``two_threads.py``). Rounding
+depends on the number of threads, so a training that is to be repeated bit by bit keeps the one that
+it began with.
 """
 
 from __future__ import annotations

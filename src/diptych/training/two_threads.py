@@ -37,7 +37,7 @@ class InTwoThreads(CycleGAN):
 
     @contextmanager
     def sharing_threads(self) -> Iterator[None]:
-        """Around a step, in which each way has half of the threads. With one, there is one way."""
+        """Around a step: each way has half of the threads. With one thread they take turns."""
         threads = torch.get_num_threads()
         self.helpers_threads = threads // 2
         torch.set_num_threads(threads - self.helpers_threads)
@@ -70,12 +70,12 @@ class InTwoThreads(CycleGAN):
                 torch.set_num_threads(threads)
             return others()
 
-        help = self.helper.submit(helped)
+        helping = self.helper.submit(helped)
         try:
             made = mine()
         finally:
-            wait([help])  # (nobody else may touch what it works on)
-        return made, help.result()
+            wait([helping])  # (nobody else may touch what it works on)
+        return made, helping.result()
 
 
 class _AtOnce(torch.autograd.Function):

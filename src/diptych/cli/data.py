@@ -11,6 +11,7 @@ from diptych.cli import options
 
 if TYPE_CHECKING:
     from diptych.data.check import Check, Part
+    from diptych.settings import Tree
 
 SHOWN = 5  # files of each finding; --json has all
 
@@ -131,7 +132,7 @@ def check(
     from diptych.training.start import pick_folders
     from diptych.words import typed
 
-    settings: options.Tree = {
+    settings: Tree = {
         **given(method=method),
         **options.settings_of_pictures(
             size, preprocess, channels, depth, range_a, range_b, background, strict
@@ -160,7 +161,8 @@ def check(
             "--range-a": range_a, "--range-b": range_b, "--background": background,
         }  # fmt: skip
         words = [str(folder) for folder in (a, b) if folder is not None]
-        words += [str(word) for one in chosen.items() if one[1] is not None for word in one]
+        for option, value in given(**chosen).items():
+            words += [option, str(value)]
         words += ["--strict"] if strict else []
         words += [word for assignment in set_ or [] for word in ("--set", assignment)]
         _print(found, " ".join(map(typed, words)))

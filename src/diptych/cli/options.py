@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-Tree = dict[str, Any]  # (as diptych.settings has it, which takes longer to load)
+if TYPE_CHECKING:
+    from diptych.settings import Tree
 
 FolderA = Annotated[Optional[Path], typer.Argument(help="Folder of domain A.")]
 FolderB = Annotated[Optional[Path], typer.Argument(help="Folder of domain B.")]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from diptych.cli import options
+
+if TYPE_CHECKING:
+    from diptych.settings import Tree
 
 
 def train(
@@ -76,7 +79,7 @@ def train(
     if resume and resume_if_there:
         raise UsageError("--resume and --resume-if-there disagree: leave one of them out")
     length = given(steps=steps, epochs=epochs, minutes=minutes)
-    settings: options.Tree = {
+    settings: Tree = {
         **given(method=method),
         **options.settings_of_pictures(
             size, preprocess, channels, depth, range_a, range_b, background, strict

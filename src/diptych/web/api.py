@@ -270,7 +270,7 @@ def _describe(model: ServedModel) -> Model:
         a=values("a", info.a),
         b=values("b", info.b),
         size=info.size,
-        retouches=info.retouches,
+        retouches=model.retouches,
         strength=model.strength,
         steps=info.step,
     )

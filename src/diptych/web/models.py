@@ -34,6 +34,11 @@ class ServedModel:
         """The domains that it can translate to."""
         return self.translator.pair.ways
 
+    @property
+    def retouches(self) -> bool:
+        """Whether it changes pictures, and can do so more or less strongly."""
+        return self.translator.info.retouches
+
 
 def load_models(
     paths: Sequence[Path], device: str, network_pixels: int, strength: float = 1.0
@@ -84,10 +89,5 @@ def _served(name: str, translator: Translator, path: Path, strength: float) -> S
         "a": [Path(one) for one in data["a"]["heldout"]],
         "b": [Path(one) for one in data["b"]["heldout"]],
     }
-    return ServedModel(
-        name,
-        translator,
-        named if telling and named["a"] != named["b"] else plain,
-        strength,
-        heldout,
-    )
+    domains = named if telling and named["a"] != named["b"] else plain
+    return ServedModel(name, translator, domains, strength, heldout)

@@ -51,7 +51,7 @@ def make_page(actions: Actions) -> gr.Blocks:
             )  # fmt: skip
             strength = gr.Slider(
                 0, max(STRONGEST, first.strength), value=first.strength, step=0.1, label="Strength",
-                elem_id="strength", min_width=160, visible=first.translator.info.retouches,
+                elem_id="strength", min_width=160, visible=first.retouches,
             )  # fmt: skip
         with gr.Tab("One picture"), gr.Row(equal_height=False):
             with gr.Column(min_width=320):

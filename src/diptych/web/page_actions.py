@@ -56,7 +56,8 @@ class Actions:
         started = time.perf_counter()
         model = self.service.model(name)
         data = self.folder.read(file["path"])
-        answer = await self.service.translate(data, model, to, size, strength, back=True)
+        own_strength = strength_of(model, strength)
+        answer = await self.service.translate(data, model, to, size, own_strength, back=True)
         made = answer.made
         took = time.perf_counter() - started
         own, other = model.translator.formats(to)
@@ -139,7 +140,9 @@ class Actions:
         """As one of several: waits while others fill the line."""
         for _ in range(PATIENCE):
             try:
-                return await self.service.translate(data, model, to, size, strength)
+                return await self.service.translate(
+                    data, model, to, size, strength_of(model, strength)
+                )
             except RefusedError as refusal:
                 if refusal.status != 429:
                     raise
@@ -171,6 +174,11 @@ class Actions:
         content = await asyncio.to_thread(preview_png, picture, pixel_format, SHOWN)
         self.folder.make_room(len(content))
         return self.folder.write(name, content)
+
+
+def strength_of(model: ServedModel, slider: float | None) -> float | None:
+    """What the page's slider says, to models that have one."""
+    return slider if model.retouches else None
 
 
 def preview_png(picture: Pixels, pixel_format: PixelFormat, most: int) -> bytes:

@@ -33,9 +33,7 @@ class Events:
             given = one if shows(chosen, to) else other
             if given is None:
                 return None, None, "", _no_download()
-            shown = await self.actions.translate(
-                given, name, to, size or None, strength_of(chosen, strength)
-            )
+            shown = await self.actions.translate(given, name, to, size or None, strength)
         except RefusedError as refusal:
             # (Not an error of Gradio's, which would leave the last translation standing.)
             return None, None, _warned(refusal), _no_download()
@@ -60,9 +58,8 @@ class Events:
         if not total:
             raise gr.Error("Drop some pictures first.", print_exception=False)
         try:
-            wanted = strength_of(self.actions.service.model(name), strength)
             previews, packed, line = await self.actions.translate_several(
-                given, name, to, size or None, wanted,
+                given, name, to, size or None, strength,
                 lambda done: progress((done, total), unit="pictures"),
             )  # fmt: skip
         except RefusedError as refusal:
@@ -99,7 +96,7 @@ class Events:
         return (
             gr.Radio(directions_of(chosen), value="b"),
             gr.Dropdown(sizes_of(chosen), value=usual_size(chosen)),
-            gr.Slider(value=chosen.strength, visible=chosen.translator.info.retouches),
+            gr.Slider(value=chosen.strength, visible=chosen.retouches),
             gr.Image(visible=len(chosen.ways) == 2),
         )
 
@@ -128,11 +125,6 @@ def sizes_of(model: ServedModel) -> list[tuple[str, int]]:
     sizes = [(f"{own} pixels, as trained", own)]
     sizes += [(f"{size} pixels", size) for size in SIZES if size > own]
     return [*sizes, ("as it is", OWN_SIZE)]
-
-
-def strength_of(model: ServedModel, chosen: float) -> float | None:
-    """What the page's slider says, to models that have one."""
-    return chosen if model.translator.info.retouches else None
 
 
 def shows(model: ServedModel, to: Side) -> bool:

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from diptych.config import GeneratorConfig, Norm
 from diptych.networks import make_generator
 from diptych.networks.fast import resize, winograd
-from diptych.networks.fast.norms import GroupNorm, InstanceNorm, Normalise, PixelNorm
+from diptych.networks.fast.norms import (
+    GroupNorm,
+    InstanceNorm,
+    NormaliseGroups,
+    NormalisePictures,
+    PixelNorm,
+)
 from diptych.networks.fast.pairing import Pair
 from diptych.networks.fast.resize import ResizeConv
 from diptych.networks.fast.translating import for_translating
@@ -237,13 +243,17 @@ def test_norms_of_nearly_flat_features() -> None:
     assert_close(GroupNorm(4, 12)(x), nn.GroupNorm(4, 12).double()(exact), 1e-5)
 
 
-@pytest.mark.parametrize("groups", [2, 4])
-def test_norms_can_be_differentiated_twice(groups: int) -> None:
+def test_norms_can_be_differentiated_twice() -> None:
     """As the penalties on the slope of D do."""
     x = pictures(2, 4, 3, 3, dtype=torch.float64)
-    normalise = lambda x: Normalise.apply(x, groups, 1e-5)  # noqa: E731
-    assert torch.autograd.gradcheck(normalise, x)
-    assert torch.autograd.gradgradcheck(normalise, x)
+    weight, bias = torch.randn(2, 4, dtype=torch.float64).requires_grad_().unbind()
+    for normalise, its in (
+        (lambda x: NormalisePictures.apply(x, 1e-5), (x,)),
+        (lambda *of: NormaliseGroups.apply(*of, 2, 1e-5), (x, weight, bias)),
+        (lambda *of: NormaliseGroups.apply(*of, 4, 1e-5), (x, weight, bias)),
+    ):
+        assert torch.autograd.gradcheck(normalise, its)
+        assert torch.autograd.gradgradcheck(normalise, its)
 
 
 def test_from_where_on_the_fast_ways_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,16 +137,33 @@ def plainness(x: Tensor) -> Tensor:
     # (channels first: pooling three channels that lie last takes 1.5 times as long)
     mirrored = F.pad(x.contiguous(), [reach] * 4, "reflect")
     power = mirrored.square().mean(1, keepdim=True)
-    mean = _box(mirrored, side)
-    variance = _box(power, side) - mean.square().mean(1, keepdim=True)
+    mean = _means(mirrored, side)
+    variance = _means(power, side) - mean.square().mean(1, keepdim=True)
     of_squares = (-variance.clamp(min=0) / PLAIN**2).exp()
-    of_columns = F.max_pool2d(of_squares, (side, 1), stride=1, padding=(reach, 0))
-    return F.max_pool2d(of_columns, (1, side), stride=1, padding=(0, reach))
+    return _highest(F.pad(of_squares, [reach] * 4), side)
 
 
-def _box(x: Tensor, side: int) -> Tensor:
-    """The mean of each square of ``side`` pixels: of columns first, which is less to add up."""
-    return F.avg_pool2d(F.avg_pool2d(x, (side, 1), stride=1), (1, side), stride=1)
+def _means(x: Tensor, side: int) -> Tensor:
+    """Of each square of ``side`` pixels, by running sums (Crow, 1984): of any size as quickly."""
+    x = F.pad(x, (1, 0, 1, 0))
+    for dim in (2, 3):
+        sums = x.cumsum(dim)
+        squares = sums.shape[dim] - side
+        x = sums.narrow(dim, side, squares) - sums.narrow(dim, 0, squares)
+    return x / side**2
+
+
+def _highest(x: Tensor, side: int) -> Tensor:
+    """Of each square of ``side`` pixels: each step looks at stretches twice as long."""
+    for dim in (2, 3):
+        length = 1
+        while length < side:
+            step = min(length, side - length)
+            length += step
+            x = torch.maximum(
+                x.narrow(dim, 0, x.shape[dim] - step), x.narrow(dim, step, x.shape[dim] - step)
+            )
+    return x
 
 
 def plain_l1(fake: Tensor, source: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class InstanceNorm(nn.InstanceNorm2d):
             if len(x) == 1:
                 return self._alone(x)
             return torch.cat([self._alone(picture) for picture in torch.split(x, 1)])
-        y: Tensor = Normalise.apply(x, x.shape[1], self.eps)  # type: ignore[no-untyped-call]
+        y: Tensor = NormalisePictures.apply(x, self.eps)  # type: ignore[no-untyped-call]
         return y
 
     def _alone(self, picture: Tensor) -> Tensor:
@@ -40,8 +40,10 @@ class GroupNorm(nn.GroupNorm):
             return super().forward(x)
         if x.dtype != torch.float32:
             return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
-        y: Tensor = Normalise.apply(x, self.num_groups, self.eps)  # type: ignore[no-untyped-call]
-        return torch.addcmul(self.bias[:, None, None], y, self.weight[:, None, None])
+        y: Tensor = NormaliseGroups.apply(  # type: ignore[no-untyped-call]
+            x, self.weight, self.bias, self.num_groups, self.eps
+        )
+        return y
 
 
 class PixelNorm(nn.LayerNorm):
@@ -67,39 +69,37 @@ def _pays(x: Tensor) -> bool:
     return quick_on(x) and x.is_contiguous(memory_format=torch.channels_last)
 
 
-class Normalise(torch.autograd.Function):
-    """``(x - mean) / sqrt(variance + eps)`` over the pixels of each group of channels."""
+class NormalisePictures(torch.autograd.Function):
+    """``(x - mean) / sqrt(variance + eps)`` over the pixels of each channel."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, groups: int, eps: float) -> Tensor:
-        mean = _group_mean(_rows(x), groups)
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
         y = torch.empty_like(x)  # (not a view, so that a ReLU may work in place)
-        rows = torch.sub(_rows(x), mean, out=_rows(y))
-        scale = _scale(rows, groups, eps)
-        rows.mul_(scale)
+        mean = _rows(x).mean(1, keepdim=True)  # (sums in a tree: many pixels cost no digits)
+        centred = torch.sub(_rows(x), mean, out=_rows(y))
+        scale = (centred.square().mean(1, keepdim=True) + eps).rsqrt()
+        centred.mul_(scale)
         ctx.save_for_backward(x, mean, scale)
-        ctx.groups, ctx.eps = groups, eps
+        ctx.eps = eps
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
         """``scale * (dy - mean(dy) - y * mean(dy * y))``."""
         x, mean, scale = ctx.saved_tensors
-        second = torch.is_grad_enabled()  # a second derivative is wanted
-        if ctx.groups == x.shape[1] and not second:
-            return _gradient_of_pictures(dy, x, mean, scale, ctx.eps), None, None
-        if second:  # mean and scale depend on x too
-            mean = _group_mean(_rows(x), ctx.groups)
-            scale = _scale(_rows(x) - mean, ctx.groups, ctx.eps)
-        y = (_rows(x) - mean) * scale
-        drows = _rows(dy)
-        along = _group_mean(drows * y, ctx.groups)
-        dx = torch.addcmul(drows - _group_mean(drows, ctx.groups), y, along, value=-1) * scale
-        return dx.view(x.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2), None, None
+        if not torch.is_grad_enabled():
+            return _gradient_of_pictures(dy, x, mean, scale, ctx.eps), None
+        # A second derivative is wanted: mean and scale depend on x too.
+        rows, drows = _rows(x), _rows(dy)
+        centred = rows - rows.mean(1, keepdim=True)
+        scale = (centred.square().mean(1, keepdim=True) + ctx.eps).rsqrt()
+        y = centred * scale
+        along = (drows * y).mean(1, keepdim=True)
+        return _features(scale * (drows - drows.mean(1, keepdim=True) - y * along), x.shape), None
 
 
 def _gradient_of_pictures(dy: Tensor, x: Tensor, mean: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """The same, if each channel is a group: that of batch norm for one picture at a time.
+    """That of batch norm for one picture at a time.
 
     Batch norm's own mean of ``x`` lacks digits in float32 (benchmarks/NOTES.md), but its gradient,
     given ``mean``, does not.
@@ -115,9 +115,59 @@ def _gradient_of_pictures(dy: Tensor, x: Tensor, mean: Tensor, scale: Tensor, ep
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+class NormaliseGroups(torch.autograd.Function):
+    """``(x - mean) / sqrt(variance + eps) * weight + bias``, mean and variance of each group.
+
+    Both ways go over the features as few times as they can.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float
+    ) -> Tensor:
+        y = torch.empty_like(x)
+        mean = _of_groups(_rows(x).mean(1, keepdim=True), groups)
+        centred = torch.sub(_rows(x), mean, out=_rows(y))
+        scale = _scale(centred, groups, eps)
+        torch.addcmul(bias, centred, scale * weight, out=centred)
+        ctx.save_for_backward(x, weight, mean, scale)
+        ctx.groups, ctx.eps = groups, eps
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """With ``y`` before its scale and shift:
+
+        ``scale * (weight * dy - mean(weight * dy) - y * mean(weight * dy * y))``.
+        """
+        x, weight, mean, scale = ctx.saved_tensors
+        groups, rows, drows = ctx.groups, _rows(x), _rows(dy)
+        if torch.is_grad_enabled():  # a second derivative is wanted: these depend on x too
+            mean = _of_groups(rows.mean(1, keepdim=True), groups)
+            scale = _scale(rows - mean, groups, ctx.eps)
+        centred = rows - mean
+        level = drows.mean(1, keepdim=True)
+        along = (drows * centred).mean(1, keepdim=True) * scale
+        of_level, of_along = (scale * _of_groups(weight * m, groups) for m in (level, along))
+        dx = torch.addcmul(-of_level, drows, scale * weight)
+        dx.addcmul_(centred, scale * of_along, value=-1)
+        pixels = rows.shape[1]
+        dweight, dbias = (pixels * m.sum((0, 1)) for m in (along, level))
+        return _features(dx, x.shape), dweight, dbias, None, None
+
+
 def _scale(centred: Tensor, groups: int, eps: float) -> Tensor:
-    """``1 / sqrt(variance + eps)`` per picture and channel, ``(N, 1, C)``."""
-    return (_group_mean(centred.square(), groups) + eps).rsqrt()
+    """``1 / sqrt(variance + eps)`` per picture and group, ``(N, 1, C)``."""
+    return (_of_groups(centred.square().mean(1, keepdim=True), groups) + eps).rsqrt()
+
+
+def _of_groups(means: Tensor, groups: int) -> Tensor:
+    """The means over each group's channels, of those of channels: ``(N, 1, C)`` both."""
+    n, _, channels = means.shape
+    if groups == channels:
+        return means
+    by_group = means.view(n, 1, groups, channels // groups)
+    return by_group.mean(3, keepdim=True).expand_as(by_group).reshape(n, 1, channels)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -125,11 +175,7 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _group_mean(rows: Tensor, groups: int) -> Tensor:
-    """The mean over pixels and over each group's channels, ``(N, 1, C)``."""
-    n, _, channels = rows.shape
-    mean = rows.mean(1, keepdim=True)  # (sums in a tree: many pixels cost no digits)
-    if groups == channels:
-        return mean
-    by_group = mean.view(n, 1, groups, channels // groups)
-    return by_group.mean(3, keepdim=True).expand_as(by_group).reshape(n, 1, channels)
+def _features(rows: Tensor, shape: torch.Size) -> Tensor:
+    """The way back from ``_rows``, to ``(N, C, H, W)``."""
+    n, channels, height, width = shape
+    return rows.view(n, height, width, channels).permute(0, 3, 1, 2)

@@ -36,7 +36,7 @@ def domain_in_memory(count: int, size: int, seed: int) -> Domain:
     pixels = np.stack([photograph(size, seed + i) for i in range(count)])
     shape = (size, size, 3)
     entries = tuple(
-        Entry(f"{i}.png", f"{seed + i:064x}", i * pixels[0].nbytes, shape, (0,), (255,))
+        Entry(f"{i}.png", f"{seed + i:064x}", i * pixels[0].nbytes, shape, (0,), (255,), "")
         for i in range(count)
     )
     cache = PictureCache(pixels.reshape(-1), np.dtype(np.uint8), entries, ())

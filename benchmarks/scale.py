@@ -94,7 +94,7 @@ def entries(count: int) -> list[Entry]:
     return [
         Entry(
             f"{i // 1000:04}/{i:07}.jpg", hashlib.sha256(str(i).encode()).hexdigest(),
-            0, (SIDE, SIDE, 3), (0.0,), (255.0,),
+            0, (SIDE, SIDE, 3), (0.0,), (255.0,), "1 2 3",
         )
         for i in range(count)
     ]  # fmt: skip

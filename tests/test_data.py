@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diptych.data.batches import Batches, crop, resized
+from diptych.data.cache import read_cache
 from diptych.data.cache_folder import open_cache, place_of
 from diptych.data.check import check
 from diptych.data.decode import DamagedPictureError, read_picture, reading_of
@@ -196,6 +199,83 @@ def test_the_cache_is_built_once_and_anew_when_a_picture_changes(tmp_path: Path)
     np.testing.assert_array_equal(first[2], np.asarray(Image.open(files[2])))  # but for its readers
 
 
+def test_a_picture_is_decoded_once_whatever_happens_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    folder, settings = tmp_path / "a", config(preprocess="crop")
+    write_pictures(folder, 6)
+    decoded: list[str] = []
+
+    def counting(path: Path, *how: Any) -> Pixels:
+        decoded.append(path.name)
+        return read_picture(path, *how)
+
+    monkeypatch.setattr("diptych.data.cache_build.read_picture", counting)
+
+    def opened() -> list[str]:
+        """Which pictures this has decoded; all must be what their files are."""
+        decoded.clear()
+        cache = open_cache(folder, find_pictures(folder), settings.a, settings.data, 4)
+        assert [one.name for one in cache.entries] == sorted(path.name for path in folder.iterdir())
+        for entry, picture in zip(cache.entries, cache, strict=False):
+            np.testing.assert_array_equal(picture, np.asarray(Image.open(folder / entry.name)))
+            assert entry.content == hashlib.sha256((folder / entry.name).read_bytes()).hexdigest()
+        return sorted(decoded)
+
+    assert opened() == [f"{i}.png" for i in range(6)]
+    (folder / "2.png").unlink()
+    write_pictures(folder, 1, first=3, size=(31, 27))
+    write_pictures(folder, 1, first=50)
+    assert opened() == ["3.png", "50.png"]
+    assert not opened()
+
+
+def test_decoding_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    """With kill -9, in the middle; what the dead process had left is gone afterwards."""
+    folder, cache = tmp_path / "a", tmp_path / "cache"
+    write_pictures(folder, 9)
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from diptych.data import cache_build
+from diptych.data.cache_folder import open_cache
+from diptych.data.folder import find_pictures
+from diptych.settings import build_config
+decoded, read, cache_build.SECONDS = [], cache_build.read_picture, 0
+def counting(path, *how):
+    decoded.append(path.name)
+    return read(path, *how)
+cache_build.read_picture = counting
+def progress(done, total):
+    if done == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+folder, D = Path({str(folder)!r}), {{"layers": 1}}
+data = {{"size": 16, "preprocess": "crop"}}
+settings = build_config({{"data": data, "training": {{"steps": 1}}, "discriminator": D}})
+open_cache(folder, find_pictures(folder), settings.a, settings.data, 4, progress)
+print(*sorted(decoded))
+"""
+
+    def process(kill_at: int) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "DIPTYCH_CACHE": str(cache)}
+        return subprocess.run(
+            [sys.executable, "-c", code, str(kill_at)],
+            env=environment, capture_output=True, text=True, timeout=LONGEST, check=False,
+        )  # fmt: skip
+
+    assert process(4).returncode == -signal.SIGKILL
+    assert process(7).returncode == -signal.SIGKILL
+    for left in cache.rglob("*"):
+        os.utime(left, (time.time() - 3600,) * 2)
+    assert process(0).stdout.split() == ["7.png", "8.png"]
+    (made,) = cache.iterdir()
+    found = read_cache(made)
+    for entry, picture in zip(found.entries, found, strict=False):
+        np.testing.assert_array_equal(picture, np.asarray(Image.open(folder / entry.name)))
+    assert [entry.name for entry in found.entries] == [f"{i}.png" for i in range(9)]
+
+
 def test_a_picture_that_can_be_read_again_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +289,7 @@ def test_a_picture_that_can_be_read_again_comes_back(
         return read_picture(path, *how)
 
     with monkeypatch.context() as disk:
-        disk.setattr("diptych.data.cache_folder.read_picture", failing)
+        disk.setattr("diptych.data.cache_build.read_picture", failing)
         assert [one.name for one in open_domains(folders, config())[0].skipped] == ["1.png"]
     assert not open_domains(folders, config())[0].skipped
 
@@ -361,7 +441,7 @@ def test_a_cache_of_another_user_that_cannot_be_used(
         assert len(cache) == 4
         assert not cache.skipped
         assert sorted(theirs.iterdir()) == kept
-        monkeypatch.setattr("diptych.data.cache_folder._build", None)  # (it is found again)
+        monkeypatch.setattr("diptych.data.cache_folder.build", None)  # (it is found again)
 
 
 def test_folders_alike_in_all_but_content_have_their_own_caches(tmp_path: Path) -> None:

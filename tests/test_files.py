@@ -18,6 +18,7 @@ import torch
 from conftest import TINY
 
 from diptych.data import cache_folder
+from diptych.data.cache import PIXELS
 from diptych.data.domain import data_folders, open_domains
 from diptych.demo import run_demo
 from diptych.errors import DiptychError
@@ -81,15 +82,13 @@ def test_pixels_are_flushed_before_their_cache_gets_its_name(
     sizes: dict[str, int] = {}
 
     def note(path: Path, size: int) -> None:
-        if path.name == cache_folder.PIXELS and path.parent.suffix == ".partial":
+        if path.name == PIXELS and path.parent.suffix == ".partial":
             sizes[path.parent.name.partition(".")[0]] = size
 
     watch_flushes(tmp_path, note, monkeypatch)
     open_domains(data_folders(towns), build_config(TINY))
     assert len(sizes) == 4
-    assert sizes == {
-        path.parent.name: path.stat().st_size for path in tmp_path.rglob(cache_folder.PIXELS)
-    }
+    assert sizes == {path.parent.name: path.stat().st_size for path in tmp_path.rglob(PIXELS)}
 
 
 def test_lines_are_flushed_before_the_checkpoint_after_them_gets_its_name(

@@ -101,14 +101,19 @@ def sweep_old(folder: Path, ours: str) -> None:
     """
     for left in (path for path in folder.iterdir() if re.fullmatch(ours, path.name)):
         with suppress(OSError):
-            # (Who writes into a file of a folder leaves the folder's own time as it is.)
-            times = (path.stat().st_mtime for path in left.glob("*"))
-            if time.time() - max(times, default=left.stat().st_mtime) < 24 * 60 * 60:
+            if time.time() - last_written(left) < 24 * 60 * 60:
                 continue
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink()
+
+
+def last_written(path: Path) -> float:
+    """When a file was, or the last one in a folder, in seconds since 1970."""
+    # (Who writes into a file of a folder leaves the folder's own time as it is.)
+    times = (inside.stat().st_mtime for inside in path.glob("*"))
+    return max(times, default=path.stat().st_mtime)
 
 
 def flush_to_disk(handle: int) -> None:

@@ -44,6 +44,7 @@ class Entry:
     # Smallest and largest values before any resizing: of each channel, or of 8 bits of all.
     lows: tuple[float, ...]
     highs: tuple[float, ...]
+    stamp: str  # changes when the file does
 
     @property
     def pixels(self) -> int:
@@ -124,15 +125,13 @@ def columns(entries: Sequence[Entry]) -> list[list[Any]]:
 def read_cache(place: Path) -> PictureCache:
     """Raises OSError, ValueError, KeyError or TypeError if it is not whole."""
     index = json.loads((place / INDEX).read_text())
-    name, content, offset, shape, lows, highs = index["entries"]
+    name, content, offset, shape, lows, highs, stamp = index["entries"]
     pixels = np.memmap(place / PIXELS, np.uint8, mode="r")
     dtype = np.dtype(index["dtype"])
     end = offset[-1] + math.prod(shape[-1]) * dtype.itemsize
     if len(pixels) < end:
         raise ValueError(f"{place / PIXELS} has {len(pixels)} bytes of {end}")
-    return PictureCache(
-        pixels,
-        dtype,
-        tuple(map(Entry, name, content, offset, *(map(tuple, of) for of in (shape, lows, highs)))),
-        tuple(Skipped(**one) for one in index["skipped"]),
-    )
+    shape, lows, highs = ([tuple(of) for of in column] for column in (shape, lows, highs))
+    entries = tuple(map(Entry, name, content, offset, shape, lows, highs, stamp))
+    skipped = tuple(Skipped(**one) for one in index["skipped"])
+    return PictureCache(pixels, dtype, entries, skipped)

@@ -1,4 +1,4 @@
-"""Where the caches of picture folders lie: found again, or built on all cores.
+"""Where the caches of picture folders lie: found again, or built.
 
 A cache folder is named by a hash of what it was made from (file names, sizes, times, and how they
 were read), so a changed folder gets a new cache and an unchanged one is opened at once. Times are
@@ -11,45 +11,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 from diptych.config import DataConfig, DomainConfig
-from diptych.data.cache import (
-    INDEX,
-    PIXELS,
-    Entry,
-    PictureCache,
-    Skipped,
-    columns,
-    reach,
-    read_cache,
-)
+from diptych.data.cache import PictureCache, read_cache
+from diptych.data.cache_build import Decoded, OnProgress, build, stamp_of
 from diptych.data.decode import read_picture
-from diptych.data.geometry import fit_for_training, load_size
-from diptych.data.many import in_order, or_reason
+from diptych.data.geometry import load_size
 from diptych.data.opening import DamagedPictureError
-from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError, unheard
-from diptych.files import (
-    explain_os_errors,
-    file_sha256,
-    flush_to_disk,
-    replace,
-    sweep_old,
-    sync_folder,
-    write_whole,
-)
-from diptych.words import counted
+from diptych.files import explain_os_errors, last_written, replace, sweep_old, sync_folder
 
 # Of the cache's layout and of how pictures are read; part of the key, so old ones are not found.
-VERSION = 6
-FIRST = 50  # pictures, after which it shows how large all will be
-ALIGNED = 8  # bytes: where a picture starts is a multiple of this, so that any dtype can be viewed
-OnProgress = Callable[[int, int], None]  # done, total
+VERSION = 7
+ABANDONED = 600  # seconds: who decodes writes more often, or was killed
 
 
 def cache_root() -> Path:
@@ -91,7 +70,9 @@ def open_cache(
         sweep(root)
         aside = place.with_name(f"{place.name}.{uuid4().hex}.partial")
         try:
-            _build(aside, folder, files, reading, data, multiple, on_progress)
+            before = _decoded_before(place)
+            build(aside, folder, files, reading, data, multiple, before, on_progress)
+            before.clear()  # (as above)
             if found:
                 shutil.rmtree(place, ignore_errors=True)
             try:
@@ -113,14 +94,33 @@ def sweep(root: Path) -> None:
     sweep_old(root, r"[0-9a-f]{16}-[0-9a-f]{32}\.[0-9a-f]{32}\.partial")
 
 
+def _of_the_same_folder(place: Path) -> list[Path]:
+    """All caches of the folder that is read in this way, unfinished ones too."""
+    return sorted(place.parent.glob(f"{place.name.partition('-')[0]}-*"))
+
+
+def _decoded_before(place: Path) -> Decoded:
+    """Pictures that need not be decoded again: before files changed, or by who was killed."""
+    before: Decoded = {}
+    for other in _of_the_same_folder(place):
+        if (cache := _read_if_whole(other)) is not None:
+            before |= {(one.name, one.stamp): (cache, i) for i, one in enumerate(cache.entries)}
+    return before
+
+
 def _forget_others(place: Path) -> None:
-    """Remove what was decoded of the same folder in the same way before its files changed.
+    """Remove what was decoded of the same folder in the same way, before or by who was killed.
 
     (A training that still reads it keeps it; on Windows it is removed another time.)
     """
-    where, shared = place.name.partition("-")[0], place.name.partition(".")[0]
-    for other in place.parent.glob(f"{where}-*"):
-        if not other.name.startswith(shared) and not other.name.endswith(".partial"):
+    shared = place.name.partition(".")[0]
+    for other in _of_the_same_folder(place):
+        with suppress(OSError):
+            if other.suffix == ".partial":
+                if time.time() - last_written(other) < ABANDONED:
+                    continue
+            elif other.name.startswith(shared):
+                continue
             shutil.rmtree(other, ignore_errors=True)
 
 
@@ -169,95 +169,6 @@ def place_of(
     place.update(os.fsencode(os.path.realpath(folder)))
     digest = hashlib.sha256()
     for path in files:
-        try:
-            status = path.stat()
-        except OSError:
-            continue  # gone since the scan: building will name it
         digest.update(os.fsencode(path.relative_to(folder)))
-        times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
-        digest.update(f"\0{status.st_size} {times}\0".encode())
+        digest.update(f"\0{stamp_of(path)}\0".encode())
     return cache_root() / f"{place.hexdigest()[:16]}-{digest.hexdigest()[:32]}"
-
-
-def _build(
-    aside: Path,
-    folder: Path,
-    files: Sequence[Path],
-    reading: DomainConfig,
-    data: DataConfig,
-    multiple: int,
-    on_progress: OnProgress,
-) -> None:
-    """Decode every file on all cores and write the pixels in order, then the index."""
-    aside.mkdir()
-    fit = fit_for_training(data, multiple)
-
-    def decode(path: Path) -> tuple[str, Pixels, tuple[tuple[float, ...], tuple[float, ...]]]:
-        picture = read_picture(path, reading, data.background)
-        return file_sha256(path), fit(picture), reach(picture)
-
-    entries: list[tuple[str, Entry]] = []  # with the dtype of each
-    skipped: list[Skipped] = []
-    offset = 0
-    with open(aside / PIXELS, "wb") as out:
-        for done, (path, result) in enumerate(in_order(or_reason(decode), files), 1):
-            name = str(path.relative_to(folder))
-            if isinstance(result, str):
-                skipped.append(Skipped(name, result))
-            else:
-                content, picture, reached = result
-                out.write(bytes(-offset % ALIGNED))
-                offset += -offset % ALIGNED
-                out.write(picture.tobytes())
-                shape = (picture.shape[0], picture.shape[1], picture.shape[2])
-                entries.append((str(picture.dtype), Entry(name, content, offset, shape, *reached)))
-                offset += picture.nbytes
-            if done == FIRST:
-                _check_room(aside, offset / done * (len(files) - done))
-            on_progress(done, len(files))
-        out.flush()
-        flush_to_disk(out.fileno())
-    kept, dtype = of_one_kind(folder, entries, skipped)
-    index = {
-        "dtype": dtype,
-        "entries": columns(kept),
-        "skipped": [vars(one) for one in skipped],
-    }
-    write_whole(aside / INDEX, json.dumps(index))
-
-
-def _check_room(place: Path, need: float) -> None:
-    """Raise DiptychError if the disk does not hold so many bytes more."""
-    free = shutil.disk_usage(place).free
-    if need > free:
-        raise DiptychError(
-            f"decoded pictures take about {need / 1e9:.1f} GB more, and the disk of the picture "
-            f"cache {place.parent} has {free / 1e9:.1f} GB free: make room, or set DIPTYCH_CACHE "
-            "to a folder on another"
-        )
-
-
-def of_one_kind(
-    folder: Path, entries: Sequence[tuple[str, Entry]], skipped: list[Skipped]
-) -> tuple[list[Entry], str]:
-    """The entries of the commonest dtype and channel count, and that dtype.
-
-    ``entries`` come with the dtype of each; the rest go to ``skipped``. Raises DiptychError if
-    there are none.
-    """
-    if not entries:
-        first = skipped[0]
-        raise DiptychError(
-            f"none of the {counted(len(skipped), 'picture')} in {folder} can be read; "
-            f"the first: {first.name}: {first.reason}"
-        )
-    kinds = Counter((dtype, entry.shape[2]) for dtype, entry in entries)
-    (dtype, channels), _ = kinds.most_common(1)[0]
-    kept = []
-    for own_dtype, entry in entries:
-        if (own_dtype, entry.shape[2]) == (dtype, channels):
-            kept.append(entry)
-        else:
-            reason = f"{own_dtype} with {entry.shape[2]} channels among {dtype} with {channels}"
-            skipped.append(Skipped(entry.name, reason, readable=True))
-    return kept, dtype

@@ -14,7 +14,7 @@ import numpy as np
 
 from diptych.config import Config, DataConfig
 from diptych.data.cache import PictureCache
-from diptych.data.cache_folder import OnProgress, of_one_kind
+from diptych.data.cache_build import OnProgress, of_one_kind
 from diptych.data.domain import Domain, Folders, check_different, check_request, make_domain
 from diptych.data.findings import Finding, find
 from diptych.data.folder import find_pictures, passed_over

@@ -11,6 +11,7 @@ import numpy as np
 from diptych.config import Config, DataConfig, DomainConfig
 from diptych.data.alike import Look, look_of
 from diptych.data.cache import Entry, Skipped, reach
+from diptych.data.cache_build import stamp_of
 from diptych.data.decode import read_picture
 from diptych.data.eight_bit import open_image
 from diptych.data.geometry import kept_size, stored_size
@@ -78,7 +79,7 @@ def _see(path: Path, folder: Path, picture: Pixels, data: DataConfig, multiple: 
     form, mode = _format_and_mode(path, picture)
     w, h = stored_size(data, *kept_size(data, width, height), multiple)
     name, shape = str(path.relative_to(folder)), (h, w, channels)
-    entry = Entry(name, file_sha256(path), 0, shape, *reach(picture))
+    entry = Entry(name, file_sha256(path), 0, shape, *reach(picture), stamp_of(path))
     sample = picture[:: max(1, height // 128), :: max(1, width // 128)]
     spread = float(sample.astype(np.float64).std((0, 1)).max())
     return Seen(

@@ -26,7 +26,7 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.interchange.deploy import deploy
 from diptych.interchange.examples import RUNTIMES
-from diptych.interchange.program import AnySize, Pictures, Way, one_way, trace
+from diptych.interchange.program import AnySize, ExportedWay, Pictures, one_way, trace
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model, save_model
 from diptych.networks import make_generator
 from diptych.translation.translator import Translator
@@ -317,7 +317,7 @@ KINDS: dict[str, dict[str, Any]] = {
 SHAPES = [(1, 64, 64), (2, 33, 50), (1, 16, 16), (1, 5, 1)]  # N, H, W
 
 
-def way_of(kind: str) -> Way:
+def way_of(kind: str) -> ExportedWay:
     """A tiny generator with weights that are no longer those of the start."""
     config = GeneratorConfig.model_validate({"width": 8, "blocks": 2, **KINDS[kind]})
     torch.manual_seed(0)
@@ -327,10 +327,10 @@ def way_of(kind: str) -> Way:
             value.uniform_(0.5, 2)
         elif value.is_floating_point():
             value.add_(0.1 * torch.randn_like(value))
-    return Way(network, "b", RGB, RGB, config.size_multiple)
+    return ExportedWay(network, "b", RGB, RGB, config.size_multiple)
 
 
-def check_floats(way: Way, run: Callable[[torch.Tensor], Any], tolerance: float) -> None:
+def check_floats(way: ExportedWay, run: Callable[[torch.Tensor], Any], tolerance: float) -> None:
     for n, height, width in SHAPES:
         x = torch.rand(n, 3, height, width) * 2 - 1
         with torch.no_grad():
@@ -340,7 +340,7 @@ def check_floats(way: Way, run: Callable[[torch.Tensor], Any], tolerance: float)
         torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
 
 
-def check_bytes(way: Way, run: Callable[[torch.Tensor], Any]) -> None:
+def check_bytes(way: ExportedWay, run: Callable[[torch.Tensor], Any]) -> None:
     same = []
     for n, height, width in SHAPES:
         pictures = torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8)

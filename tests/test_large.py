@@ -125,8 +125,12 @@ def test_odd_sizes_and_all_that_python_takes(
     torch.testing.assert_close(strips.to_a(x), whole.to_a(x), rtol=0, atol=1e-4)
     # A batch in strips, from arrays.
     pair = [pixels, pixels[::-1].copy()]
-    for one, other in zip(whole.arrays(pair, "b"), strips.arrays(pair, "b"), strict=True):
+    told: list[float] = []
+    made = strips.arrays(pair, "b", told.append)
+    for one, other in zip(whole.arrays(pair, "b"), made, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
+    assert told == sorted(told)
+    assert told[0] < 0.5 < told[-1] == pytest.approx(1)
 
 
 def test_strips_may_lie_wholly_in_what_a_network_pads() -> None:

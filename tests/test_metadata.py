@@ -20,6 +20,8 @@ from diptych.data.metadata import NOTHING, metadata_of
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.model_file import ModelInfo
 from diptych.translation.extras import extras_of
+from diptych.translation.files import translate_files
+from diptych.translation.jobs import plan_folder
 from diptych.translation.translator import load
 from diptych.translation.writing import write_picture
 
@@ -159,7 +161,9 @@ def test_where_there_is_no_data_there_is_none_in_the_translation(
     done = diptych("translate", four_bands, four_bands.parent / "a", "-o", tmp_path, "--format",
                    "tif")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for path in tmp_path.glob("*.tif"):
+    paths = list(tmp_path.glob("*.tif"))
+    assert len(paths) == len(list((four_bands.parent / "a").iterdir()))
+    for path in paths:
         made = tifffile.imread(path)
         assert (made[:, 24:] == 0).all()
         assert (made[:, :24] != 0).all()
@@ -256,6 +260,17 @@ MICRON = 25_400 / 0.25  # pixels per inch, where one is a quarter of a micrometr
             },
             (MICRON, MICRON),
         ),
+        (
+            {
+                "ome": True,
+                "metadata": {
+                    "PhysicalSizeX": 0.25, "PhysicalSizeY": 500, "PhysicalSizeYUnit": "nm",
+                },
+            },
+            (MICRON, MICRON / 2),
+        ),
+        ({"ome": True, "metadata": {"PhysicalSizeX": 1, "PhysicalSizeXUnit": "pixel",
+                                    "PhysicalSizeY": 1}}, None),
     ],
 )  # fmt: skip
 def test_how_large_pixels_are_is_read_and_written(
@@ -271,6 +286,25 @@ def test_how_large_pixels_are_is_read_and_written(
         usual = (96, 96) if name == "made.bmp" else None  # (what Pillow writes into a BMP)
         expected = usual if per_inch is None else per_inch
         assert made == (None if expected is None else pytest.approx(expected, rel=1e-3))
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_resolution_is_turned_with_the_picture(
+    kind: str, orientation: int, trained: Path, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (40, 24), "red").save(tmp_path / f"x.{kind}", dpi=(100, 200), exif=exif)
+    (job,) = plan_folder([tmp_path / f"x.{kind}"], tmp_path / "out", "png")
+    (outcome,) = translate_files(load(trained, "cpu"), [job], "b")
+    assert outcome.problem is None
+    with Image.open(job.target) as made:
+        turned = orientation in (6, 8)
+        assert made.size == ((24, 40) if turned else (40, 24))
+        if kind != "webp":  # (it has none)
+            across, down = (200, 100) if turned else (100, 200)
+            assert made.info["dpi"] == pytest.approx((across, down), rel=1e-3)
 
 
 def position(path: Path, value: int, files: list[str]) -> None:

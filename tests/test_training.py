@@ -209,6 +209,13 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert "finished already" in diptych("train", "--run", run, "--resume").stdout
 
 
+def test_a_slip_in_resume_starts_no_new_training(towns: Path, tmp_path: Path) -> None:
+    for slip in ("yes", "if_there", "True"):
+        with pytest.raises(UsageError, match=f"resume '{slip}': give True, False, or 'if-there'"):
+            package.train(data=towns, run=tmp_path / "run", settings=TINY, resume=slip)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("at", [3, 8], ids=["on the way", "in the last step"])
 def test_ctrl_c_ends_a_program_too(at: int, towns: Path, tmp_path: Path) -> None:
     def press(status: Status) -> None:

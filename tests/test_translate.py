@@ -582,6 +582,23 @@ def test_a_batch_gives_what_single_pictures_give(translator: Translator) -> None
         assert np.abs(alone.astype(int) - translated).max() <= 1  # rounding
 
 
+def test_a_batch_that_is_none_is_refused(translator: Translator) -> None:
+    good = np.asarray(noise(30, 26))
+    for batch, said in (
+        ([], "0 shapes"),
+        ([good, good[:8]], "2 shapes"),
+        ([good / np.float32(255)], "the array is float32"),
+        ([good[..., :1]], r"\(H, W, 3\) of uint8"),
+        ([noise(30, 26)], "an? Image is no NumPy array"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            translator.arrays(batch, "b")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="to 'c'"):
+        translator.arrays([good], "c")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="to 'c'"):
+        translator.decode(b"", "c")  # type: ignore[arg-type]
+
+
 def test_odd_sizes_are_padded_by_reflection_and_cropped_back(translator: Translator) -> None:
     x = translator.info.a.to_tensor(np.stack([np.asarray(noise(33, 32))]))
     reflected = torch.nn.functional.pad(x, (0, 3, 0, 0), mode="reflect")

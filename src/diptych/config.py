@@ -105,7 +105,7 @@ class DiscriminatorConfig(Section):
     padding: bool = True  # without it D cannot see where a picture ends (patch)
     fine: bool = False  # the first layer looks at every pixel, not at every second (patch)
     texture: bool = False  # a second network judges fine structure in grey (patch)
-    sees: Count | None = None  # pixels: larger pictures are shrunk for D, to this or a bit more
+    sees: Count | None = None  # pixels: larger ones are shrunk for D, to under twice as many
     augment: bool = False  # shift and recolour what D sees, real and fake alike
 
     @property
@@ -177,7 +177,7 @@ class OptimizerConfig(Section):
     decay_from: BelowOne = 0.5  # linear, cosine: constant until here
     decay_steps: Count = 3  # step: how many times the rate falls during the run
     decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1  # step, plateau: what it falls to
-    patience: Count = 10  # plateau: log steps without improvement before the rate falls
+    patience: Count = 10  # plateau: log steps without improvement that it bears
 
 
 Range = tuple[float, float]  # low, high

@@ -64,10 +64,12 @@ def _size_and_networks(config: Config) -> None:
             f"which needs a multiple of {multiple}: use {choice}{fewer}"
         )
     if size < smallest:
-        if config.shrink > 1:
+        sees, patches = config.discriminator.sees, smallest // config.shrink
+        if sees is not None and sees < patches:
+            larger = f", with data.size {-(-patches // multiple) * multiple} or more"
             raise ValueError(
-                f"discriminator.sees {config.discriminator.sees} is too small for its patches: "
-                f"use {smallest // config.shrink} or more, or fewer discriminator.layers"
+                f"discriminator.sees {sees} is too small for its patches: use {patches} or more"
+                f"{larger if size < patches else ''}, or fewer discriminator.layers"
             )
         raise ValueError(
             f"data.size {size} is too small for these networks: use "

@@ -53,10 +53,8 @@ class CycleGAN(nn.Module):
         return self.G_ab(to_b), self.G_ba(to_a)
 
     def translate_again(self, to_b: Tensor, to_a: Tensor) -> Both:
-        """The same of what is no picture to translate: batch norm learns no averages of it."""
-        if self.joins_generator_batches:  # (there is no batch norm)
-            return self.translate(to_b, to_a)
-        with averages_kept(self.G_ab, self.G_ba):
+        """``translate`` for fakes and identity inputs, of which batch norm learns no averages."""
+        with averages_kept(*self.generators):
             return self.translate(to_b, to_a)
 
     def judge(self, a: Tensor, b: Tensor) -> Both:

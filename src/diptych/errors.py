@@ -42,7 +42,7 @@ def warn(line: str) -> None:
 
 
 def unheard(*said: object) -> None:
-    """The listener to tell where there is no other."""
+    """Does nothing: who listens, unless somebody else does."""
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -143,6 +143,17 @@ def parse_assignment(text: str) -> Tree:
     return tree
 
 
+def flat(tree: Tree, above: str = "") -> dict[str, object]:
+    """Settings by their whole names: ``{"training.batch": 2}``."""
+    found: dict[str, object] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{above}{name}.")
+        else:
+            found[above + name] = value
+    return found
+
+
 def build_config(tree: Tree) -> Config:
     """Check ``tree`` and make a Config of it. Raises UsageError with one line, naming the key."""
     try:
@@ -158,7 +169,9 @@ def changed(config: Config, settings: Tree) -> Config:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    path, seen = [str(part) for part in first["loc"]], reprlib.repr(first["input"])
+    # (Where a setting may be of several types, the one that was tried is among its names.)
+    path = [str(part) for part in first["loc"] if "[" not in str(part)]
+    seen = reprlib.repr(first["input"])
     where = ".".join(path)
     if first["type"] == "extra_forbidden":
         inside = [THEIRS[path[-1]]] if path[-1] in THEIRS else _settings_named(where)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from diptych.data.eight_bit import open_image
+from diptych.data.eight_bit import ORIENTATION, open_image
 from diptych.data.opening import kind_of, no_warnings, told_by
 from diptych.data.tiff import channels_of, first_picture, first_whole, open_tiff, page_orientation
 
@@ -29,6 +29,7 @@ GEOREFERENCE = {  # the tags of GeoTIFF 1.1 (OGC 19-008r4, clause 7), and what g
 }
 NO_DATA = 42113  # GDAL's tag
 INCH, CENTIMETRE = 2, 3  # TIFF's units of resolution
+SIDEWAYS = (5, 6, 7, 8)  # EXIF's orientations that exchange across and down
 MICRONS = {"nm": 1e-3, "um": 1.0, "\\u00B5m": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0,
            "mm": 1e3}  # microscopes' units  # fmt: skip
 
@@ -72,7 +73,7 @@ def read_metadata(file: BinaryIO) -> Metadata:
                 return _of_tiff(file)
             with open_image(file) as image:
                 return Metadata(
-                    _sensible(image.info.get("dpi")),
+                    _sensible(image.info.get("dpi"), image.getexif().get(ORIENTATION, 1)),
                     transparent=image.has_transparency_data,
                 )
     except Exception:  # what is wrong with it shows when it is read
@@ -87,10 +88,11 @@ def _of_tiff(file: BinaryIO) -> Metadata:
         page = first_whole(tiff)
         extra = [int(sample) for sample in page.extrasamples]
         coloured = page.photometric not in (kinds.MINISBLACK, kinds.MINISWHITE)
-        upright = page_orientation(page) == 1  # (others are turned when they are read)
+        orientation = page_orientation(page)
+        upright = orientation == 1  # (others are turned when they are read)
         tags = [_tag(page, code, kind) for code, kind in GEOREFERENCE.items() if upright]
         return Metadata(
-            _sensible(_resolution(tiff, page)) if upright else None,
+            _sensible(_resolution(tiff, page), orientation),
             tuple(tag for tag in tags if tag is not None),
             channels=0 if coloured and not extra else channels_of(first_picture(tiff)),
             transparent=extra in ([1], [2]),
@@ -125,18 +127,23 @@ def _resolution(tiff: Any, page: Any) -> tuple[float, float] | None:
 
 def _stated_resolution(tiff: Any, page: Any) -> tuple[float, float] | None:
     """The same by TIFF's own tags, or by those of microscopes."""
-    found = [re.search(f'PhysicalSize{axis}="([^"]+)"', tiff.ome_metadata or "") for axis in "XY"]
-    units = re.findall('PhysicalSize[XY]Unit="([^"]+)"', tiff.ome_metadata or "")
-    if found[0] and found[1] and all(unit in MICRONS for unit in units):
-        each = [float(one[1]) for one in found if one]
-        micron = MICRONS[units[0]] if units else 1.0  # (what OME means where it says nothing)
-        return 25_400 / (each[0] * micron), 25_400 / (each[1] * micron)
+    across, down = (_microns(tiff.ome_metadata or "", axis) for axis in "XY")
+    if across and down:
+        return 25_400 / across, 25_400 / down
     unit = {INCH: 1.0, CENTIMETRE: 2.54}.get(_value(page, 296, INCH), 0.0)
     if not unit and tiff.is_imagej:
         micron = MICRONS.get((tiff.imagej_metadata or {}).get("unit", ""), 0.0)
         unit = 25_400 / micron if micron else 0.0
     (across, a), (down, b) = (_value(page, tag, (0, 1)) for tag in (282, 283))
     return (across * unit / a, down * unit / b) if a and b else None
+
+
+def _microns(ome: str, axis: str) -> float:
+    """How wide (X) or high (Y) a pixel is; 0 where OME's header does not say it."""
+    size = re.search(f'PhysicalSize{axis}="([^"]+)"', ome)
+    unit = re.search(f'PhysicalSize{axis}Unit="([^"]+)"', ome)
+    micron = MICRONS.get(unit[1], 0.0) if unit else 1.0  # (what OME means where it says nothing)
+    return float(size[1]) * micron if size else 0.0
 
 
 def _value(page: Any, code: int, default: Any) -> Any:
@@ -166,8 +173,12 @@ def _number(text: Any) -> float | None:
     return None if math.isinf(number) else number
 
 
-def _sensible(per_inch: tuple[float, float] | None) -> tuple[float, float] | None:
-    """None for what not all files can hold as a resolution (BMP counts 31 bits a metre)."""
+def _sensible(per_inch: tuple[float, float] | None, orientation: int) -> tuple[float, float] | None:
+    """Of the picture as it is read, which is turned by EXIF's ``orientation``.
+
+    None for what not all files can hold as a resolution (BMP counts 31 bits a metre).
+    """
     if per_inch is None or not all(1e-3 <= one <= 5e7 for one in per_inch):
         return None
-    return float(per_inch[0]), float(per_inch[1])
+    across, down = map(float, per_inch)
+    return (down, across) if orientation in SIDEWAYS else (across, down)

@@ -219,7 +219,10 @@ def from_pil(image: Image.Image) -> Pixels:
 
 
 def preview(picture: Pixels, pixel_format: PixelFormat) -> Image.Image:
-    """Any picture as 8-bit RGB to look at: range stretched, first 1 or 3 channels shown."""
+    """Any picture as 8-bit RGB to look at, of more than three channels the first three.
+
+    8-bit ones are shown as they are stored, others over their range.
+    """
     shown = picture[..., :3] if picture.shape[2] >= 3 else picture[..., :1]
     if pixel_format.dtype != "uint8":
         low, high = (

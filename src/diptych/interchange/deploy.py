@@ -14,7 +14,7 @@ import torch
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, replace, sweep_old
 from diptych.interchange.examples import RUNTIMES, Format, example
-from diptych.interchange.program import Way, one_way
+from diptych.interchange.program import ExportedWay, one_way
 from diptych.interchange.readme import readme
 from diptych.model_file import GeneratorPair, ModelInfo, Side, other_side
 from diptych.version import __version__
@@ -72,7 +72,7 @@ def sweep(out: Path) -> None:
     sweep_old(out, r"\.partial-\w{8}")
 
 
-def _check(format_: Format, way: Way, uint8: bool, float16: bool) -> None:
+def _check(format_: Format, way: ExportedWay, uint8: bool, float16: bool) -> None:
     tensorflow = RUNTIMES[format_].signatures
     if uint8 and tensorflow:
         raise UsageError(f"--uint8: --format {format_} takes both pictures and floats anyway")
@@ -99,7 +99,7 @@ def _check(format_: Format, way: Way, uint8: bool, float16: bool) -> None:
         raise DiptychError(f"--format {format_} needs {missing[0]}: {how_to_install(extra)}")
 
 
-def _facts(way: Way, info: ModelInfo) -> dict[str, str]:
+def _facts(way: ExportedWay, info: ModelInfo) -> dict[str, str]:
     """What a file says about itself."""
     config = info.generator
     return {
@@ -115,7 +115,7 @@ def _facts(way: Way, info: ModelInfo) -> dict[str, str]:
 
 
 def _write(
-    way: Way,
+    way: ExportedWay,
     format_: Format,
     folder: Path,
     facts: Mapping[str, str],

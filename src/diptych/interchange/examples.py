@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from diptych.data.alpha import parse_background
 from diptych.data.pixels import PixelFormat
-from diptych.interchange.program import Way
+from diptych.interchange.program import ExportedWay
 
 Format = Literal["onnx", "tensorflow", "tflite", "torch", "aotinductor"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -81,7 +81,7 @@ RUNTIMES: dict[Format, Runtime] = {
 }
 
 
-def example(format_: Format, way: Way, uint8: bool, background: str) -> str:
+def example(format_: Format, way: ExportedWay, uint8: bool, background: str) -> str:
     """The Python script for the file of that format, which takes pictures or, else, floats.
 
     ``background`` shows through where a picture is transparent.
@@ -118,7 +118,7 @@ def example(format_: Format, way: Way, uint8: bool, background: str) -> str:
     )
 
 
-def command(way: Way) -> str:
+def command(way: ExportedWay) -> str:
     """How the script is called."""
     source = "photo.jpg" if way.source.is_image else "photo.npy"
     target = "translated.png" if way.target.is_image else "translated.npy"
@@ -146,7 +146,7 @@ def _save(target: PixelFormat) -> str:
     return f"Image.fromarray(translated{'' if target.channels == 3 else '[..., 0]'}).save(target)"
 
 
-def _floats(way: Way, runtime: Runtime) -> list[str]:
+def _floats(way: ExportedWay, runtime: Runtime) -> list[str]:
     source, target = way.source, way.target
     low, span = _number(source.low), _number(np.subtract(source.high, source.low))
     unit = f"(picture.astype(np.float32) - {low}) * (2 / {span}) - 1"

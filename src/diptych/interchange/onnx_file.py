@@ -12,12 +12,14 @@ import torch
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from diptych.errors import DiptychError
-from diptych.interchange.program import Way, trace
+from diptych.interchange.program import ExportedWay, trace
 
 LARGEST = 2**31  # bytes: what protobuf, which ONNX files are written in, can hold
 
 
-def write_onnx(way: Way, path: Path, facts: Mapping[str, str], uint8: bool, float16: bool) -> None:
+def write_onnx(
+    way: ExportedWay, path: Path, facts: Mapping[str, str], uint8: bool, float16: bool
+) -> None:
     """Write the program that ``trace`` describes; ``facts`` become the file's metadata.
 
     With ``float16`` it computes in half precision, but for a few operations that need more, and the

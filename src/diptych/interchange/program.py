@@ -17,7 +17,7 @@ from diptych.model_file import GeneratorPair, Side
 
 
 @dataclass(frozen=True)
-class Way:
+class ExportedWay:
     """One generator of a pair, and what it translates between."""
 
     generator: nn.Module
@@ -42,10 +42,10 @@ class Way:
         return self.source.dtype == self.target.dtype == "uint8"
 
 
-def one_way(pair: GeneratorPair, to: Side) -> Way:
+def one_way(pair: GeneratorPair, to: Side) -> ExportedWay:
     """The one that translates to domain ``to``. Raises UsageError if there is none."""
     source, target = pair.info.formats(to)
-    return Way(pair.towards(to), to, source, target, pair.info.generator.size_multiple)
+    return ExportedWay(pair.towards(to), to, source, target, pair.info.generator.size_multiple)
 
 
 class AnySize(nn.Module):
@@ -55,7 +55,7 @@ class AnySize(nn.Module):
     ``Translator.tensor`` does it, in terms of sizes that are known only when the program runs.
     """
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: ExportedWay) -> None:
         super().__init__()
         self.generator = way.generator
         self.multiple = way.multiple
@@ -86,7 +86,7 @@ def _larger(first: int, second: int) -> int:
 class Pictures(nn.Module):
     """``(N, H, W, C)`` uint8 to the same size; any H and W."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: ExportedWay) -> None:
         super().__init__()
         self.translate = AnySize(way)
         self.way = way
@@ -99,7 +99,7 @@ class Pictures(nn.Module):
         return stored.round().clamp(*map(float, target.bounds)).to(torch.uint8)
 
 
-def trace(way: Way, uint8: bool) -> ExportedProgram:
+def trace(way: ExportedWay, uint8: bool) -> ExportedProgram:
     """The generator as a program for any number of pictures of any size, on the CPU.
 
     Its argument is called ``pictures`` (``(N, H, W, C)`` uint8) or ``x`` (``(N, C, H, W)`` float32

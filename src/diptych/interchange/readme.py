@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from diptych.interchange.examples import RUNTIMES, Format, Runtime, command
-from diptych.interchange.program import Way
+from diptych.interchange.program import ExportedWay
 
 KERAS = """
 ## Training on in Keras
@@ -24,7 +24,7 @@ It runs on processors like the one it was compiled on, with PyTorch {torch}.
 
 def readme(
     format_: Format,
-    ways: Sequence[Way],
+    ways: Sequence[ExportedWay],
     facts: Mapping[str, str],
     pixels: bool,
     float16: bool,
@@ -63,7 +63,7 @@ def readme(
     return text
 
 
-def _rows(runtime: Runtime, way: Way, pixels: bool) -> list[str]:
+def _rows(runtime: Runtime, way: ExportedWay, pixels: bool) -> list[str]:
     main, *others = (name.format(way.name) for name in runtime.files)
     last = runtime.signatures
     a, b = way.source.channels, way.target.channels

@@ -21,11 +21,11 @@ import tensorflow as tf
 
 from diptych.errors import DiptychError
 from diptych.interchange.keras_generator import keras_generator
-from diptych.interchange.program import Way
+from diptych.interchange.program import ExportedWay
 from diptych.words import first_line
 
 
-def write_tensorflow(way: Way, keras_file: Path, saved_model: Path) -> None:
+def write_tensorflow(way: ExportedWay, keras_file: Path, saved_model: Path) -> None:
     """Write the bare generator as ``keras_file``, and with signatures as ``saved_model``.
 
     The generator takes ``(N, H, W, C)`` float32 in [-1, 1], H and W multiples of ``way.multiple``
@@ -41,7 +41,7 @@ def write_tensorflow(way: Way, keras_file: Path, saved_model: Path) -> None:
     _save_signatures(model, way, saved_model)
 
 
-def write_tflite(way: Way, path: Path) -> None:
+def write_tflite(way: ExportedWay, path: Path) -> None:
     """Write a LiteRT file with the same signatures. Raises DiptychError if it cannot be made."""
     with tempfile.TemporaryDirectory() as folder:
         _save_signatures(_model(way), way, Path(folder))
@@ -58,13 +58,13 @@ def write_tflite(way: Way, path: Path) -> None:
     path.write_bytes(content)
 
 
-def _model(way: Way) -> Any:
+def _model(way: ExportedWay) -> Any:
     if keras.backend.backend() != "tensorflow":
         raise DiptychError("Keras is in use with another backend: export in a new process")
     return keras_generator(way.generator, way.source.channels, f"G_to_{way.to}")
 
 
-def _save_signatures(model: Any, way: Way, folder: Path) -> None:
+def _save_signatures(model: Any, way: ExportedWay, folder: Path) -> None:
     source, target = way.source, way.target
     source_span, target_span = (of.highest - of.lowest for of in (source, target))
 
@@ -100,7 +100,7 @@ def _save_signatures(model: Any, way: Way, folder: Path) -> None:
         archive.write_out(str(folder), verbose=False)
 
 
-def _padded(length: Any, way: Way) -> Any:
+def _padded(length: Any, way: ExportedWay) -> Any:
     """Indices 0 .. length - 1, then those that walk back and forth (no edge repeated)."""
     rounded = (length + way.multiple - 1) // way.multiple * way.multiple
     period = tf.maximum(2 * (length - 1), 1)

@@ -13,11 +13,11 @@ import torch
 from torch._inductor import aoti_compile_and_package
 
 from diptych.errors import DiptychError
-from diptych.interchange.program import Way, trace
+from diptych.interchange.program import ExportedWay, trace
 from diptych.words import first_line
 
 
-def write_program(way: Way, path: Path, facts: Mapping[str, str], uint8: bool) -> None:
+def write_program(way: ExportedWay, path: Path, facts: Mapping[str, str], uint8: bool) -> None:
     """Write the program of ``trace`` for ``torch.export.load``.
 
     ``facts`` go with it, as JSON in the extra file ``diptych.json``.
@@ -28,7 +28,7 @@ def write_program(way: Way, path: Path, facts: Mapping[str, str], uint8: bool) -
     path.write_bytes(content.getvalue())
 
 
-def write_compiled(way: Way, path: Path, facts: Mapping[str, str], uint8: bool) -> None:
+def write_compiled(way: ExportedWay, path: Path, facts: Mapping[str, str], uint8: bool) -> None:
     """Write the program compiled for this kind of processor, as an AOTInductor package.
 
     Takes minutes. Raises DiptychError where there is no C++ compiler, or it fails.

@@ -12,7 +12,7 @@ from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import Side, other_side, way_name
 from diptych.report.page import check_page_name, picture_url
-from diptych.settings import Tree
+from diptych.settings import flat
 from diptych.templates import template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
@@ -81,7 +81,7 @@ def comparison_tables(
 
 def _settings_that_differ(runs: Sequence[RunFolder]) -> list[ScoreTable]:
     """A table of them, if there are any."""
-    each = [_by_name(run.config().model_dump(mode="json")) for run in runs]
+    each = [flat(run.config().model_dump(mode="json")) for run in runs]
     rows = [
         [name, *(str(own.get(name, "")) for own in each)]
         for name in each[0]
@@ -91,17 +91,6 @@ def _settings_that_differ(runs: Sequence[RunFolder]) -> list[ScoreTable]:
         return []
     columns = ["", *(str(run.path) for run in runs)]
     return [ScoreTable("Settings that differ", columns, rows, "All others are the same.")]
-
-
-def _by_name(tree: Tree, above: str = "") -> dict[str, object]:
-    """Settings as ``{"training.batch": 2}``."""
-    found: dict[str, object] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            found |= _by_name(value, f"{above}{name}.")
-        else:
-            found[above + name] = value
-    return found
 
 
 def _untouched(evaluations: Sequence[Evaluation], to: Side, columns: int) -> list[list[str]]:

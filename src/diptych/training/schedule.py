@@ -54,7 +54,7 @@ def weights_at(progress: float, step: int, config: Config) -> LossConfig:
 
 @dataclass
 class Plateau:
-    """Lets the rate fall by ``factor`` when a loss has not improved for ``patience`` looks."""
+    """Lets the rate fall by ``factor`` when more than ``patience`` looks see no lower loss."""
 
     factor: float
     patience: int

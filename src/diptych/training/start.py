@@ -10,7 +10,7 @@ from diptych.config import LENGTHS, Config
 from diptych.data.domain import Folders, data_folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import AnyPath, as_path, lies_in
-from diptych.settings import Tree, changed
+from diptych.settings import Tree, changed, flat
 from diptych.training.choice import make_config, settings_given
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import SILENT, Listener, Session
@@ -33,7 +33,11 @@ def run_training(
     max_minutes: float | None,
 ) -> bool:
     """Start or resume a run, as ``diptych.train`` describes it; returns as ``start_run``."""
-    if resume is True or (resume and run.has_learned()):
+    if resume not in (True, False, "if-there"):
+        raise UsageError(f"resume {resume!r}: give True, False, or 'if-there'")
+    if resume == "if-there":
+        resume = run.has_learned()
+    if resume:
         asked = settings_given(preset, config, settings, start_from)
         given = pick_folders(a, b, data) if a or b or data else None
         moved = None if given is None or given.absolute() == run.folders() else given
@@ -107,8 +111,9 @@ def resume_run(
     others = {name: value for name, value in training.items() if name not in LENGTHS}
     wanted = changed(own, {**given, "training": others})
     if wanted != own:
-        differs = _difference(own.model_dump(), wanted.model_dump())
-        raise UsageError(f"{ONLY_LENGTH} ({differs})")
+        ours, others = flat(own.model_dump()), flat(wanted.model_dump())
+        name = next(name for name in ours if ours[name] != others[name])
+        raise UsageError(f"{ONLY_LENGTH} ({name} is {ours[name]} in the run, not {others[name]})")
     config = changed(own, {"training": length})
     folders = moved or run.folders()
     if moved is not None and run.folders().tested and not moved.tested:
@@ -130,11 +135,3 @@ def _is_one_place(one: object, other: str | None) -> bool:
     if not isinstance(one, str) or other is None:
         return False
     return os.path.realpath(os.path.expanduser(one)) == os.path.realpath(other)
-
-
-def _difference(own: Tree, wanted: Tree, above: str = "") -> str:
-    """The first setting that is another one in a run than it is wanted to be."""
-    name = next(name for name in own if own[name] != wanted[name])
-    if isinstance(own[name], dict) and isinstance(wanted[name], dict):
-        return _difference(own[name], wanted[name], f"{above}{name}.")
-    return f"{above}{name} is {own[name]} in the run, not {wanted[name]}"

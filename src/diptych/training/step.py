@@ -80,8 +80,8 @@ class Stepper:
     def step(self, rate: float, weights: LossConfig) -> None:
         """Both losses, then both updates; neither if a number in them is NaN or infinite.
 
-        Raises DiptychError if the networks are to be compiled and cannot be. If that is only
-        diptych's own choice, they are not.
+        Raises DiptychError if the settings ask for compiled networks and they cannot be had. Where
+        diptych itself has chosen that, it goes on without.
         """
         try:
             self._step(rate, weights)
@@ -121,8 +121,8 @@ class Stepper:
         # (A weight that moves, or is 0 in most steps, would have a recording made anew.)
         weights = weights.of_discriminators()
         # (While there are fewer past fakes than D will see, each step would be compiled anew.)
-        plain = self.compiled and self._history_fills(made[0])
-        self.model_of_D = self.state.model if plain else self.model
+        uncompiled = self.compiled and self._history_fills(made[0])
+        self.model_of_D = self.state.model if uncompiled else self.model
         for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
             a, b, past = self._for_D(i, a, b, fakes)
             loss, terms, _ = self.discriminator_pass(a, b, past, weights)

@@ -19,6 +19,7 @@ from diptych.data.pixels import PixelFormat, Pixels, resize
 from diptych.errors import UsageError
 from diptych.model_file import ModelInfo
 from diptych.translation.scaling import scaled_shape, scaled_tensor
+from diptych.words import counted
 
 See = int | Literal["auto", "own"]  # pixels of the shorter side that the network sees
 
@@ -56,8 +57,8 @@ def pixels_seen(info: ModelInfo, see: See) -> int | None:
         return NEAR * info.size if info.retouches and info.preprocess in SCALED else None
     if info.a.channels != info.b.channels:
         raise UsageError(
-            f"see {see}: A has {info.a.channels} channels and B {info.b.channels}, so that what "
-            "changes cannot be added to a picture; give a size instead"
+            f"see {see}: A has {counted(info.a.channels, 'channel')} and B {info.b.channels}, so "
+            "that what changes cannot be added to a picture; give a size instead"
         )
     return see
 

@@ -25,9 +25,9 @@ MOST_ROWS = 512  # in a strip: more do not make it faster
 
 def parse_tile(text: str, name: str = "--tile") -> Tile:
     """The tile as typed. Raises UsageError, which calls it ``name``."""
-    if text == "auto":
+    if text.lower() == "auto":
         return "auto"
-    if text == "off":
+    if text.lower() == "off":
         return "off"
     if text.isdecimal() and int(text) > 0:
         return int(text)

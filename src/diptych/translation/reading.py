@@ -74,11 +74,7 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Read:
             raise UsageError(f"cannot translate this PIL image: {error}") from error
     if isinstance(picture, np.ndarray):
         array = picture[..., None] if picture.ndim == 2 else picture
-        if array.ndim != 3 or array.shape[2] != source.channels or array.dtype != source.dtype:
-            raise UsageError(
-                f"the array is {array.dtype} {picture.shape}; this model takes (H, W, "
-                f"{source.channels}) of {source.dtype}"
-            )
+        check_array(array, source)
         missing = find_missing(array, None)
         array = array if missing is None else missing.filled(array)
         if not np.isfinite(array).all():
@@ -86,6 +82,17 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Read:
         return array, missing
     raise UsageError(f"cannot translate a {type(picture).__name__}: give a path, a PIL image, "
                      "a NumPy array, a tensor, or a list of these")  # fmt: skip
+
+
+def check_array(array: Any, source: PixelFormat) -> None:
+    """Raise UsageError if it is no ``(H, W, C)`` array of pixels such as ``source``'s."""
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"a {type(array).__name__} is no NumPy array")
+    if array.ndim != 3 or array.shape[2] != source.channels or array.dtype != source.dtype:
+        raise UsageError(
+            f"the array is {array.dtype} {array.shape}; this model takes (H, W, "
+            f"{source.channels}) of {source.dtype}"
+        )
 
 
 def as_batch(x: Tensor, source: PixelFormat) -> Tensor:

@@ -19,6 +19,7 @@ from diptych.files import AnyPath, as_path
 from diptych.model_file import (
     IMPORT_ADVICE,
     MODEL,
+    SIDES,
     GeneratorPair,
     ModelInfo,
     Side,
@@ -34,7 +35,7 @@ from diptych.translation.afar import (
     tensor_from_afar,
 )
 from diptych.translation.large import Tile, parse_tile
-from diptych.translation.reading import as_batch, as_stored, read_bytes, read_file
+from diptych.translation.reading import as_batch, as_stored, check_array, read_bytes, read_file
 from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
 from diptych.translation.strength import strengthen
 from diptych.translation.way import Way
@@ -127,7 +128,7 @@ class Translator:
 
     def formats(self, to: Side) -> tuple[PixelFormat, PixelFormat]:
         """The pixel formats of the source and the target domain."""
-        return self.info.formats(to)
+        return self.info.formats(one_of("to", to, SIDES))
 
     def read(self, path: Path, to: Side) -> Pixels:
         """Decode a file as training did. Raises DamagedPictureError with the reason."""
@@ -158,10 +159,15 @@ class Translator:
     ) -> list[Pixels]:
         """Translate stored ``(H, W, C)`` pictures of one shape in one batch.
 
-        ``progress`` is told the share that is done, 0 to 1, of a picture that is cut into strips,
-        or of all where they are seen from afar; what it raises is passed on.
+        ``progress`` is told the share that is done, 0 to 1, of pictures that are cut into strips,
+        or of all where they are seen from afar; what it raises is passed on. Raises UsageError for
+        arrays that are no such pictures, or of several shapes.
         """
         way = self._way(to)
+        for picture in pictures:
+            check_array(picture, way.source)
+        if (shapes := len({picture.shape for picture in pictures})) != 1:
+            raise UsageError(f"pictures of {shapes} shapes are no batch: give those of one")
         height, width = pictures[0].shape[:2]
         seen = seen_shape(height, width, self.sees)
         if seen is None:
@@ -181,8 +187,9 @@ class Translator:
         return way.padded(*(seen_shape(height, width, self.sees) or (height, width)))
 
     def _way(self, to: Side) -> Way:
-        self.pair.towards(to)  # (says so if there is none)
-        return self.ways[to]
+        side = one_of("to", to, SIDES)
+        self.pair.towards(side)  # (says so if there is none)
+        return self.ways[side]
 
     def _translate_any(self, picture: Any, to: Side, size: int | None) -> Any:
         if isinstance(picture, list | tuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class Way:
         """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W."""
         count, _, height, width = x.shape
         picture = self._padded_picture(lambda places: x[:1, :, places], height, width)
-        cut = self._cut(picture, count, stored=2 * 4 * x.numel())
+        cut = self._cut(picture, count, stored=2 * 4 * x[0].numel())
         if cut is None:
             return self._whole(x)
         if count > 1:
@@ -59,7 +60,7 @@ class Way:
     ) -> list[Pixels]:
         """Translate stored ``(H, W, C)`` pictures of one shape in one batch.
 
-        ``progress`` is told the share that is done, 0 to 1, of a picture that is cut into strips.
+        ``progress`` is told the share that is done, 0 to 1, of pictures that are cut into strips.
         """
         first, count = pictures[0], len(pictures)
         height, width = first.shape[:2]
@@ -72,7 +73,11 @@ class Way:
                 stored = stored.to(self.device)
             return list(self.target.to_pixels(self._whole(self.source.to_tensor(stored))))
         if count > 1:
-            return [self.arrays([one])[0] for one in pictures]
+
+            def tell(before: int, share: float) -> None:
+                progress((before + share) / count)
+
+            return [self.arrays([one], partial(tell, i))[0] for i, one in enumerate(pictures)]
         whole = np.empty((height, width, self.target.channels), self.target.dtype)
 
         def write(top: int, fake: Tensor) -> None:

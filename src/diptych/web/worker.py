@@ -43,15 +43,15 @@ class GivenUpError(Exception):
 
 
 # Told of each batch: how many pictures, and how many seconds it took.
-Watch = Callable[[int, float], None]
+OnBatch = Callable[[int, float], None]
 
 
 class Worker:
     """Fills orders, the oldest first, with those that fit into the same batch."""
 
-    def __init__(self, batch: int, watch: Watch) -> None:
+    def __init__(self, batch: int, on_batch: OnBatch) -> None:
         self.batch = batch
-        self.watch = watch
+        self.on_batch = on_batch
         self.orders: deque[Order] = deque()
         self.changed = threading.Condition()
         self.closing = False
@@ -83,7 +83,7 @@ class Worker:
         while batch := self._next_batch():
             started = time.perf_counter()
             self._translate(batch)
-            self.watch(len(batch), time.perf_counter() - started)
+            self.on_batch(len(batch), time.perf_counter() - started)
 
     def _next_batch(self) -> list[Order]:
         """The oldest order and those that go with it; none when closing."""

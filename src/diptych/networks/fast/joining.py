@@ -19,7 +19,7 @@ def twice(
 ) -> tuple[Tensors, Tensors]:
     """``networks(*x), networks(*y)``, in one pass where ``join`` and the shapes allow it.
 
-    ``again``: what takes ``y`` where they do not.
+    ``again``: used for ``y`` where the two are not joined.
     """
     if join and all(p.shape[1:] == q.shape[1:] for p, q in zip(x, y, strict=True)):
         joined = networks(*(torch.cat([p, q]) for p, q in zip(x, y, strict=True)))

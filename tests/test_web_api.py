@@ -230,7 +230,7 @@ def test_pictures_of_one_size_share_a_batch(trained: Path, tmp_path: Path) -> No
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (32, size, 3), np.uint8) for size in (32, 32, 48, 32, 32)]
     batches: list[int] = []
-    worker = Worker(batch=3, watch=lambda count, seconds: batches.append(count))
+    worker = Worker(batch=3, on_batch=lambda count, seconds: batches.append(count))
     orders = [Order(tiny, "b", False, picture) for picture in pictures]
     orders += [Order(tiny, "a", False, pictures[0]), Order(tiny, "b", True, pictures[0])]
     orders += [Order(one_way, "b", True, pictures[0]), Order(tiny, "b", False, pictures[0])]
@@ -254,7 +254,7 @@ def test_pictures_of_one_size_share_a_batch(trained: Path, tmp_path: Path) -> No
 def test_a_large_photograph_is_given_up_when_nobody_waits(trained: Path) -> None:
     """One thread runs the networks: what nobody waits for would keep the others waiting."""
     far = package.load(trained, "cpu", see=32)
-    worker = Worker(batch=1, watch=lambda *_: None)
+    worker = Worker(batch=1, on_batch=lambda *_: None)
     photograph = np.zeros((4000, 4000, 3), np.uint8)  # (many bands, whose end is looked for)
     order = Order(far, "b", False, photograph)
     order.given_up = True
@@ -269,7 +269,7 @@ def test_one_who_gives_up_takes_nobody_with_them(trained: Path) -> None:
     """Nor do pictures of which the network sees little make a batch of any size."""
     far = package.load(trained, "cpu", see=32)
     batches: list[int] = []
-    worker = Worker(batch=8, watch=lambda count, seconds: batches.append(count))
+    worker = Worker(batch=8, on_batch=lambda count, seconds: batches.append(count))
     picture = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
     large = np.zeros((200, 200, 3), np.uint8)
     orders = [Order(far, "b", False, one) for one in (picture, picture, picture, large, large)]
@@ -295,7 +295,7 @@ def test_a_batch_without_room_goes_one_by_one(
         return arrays(pictures, *how)
 
     monkeypatch.setattr(tiny, "arrays", with_little_memory)
-    worker = Worker(batch=3, watch=lambda *_: None)
+    worker = Worker(batch=3, on_batch=lambda *_: None)
     pictures = [np.full((32, 32, 3), value, np.uint8) for value in (0, 255, 90)]
     with worker.changed:
         futures = [worker.submit(Order(tiny, "b", False, picture)) for picture in pictures]
@@ -321,7 +321,7 @@ def test_what_is_in_line_at_the_end_is_told_so(
         return arrays(*given)
 
     monkeypatch.setattr(tiny, "arrays", slowly)
-    worker = Worker(batch=1, watch=lambda *_: None)
+    worker = Worker(batch=1, on_batch=lambda *_: None)
     picture = np.zeros((32, 32, 3), np.uint8)
     first, second = (worker.submit(Order(tiny, "b", False, picture)) for _ in range(2))
     assert begun.wait(60)

@@ -16,6 +16,7 @@ from command import LONGEST
 from conftest import TINY_OPTIONS, Command
 
 from diptych.errors import UsageError
+from diptych.model_file import read_info
 from diptych.settings import THEIRS, build_config, merge, preset_names, read_preset, to_yaml
 from diptych.training.choice import make_config
 from diptych.words import nearest
@@ -358,3 +359,36 @@ def test_the_usual_preset_fits_what_is_given(given: dict[str, Any], preset: str)
     config = make_config(settings=merge(given, {"training": {"device": "cpu"}}))
     assert config.preset == preset
     assert make_config("paper", settings={"training": {"device": "cpu"}}).preset == "paper"
+
+
+def test_a_training_goes_on_when_its_reader_has_gone(towns: Path, tmp_path: Path) -> None:
+    """As behind ``head``, or a collector of logs that has died."""
+    command = [sys.executable, "-m", "diptych", "train", "--data", towns, "--run", tmp_path / "run",
+               *TINY_OPTIONS, "--steps", "8"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as training:
+        assert training.stdout is not None
+        training.stdout.readline()
+        training.stdout.close()
+        _, said = training.communicate(timeout=LONGEST)
+    assert training.returncode == 0
+    assert b"going on without standard output" in said
+    assert read_info(tmp_path / "run" / "model.safetensors").step == 8
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_work_goes_on_where_its_log_has_no_room_and_results_do_not(
+    trained: Path, towns: Path, tmp_path: Path
+) -> None:
+    def into_a_full_disk(*arguments: str | Path, errors: Any = subprocess.PIPE) -> Any:
+        with open("/dev/full", "w") as full:
+            return subprocess.run(
+                [sys.executable, "-m", "diptych", *arguments],
+                stdout=full, stderr=full if errors is None else errors, timeout=LONGEST, check=False,
+            )  # fmt: skip
+
+    pictures = towns / "testA"
+    done = into_a_full_disk("translate", trained, pictures, "-o", tmp_path / "out", errors=None)
+    assert done.returncode == 0
+    assert len(list((tmp_path / "out").iterdir())) == len(list(pictures.iterdir()))
+    failed = into_a_full_disk("data", "list")
+    assert (failed.returncode, failed.stderr) == (1, b"diptych: No space left on device\n")

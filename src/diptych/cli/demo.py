@@ -29,11 +29,13 @@ def demo(
     import webbrowser
 
     from diptych.cli.console import duration, say, show_table, training_listener
+    from diptych.cli.log import output_is_a_log
     from diptych.demo import COLUMNS, free_run, run_demo, score_rows
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
     from diptych.words import typed
 
+    output_is_a_log()
     folder = RunFolder(run) if run is not None else free_run(Path("runs"))
     say("diptych demo: aerial pictures (A) and street maps (B) of small made-up towns.")
     say("Nobody says which map belongs to which picture; watch it find out.\n")

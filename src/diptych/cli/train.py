@@ -69,6 +69,7 @@ def train(
 ) -> None:
     """Learn to translate between two folders of pictures."""
     from diptych.cli.console import say, training_listener
+    from diptych.cli.log import output_is_a_log
     from diptych.config import LENGTHS
     from diptych.errors import UsageError
     from diptych.settings import given, merge, parse_assignment, section
@@ -76,6 +77,7 @@ def train(
     from diptych.training.start import run_training
     from diptych.words import typed
 
+    output_is_a_log()
     if resume and resume_if_there:
         raise UsageError("--resume and --resume-if-there disagree: leave one of them out")
     length = given(steps=steps, epochs=epochs, minutes=minutes)

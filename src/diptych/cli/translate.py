@@ -76,6 +76,7 @@ def translate(
 ) -> None:  # fmt: skip
     """Translate pictures and videos with a trained model."""
     from diptych.cli.console import note, say
+    from diptych.cli.log import output_is_a_log
     from diptych.cli.translating import translate_clips, translate_pictures
     from diptych.errors import UsageError, one_of
     from diptych.model_file import SIDES
@@ -88,6 +89,7 @@ def translate(
     from diptych.translation.writing import sweep
     from diptych.words import counted
 
+    output_is_a_log()
     _check_request(run, inputs, out, size)
     side, computed = one_of("--to", to, SIDES), one_of("--precision", precision, PRECISIONS)
     translator = load(run, device, parse_tile(tile), computed, parse_see(see), strength)

@@ -55,9 +55,11 @@ def ui(
     from importlib.util import find_spec
 
     from diptych.cli.console import say
+    from diptych.cli.log import output_is_a_log
     from diptych.errors import DiptychError, UsageError
     from diptych.words import how_to_install
 
+    output_is_a_log()
     for package in ("gradio", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         if find_spec(package) is None:
             raise DiptychError(f"{package} is not installed: {how_to_install('web')}")

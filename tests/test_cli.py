@@ -383,7 +383,7 @@ def test_work_goes_on_where_its_log_has_no_room_and_results_do_not(
         with open("/dev/full", "w") as full:
             return subprocess.run(
                 [sys.executable, "-m", "diptych", *arguments],
-                stdout=full, stderr=full if errors is None else errors, timeout=LONGEST, check=False,
+                stdout=full, stderr=errors or full, timeout=LONGEST, check=False,
             )  # fmt: skip
 
     pictures = towns / "testA"

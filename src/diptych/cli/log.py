@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TextIO
 
 
 class Log(io.TextIOWrapper):
@@ -33,13 +32,15 @@ class Log(io.TextIOWrapper):
 
 
 def output_is_a_log() -> None:
-    """From here on standard output and errors are such streams."""
-    sys.stdout, sys.stderr = _as_log(sys.stdout), _as_log(sys.stderr)
+    """From here on the process's standard output and errors are such streams."""
+    out, err = sys.stdout, sys.stderr  # (others are a program's own)
+    if isinstance(out, io.TextIOWrapper) and out is sys.__stdout__:
+        sys.stdout = _as_log(out)
+    if isinstance(err, io.TextIOWrapper) and err is sys.__stderr__:
+        sys.stderr = _as_log(err)
 
 
-def _as_log(stream: TextIO) -> TextIO:
-    if not isinstance(stream, io.TextIOWrapper) or isinstance(stream, Log):
-        return stream  # (a program's own)
+def _as_log(stream: io.TextIOWrapper) -> Log:
     return Log(
         stream.buffer,
         encoding=stream.encoding,

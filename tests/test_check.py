@@ -354,11 +354,13 @@ def test_poor_pictures_are_so_in_the_range_that_was_given(clean: Path) -> None:
     reading = {"depth": "native", "range": [0, 2040]}
     config = build_config({"data": {"size": 32}, "a": reading, "b": reading})
     assert named(check(folders, config), clean).keys() == {"few held out"}
+    np.save(clean / "trainA" / "unlike.npy", np.full((40, 40), -1e6, np.float32))
     measured = build_config(
         {"data": {"size": 32}, "a": {"depth": "native"}, "b": {"depth": "native"}}
     )
     (poor,) = [one for one in check(folders, measured).findings if one.kind == "nearly constant"]
     assert "of a range of 65" in poor.cases[0].about
+    assert not any("unlike" in path for case in poor.cases for path in case.files)
 
 
 def test_looks_survive_saving_and_scaling_and_tell_others_apart() -> None:

@@ -208,6 +208,22 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         read_picture(tmp_path / "float.tif", COLOUR)
 
 
+def test_channels_that_are_no_colours_become_no_grey(tmp_path: Path) -> None:
+    """Three stains of a microscope, taken for a photograph by a model of one channel."""
+    stains = np.random.default_rng(0).integers(0, 4000, (20, 24, 3)).astype(np.uint16)
+    first = np.ascontiguousarray(stains.transpose(2, 0, 1))
+    np.save(tmp_path / "stains.npy", stains)
+    tifffile.imwrite(tmp_path / "stack.tif", first, imagej=True, metadata={"axes": "CYX"})
+    tifffile.imwrite(tmp_path / "pages.tif", first, photometric="minisblack")
+    for name in ("stains.npy", "stack.tif", "pages.tif"):
+        np.testing.assert_array_equal(read_picture(tmp_path / name, NATIVE), stains)
+        with pytest.raises(DamagedPictureError, match="3 channels that are no colours, not 1"):
+            read_picture(tmp_path / name, DomainConfig(depth="native", channels=1))
+    tifffile.imwrite(tmp_path / "photo.tif", stains, photometric="rgb")
+    grey = read_picture(tmp_path / "photo.tif", DomainConfig(depth="native", channels=1))
+    np.testing.assert_allclose(grey[..., 0], stains @ [0.299, 0.587, 0.114], atol=0.51)
+
+
 def test_native_tiff_shows_what_the_file_means(tmp_path: Path) -> None:
     places = np.array([[0, 1], [2, 1]], np.uint8)
     palette = np.zeros((3, 256), np.uint16)

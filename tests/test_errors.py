@@ -166,6 +166,7 @@ CASES = [
     (["translate", "MODEL", "a", "-o", "a/out"], 2, ["would lie among the pictures of a"]),
     (["translate", "MODEL", "a/town-0000.png", "-o", "x.exr"], 2, ["cannot write 'exr'", "tif"]),
     (["translate", "MODEL", "a/town-0000.png", "-o", "x.mxf"], 2, ["a video as x.mxf", ".mp4"]),
+    (["translate", "MODEL", "a/town-0000.png", "-o", "x.mp4"], 2, ["is one picture", "x.png"]),
     (["translate", "MODEL", "a", "-o", "out.png"], 2, ["out.png is one picture", "name a folder"]),
     *((["translate", "MODEL", given, "-o", "bad.yaml"], 2, ["bad.yaml is a file: name a folder"])
       for given in ("a/town-0000.png", "a")),

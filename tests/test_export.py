@@ -464,6 +464,12 @@ def test_domains_that_no_image_file_holds(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = np.load(tmp_path / "b.npy")
+    (tmp_path / "a.tif").write_bytes(b"II*")
+    refused = subprocess.run(
+        [sys.executable, "translate_to_b.py", "a.tif", "b.npy"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=LONGEST,
+    )  # fmt: skip
+    assert (refused.returncode, refused.stderr) == (1, "a.tif: give a .npy file\n")
     expected = Translator(pair, torch.device("cpu")).to_b(picture)
     assert result.dtype == expected.dtype == np.uint16
     assert np.abs(result.astype(int) - expected).max() <= 1

@@ -14,7 +14,7 @@ from diptych.model_file import ModelInfo
 from diptych.training.health import LONG, Health
 from diptych.training.samples import Translated
 
-INFO = ModelInfo(GeneratorConfig(), RGB, RGB, 32, "resize", "white", 1)
+INFO = ModelInfo(GeneratorConfig(), RGB, RGB, 32, "resize", "white", 1000)
 RNG = np.random.default_rng(0)
 PICTURES = [RNG.integers(0, 256, (8, 8, 3)).astype(np.uint8) // 64 * 40 + 50 for _ in range(6)]
 COLOURED = [(p * [1.0, 0.6, 0.4]).astype(np.uint8) for p in PICTURES]  # as it should be
@@ -42,6 +42,8 @@ def test_a_planted_fault_is_named_once(name: str, fakes: list[Any], words: str) 
     assert all(words in line for line in lines)
     assert all("loss." in line for line in lines)  # something to try
     assert not health.look_at_pictures(0.6, made(fakes), REAL, INFO)  # said already
+    just_begun = replace(INFO, step=99)
+    assert not Health(Config()).look_at_pictures(0.5, made(fakes), REAL, just_begun)
 
 
 def test_cut_is_told_of_its_own_settings() -> None:

@@ -86,7 +86,7 @@ def test_a_server_has_one_for_each_request(model: Path) -> None:
     (served,) = load_models([model], "cpu", 10**6, strength=0.5).values()
     picture = np.random.default_rng(4).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     batches: list[int] = []
-    worker = Worker(batch=8, watch=lambda count, seconds: batches.append(count))
+    worker = Worker(batch=8, on_batch=lambda count, seconds: batches.append(count))
     strengths = (served.strength, 2.0, 0.5, 0.0, 1.0)
     with worker.changed:  # all are there before the first is taken
         orders = [Order(served.translator, "b", True, picture, one) for one in strengths]
@@ -103,9 +103,9 @@ def test_a_server_has_one_for_each_request(model: Path) -> None:
     assert batches == [2, 1, 1, 1]
 
 
-@pytest.mark.parametrize("strength", [-0.5, float("nan"), float("inf"), "2", None])
+@pytest.mark.parametrize("strength", [-0.5, 10.5, float("nan"), float("inf"), "2", None])
 def test_what_is_no_strength(model: Path, strength: Any) -> None:
-    with pytest.raises(UsageError, match="0 or more; 1 is as trained"):
+    with pytest.raises(UsageError, match="from 0 to 10; 1 is as trained"):
         package.load(model, "cpu", strength=strength)
 
 

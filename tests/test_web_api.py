@@ -172,7 +172,8 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         (thin, {}, 413, "give size=15 or less"),  # (the network takes no fewer rows than 16)
         (thinnest, {}, 413, "130000 x 16 pixels are too many for the network: cut it into parts"),
         (long, {"format": "jpg"}, 422, "jpg holds at most 65500 pixels a side"),
-        (bytes(21_000_000), {}, 413, "too many"),
+        (bytes(20_000_001), {}, 413, "20000001 bytes are too many: a picture may have 20000000"),
+        (bytes(21_000_000), {}, 413, "21000000 bytes are too many: at most 20000000 are taken"),
         (good, {"to": "c"}, 422, "to: input should be 'a' or 'b'"),
         (good, {"model": "tinny"}, 422, "did you mean 'tiny'?"),
         (good, {"model": "one-way", "to": "a"}, 422, "from A to B only"),
@@ -180,7 +181,8 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         (good, {"size": "big"}, 422, "size: input should be a valid integer"),
         (good, {"strength": 2}, 422, "strength 2: this model paints pictures anew"),
         (good, {"strength": -1, "model": "retouch"}, 422, "strength: input should be greater"),
-        (good, {"strength": "nan", "model": "retouch"}, 422, "strength: input should be"),
+        (good, {"strength": 10.5, "model": "retouch"}, 422, "less than or equal to 10"),
+        (good, {"strength": "nan", "model": "retouch"}, 422, "should be a finite number"),
         (good, {"format": "gif"}, 422, "format: input should be"),
         (good, {"colour": "red"}, 422, "there is no option 'colour'"),
     ]:

@@ -111,9 +111,9 @@ def _range(scan: Scan) -> float:
     """From the lowest to the highest value in a folder, or in the range that was given."""
     if ranges := scan.reading.ranges:
         return max(high - low for low, high in ranges)
-    if all(one.dtype == "uint8" for one in scan.seen):  # (or none was)
+    if all(one.dtype == "uint8" for one in scan.usable):  # (or none was)
         return 255.0
-    return max(e.entry.high for e in scan.seen) - min(e.entry.low for e in scan.seen)
+    return max(e.entry.high for e in scan.usable) - min(e.entry.low for e in scan.usable)
 
 
 def _is_flat(one: Seen, span: float) -> bool:
@@ -125,7 +125,7 @@ def _poor(scans: Sequence[Scan], data: DataConfig) -> Iterable[Finding]:
     flat, tiny, long = [], [], []
     for scan in scans:
         span = _range(scan)
-        for one in scan.seen:
+        for one in scan.usable:
             name, size = (str(one.path),), f"{one.width} x {one.height}"
             kept = kept_size(data, one.width, one.height)
             if _is_flat(one, span):

@@ -11,7 +11,7 @@ from numpy.lib import format as npy_format
 from diptych.data.alpha import on_background
 from diptych.data.eight_bit import open_image, orientation_of, oriented, read_image
 from diptych.data.opening import DamagedPictureError, check_size, kind_of
-from diptych.data.pixels import Pixels, with_channels
+from diptych.data.pixels import Pixels, check_grey, with_channels
 from diptych.data.tiff import read_tiff
 
 
@@ -20,6 +20,8 @@ def read_native(file: BinaryIO, channels: int | None, background: str) -> Pixels
     kind = kind_of(file)
     if kind == "npy":
         array = load_array(file)
+        if channels == 1:
+            check_grey(array, colours=1)
     elif kind == "tiff":
         array = read_tiff(file, channels, background)
     elif kind == "png":

@@ -207,6 +207,12 @@ def with_channels(picture: Pixels, channels: int) -> Pixels:
     raise DamagedPictureError(f"it has {counted(have, 'channel')}, not {channels}")
 
 
+def check_grey(picture: Pixels, colours: int) -> None:
+    """Raise DamagedPictureError for channels that are no colours, and could not become grey."""
+    if picture.shape[2] == 3 and colours == 1:
+        raise DamagedPictureError("it has 3 channels that are no colours, not 1")
+
+
 def to_pil(picture: Pixels) -> Image.Image:
     """A uint8 ``(H, W, 1 or 3)`` array as a PIL image of mode L or RGB."""
     return Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,13 @@ class Scan:
     files: tuple[Path, ...]
     seen: tuple[Seen, ...]
     skipped: tuple[Skipped, ...]
+
+    @property
+    def usable(self) -> list[Seen]:
+        """Those that training takes: of the commonest dtype and number of channels."""
+        kinds = [(one.dtype, one.entry.shape[2]) for one in self.seen]
+        most = Counter(kinds).most_common(1)
+        return [one for one, kind in zip(self.seen, kinds, strict=True) if kind == most[0][0]]
 
 
 def scan_folder(

@@ -19,7 +19,7 @@ from diptych.data.opening import (
     kind_of,
     told_by,
 )
-from diptych.data.pixels import Pixels, from_pil, to_pil, with_channels
+from diptych.data.pixels import Pixels, check_grey, from_pil, to_pil, with_channels
 from diptych.data.profile import as_srgb
 
 PROFILE = 34675  # tag
@@ -48,9 +48,11 @@ def read_tiff(file: BinaryIO, channels: int | None, background: str) -> Pixels:
     page = _first_page(file, keep_ink=channels == 4)
     if page is None:
         return read_image(file, channels or 3, background, profiles=False)
-    if page.alpha and page.array.dtype.kind in "uf" and page.array.shape[2] != channels:
-        return page.on(background)
-    return page.array
+    alpha = page.alpha and page.array.dtype.kind in "uf" and page.array.shape[2] != channels
+    array = page.on(background) if alpha else page.array
+    if channels == 1:
+        check_grey(array, page.colours)
+    return array
 
 
 def read_tiff_as_8bit(file: BinaryIO, channels: int, background: str) -> Pixels:

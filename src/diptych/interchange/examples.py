@@ -127,7 +127,11 @@ def command(way: ExportedWay) -> str:
 
 def _read(source: PixelFormat, background: str) -> list[str]:
     if not source.is_image:
-        return [f"picture = np.load(source)  # (H, W, {source.channels}) {source.dtype}"]
+        return [
+            'if not source.endswith(".npy"):',
+            '    sys.exit(f"{source}: give a .npy file")',
+            f"picture = np.load(source)  # (H, W, {source.channels}) {source.dtype}",
+        ]
     mode, axis = ("RGB", "") if source.channels == 3 else ("L", "[..., None]")
     return [
         "photo = ImageOps.exif_transpose(Image.open(source))",
@@ -142,7 +146,7 @@ def _read(source: PixelFormat, background: str) -> list[str]:
 
 def _save(target: PixelFormat) -> str:
     if not target.is_image:
-        return "np.save(target, translated)"
+        return "np.save(target, translated)  # (adds .npy, where the name does not end so)"
     return f"Image.fromarray(translated{'' if target.channels == 3 else '[..., 0]'}).save(target)"
 
 

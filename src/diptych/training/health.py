@@ -19,6 +19,7 @@ ALIKE = 0.05  # share of the sources' variety that is left in the translations
 INVERTED = -0.3  # correlation of brightness
 SAME = 0.02  # mean|fake - source| in [-1, 1] units
 EARLY = 0.1  # share of the run in which doing nothing is no bad sign yet
+FEWEST = 100  # steps after which pictures say something
 
 
 class Health:
@@ -67,6 +68,8 @@ class Health:
 
         ``real``: held-out pictures of both domains. (Some domains are of little variety.)
         """
+        if info.step < FEWEST:
+            return []
         found = []
         idle = []
         # (Where channels differ there is nothing to compare with: those losses are off.)

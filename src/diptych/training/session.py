@@ -241,7 +241,7 @@ def _take_first_weights(trainer: Trainer) -> list[str]:
         return []
     place = Path(trainer.config.training.start_from)
     left = trainer.state.start_from(model_in(place), _networks_beside(place))
-    return [f"{', '.join(left)}: not in {place}, so learned from the start"] if left else []
+    return [f"{place} has no {' and no '.join(left)}, so learned from the start"] if left else []
 
 
 def _networks_beside(place: Path) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from diptych.data.decode import SUFFIXES
 from diptych.data.folder import find_pictures
+from diptych.data.opening import is_animated
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.files import lies_in
@@ -118,9 +119,16 @@ def plan_file(inputs: Sequence[Path], out: Path, target: PixelFormat) -> list[Jo
         raise UsageError(f"FFmpeg plays no WebP and AVIF: make a GIF or a video of {inputs[0]}")
     if is_clip(out) or is_clip(inputs[0]):
         check_clip_name(out)
+        if _is_still(inputs[0]):
+            still = out.with_suffix(".png")
+            raise UsageError(f"{inputs[0]} is one picture, no video: name {still}, for instance")
     else:
         check_format(format_of(out.suffix), target)
     return [Job(inputs[0], out)]
+
+
+def _is_still(path: Path) -> bool:
+    return path.suffix.lower() in (*PICTURE_ENDINGS, ".gif") and not is_animated(path)
 
 
 def left_to_do(jobs: Sequence[Job], existing: Existing) -> list[Job]:

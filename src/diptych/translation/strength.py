@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -11,11 +10,15 @@ from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, ModelInfo
 from diptych.networks import ResnetGenerator
 
+STRONGEST = 10  # times as much as learned: far beyond what looks like anything
+
 
 def check_strength(strength: float, info: ModelInfo) -> None:
     """Raises UsageError for a strength that is none, or that a model cannot have."""
-    if not (isinstance(strength, Real) and 0 <= strength < math.inf):
-        raise UsageError(f"strength {strength!r}: give a number, 0 or more; 1 is as trained")
+    if not (isinstance(strength, Real) and 0 <= strength <= STRONGEST):
+        raise UsageError(
+            f"strength {strength!r}: give a number from 0 to {STRONGEST}; 1 is as trained"
+        )
     if strength != 1 and not info.retouches:
         raise UsageError(
             f"strength {strength:g}: this model paints pictures anew; only changes to a picture, "

@@ -49,7 +49,7 @@ class Translator:
 
     ``tile``: when to translate a picture in strips, which gives the same result in little memory:
     ``auto`` where it does not fit into memory whole, ``off`` never; a number: always, so many rows
-    at a time (a multiple of 4, at least 16).
+    at a time (taken as a multiple of 4, at least 16).
 
     ``precision``: ``bf16`` computes convolutions of 16 bits where a picture is taken whole: two to
     three times as fast with matrix units (AMX) and on AMD since Zen 4; on the average less than one

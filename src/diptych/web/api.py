@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from diptych.data.pixels import DType, PixelFormat
 from diptych.model_file import Side
 from diptych.templates import template
+from diptych.translation.strength import STRONGEST
 from diptych.translation.writing import FileFormat
 from diptych.version import __version__
 from diptych.web.bodies import read_picture_and_fields
@@ -36,7 +37,7 @@ MEDIA_TYPES = {
     "bmp": "image/bmp",
     "npy": "application/octet-stream",
 }
-STRONGEST = 10  # times as much as learned: far beyond what looks like anything
+Strength = Annotated[float, Field(ge=0, le=STRONGEST, allow_inf_nan=False)]
 T = TypeVar("T")
 
 
@@ -58,7 +59,7 @@ class Options(BaseModel):
     size: Annotated[int, Field(ge=1, le=65_535)] | SkipJsonSchema[None] = Field(
         None, description="First scale the shorter side to this many pixels."
     )
-    strength: Annotated[float, Field(ge=0, le=STRONGEST)] | SkipJsonSchema[None] = Field(
+    strength: Strength | SkipJsonSchema[None] = Field(
         None, description="How many times as much as it has learned to a model that retouches "
         "changes the picture. Default: as the server was started with, mostly 1.",
     )  # fmt: skip
@@ -168,6 +169,7 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
         started = time.perf_counter()
         service.model(options.model)  # (no nonsense in the address, even if the form says better)
         data, fields = await read_picture_and_fields(request)
+        service.limits.check_sent(len(data))
         if fields:
             options = Options.model_validate({**options.model_dump(exclude_unset=True), **fields})
         model = service.model(options.model)

@@ -58,5 +58,5 @@ def _mount_page(api: FastAPI, service: Service, folder: PageFolder) -> None:
         api, make_page(Actions(service, folder)), path="/", theme=make_theme(), css=CSS,
         favicon_path=str(FAVICON), footer_links=[], run_history=False, ssr_mode=False,
         mcp_server=False, pwa=False, enable_monitoring=False, show_error=False,
-        max_file_size=int(service.limits.megabytes * 1e6),
+        max_file_size=service.limits.picture_bytes,
     )  # fmt: skip

@@ -40,7 +40,8 @@ class LimitedBodies:
         seconds = self.limits.upload_seconds * max(1.0, length / self.limits.body_bytes)
         body = _Body(scope, receive, send, most, seconds)
         if length > most:
-            await body.refuse(413, f"{length} bytes are too many: at most {most} are taken")
+            taken = most if is_long else self.limits.picture_bytes
+            await body.refuse(413, f"{length} bytes are too many: at most {taken} are taken")
             return
         room = HELD_BODIES * self.limits.body_bytes
 

@@ -41,7 +41,19 @@ class Limits:
     @property
     def body_bytes(self) -> int:
         """The longest body of a request: the picture, and a form around it."""
-        return int(self.megabytes * 1e6) + 65_536
+        return self.picture_bytes + 65_536
+
+    @property
+    def picture_bytes(self) -> int:
+        """The longest picture as it is sent."""
+        return int(self.megabytes * 1e6)
+
+    def check_sent(self, length: int) -> None:
+        """Raise RefusedError for a picture of so many bytes that it is too long."""
+        if length > self.picture_bytes:
+            raise RefusedError(
+                413, f"{length} bytes are too many: a picture may have {self.picture_bytes}"
+            )
 
     @property
     def pixels(self) -> int:

@@ -90,6 +90,7 @@ CASES = [
     (["import", "a", "-o", "x.safetensors"], 1, ["no latest_net_G_A.pth", "in a"]),
     (["import", "exp/net_D.pth", "-o", "x.safetensors"], 1, ["CUT's discriminator", "leave it"]),
     (["import", "exp", "-o", "exp/latest_net_G_A.pth", "--overwrite"], 2, ["written over exp"]),
+    (["import", "exp", "-o", "new.pth"], 2, ["new.pth would be", "name new.safetensors"]),
     (train("a"), 2, ["two folders", "--data"]),
     (train("--data", "a"), 1, ["a has no trainA and no trainB"]),
     ([*train("a", "b"), "--set", "data.size=31"], 2, ["data.size 31", "30 or 32"]),

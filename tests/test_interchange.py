@@ -322,7 +322,7 @@ def test_a_training_goes_on_from_imported_weights(
             torch.testing.assert_close(p, q, rtol=0, atol=1e-7)
     assert diptych("report", run).returncode == 0
     assert f"Started from {model}" in (run / "report.html").read_text()
-    assert "D_a, D_b: not in" in done.stdout
+    assert "has no D_a and no D_b, so learned from the start" in done.stdout
     # The folder does for its files, and a model's size is that of the training that follows.
     (tmp_path / "exp").mkdir()
     for name in ("G_A", "G_B"):

@@ -38,6 +38,9 @@ def import_(
     files = [file for given in weights for file in (latest(given) if given.is_dir() else [given])]
     if out.exists() and any(file.exists() and file.samefile(out) for file in files):
         raise UsageError(f"the model would be written over {out}: choose another -o")
+    if out.suffix in (".pth", ".pt", ".ckpt"):
+        name = out.with_suffix(".safetensors")
+        raise UsageError(f"{out} would be no file of PyTorch, but of diptych: name {name}")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists: choose another -o, or --overwrite")
     pair = import_model(files, one_of("--norm", norm, NORMS), size)

@@ -1107,7 +1107,7 @@ def test_going_on_from_a_run_takes_all_of_it(
     done = diptych("train", "--data", towns, "--run", tmp_path / "other", "--from", trained, *rate,
                    "--set", "discriminator.width=5")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "D_a, D_b: not in" in done.stdout
+    assert "has no D_a and no D_b, so learned from the start" in done.stdout
     cut = diptych("train", "--data", towns, "--run", tmp_path / "cut", "--method", "cut", "--from",
                   trained, *rate)  # fmt: skip
     assert cut.returncode == 0, cut.stderr

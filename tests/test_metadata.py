@@ -307,6 +307,16 @@ def test_resolution_is_turned_with_the_picture(
             assert made.info["dpi"] == pytest.approx((across, down), rel=1e-3)
 
 
+def test_exif_that_is_broken_costs_nothing_else(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (40, 24), (0, 0, 0, 0))
+    clear.save(tmp_path / "x.png", dpi=(100, 200), exif=b"Exif\0\0no tags")
+    with Image.open(tmp_path / "x.png") as image, pytest.raises(SyntaxError):
+        image.getexif()
+    found = metadata_of(tmp_path / "x.png")
+    assert found.per_inch == pytest.approx((100, 200), rel=1e-3)
+    assert found.transparent
+
+
 def position(path: Path, value: int, files: list[str]) -> None:
     """One of several OME-TIFFs, whose metadata say that each holds one of the channels."""
     planes = "".join(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from diptych.data.eight_bit import ORIENTATION, open_image
+from diptych.data.eight_bit import open_image, orientation_of
 from diptych.data.opening import kind_of, no_warnings, told_by
 from diptych.data.tiff import channels_of, first_picture, first_whole, open_tiff, page_orientation
 
@@ -73,7 +73,7 @@ def read_metadata(file: BinaryIO) -> Metadata:
                 return _of_tiff(file)
             with open_image(file) as image:
                 return Metadata(
-                    _sensible(image.info.get("dpi"), image.getexif().get(ORIENTATION, 1)),
+                    _sensible(image.info.get("dpi"), orientation_of(image)),
                     transparent=image.has_transparency_data,
                 )
     except Exception:  # what is wrong with it shows when it is read

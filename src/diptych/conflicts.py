@@ -66,10 +66,11 @@ def _size_and_networks(config: Config) -> None:
     if size < smallest:
         sees, patches = config.discriminator.sees, smallest // config.shrink
         if sees is not None and sees < patches:
-            larger = f", with data.size {-(-patches // multiple) * multiple} or more"
+            above = -(-patches // multiple) * multiple
+            larger = f", with data.size {above} or more" if size < patches else ""
             raise ValueError(
                 f"discriminator.sees {sees} is too small for its patches: use {patches} or more"
-                f"{larger if size < patches else ''}, or fewer discriminator.layers"
+                f"{larger}, or fewer discriminator.layers"
             )
         raise ValueError(
             f"data.size {size} is too small for these networks: use "

@@ -115,13 +115,16 @@ def _forget_others(place: Path) -> None:
     """
     shared = place.name.partition(".")[0]
     for other in _of_the_same_folder(place):
-        with suppress(OSError):
-            if other.suffix == ".partial":
-                if time.time() - last_written(other) < ABANDONED:
-                    continue
-            elif other.name.startswith(shared):
-                continue
+        partial = other.suffix == ".partial"
+        if _is_abandoned(other) if partial else not other.name.startswith(shared):
             shutil.rmtree(other, ignore_errors=True)
+
+
+def _is_abandoned(partial: Path) -> bool:
+    try:
+        return time.time() - last_written(partial) >= ABANDONED
+    except OSError:  # (just finished, and renamed)
+        return False
 
 
 def _read_if_whole(place: Path) -> PictureCache | None:

@@ -111,9 +111,9 @@ def resume_run(
     others = {name: value for name, value in training.items() if name not in LENGTHS}
     wanted = changed(own, {**given, "training": others})
     if wanted != own:
-        ours, others = flat(own.model_dump()), flat(wanted.model_dump())
-        name = next(name for name in ours if ours[name] != others[name])
-        raise UsageError(f"{ONLY_LENGTH} ({name} is {ours[name]} in the run, not {others[name]})")
+        its, asked = flat(own.model_dump()), flat(wanted.model_dump())
+        name = next(name for name in its if its[name] != asked[name])
+        raise UsageError(f"{ONLY_LENGTH} ({name} is {its[name]} in the run, not {asked[name]})")
     config = changed(own, {"training": length})
     folders = moved or run.folders()
     if moved is not None and run.folders().tested and not moved.tested:

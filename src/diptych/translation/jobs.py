@@ -128,7 +128,7 @@ def plan_file(inputs: Sequence[Path], out: Path, target: PixelFormat) -> list[Jo
 
 
 def _is_still(path: Path) -> bool:
-    return path.suffix.lower() in (*PICTURE_ENDINGS, ".gif") and not is_animated(path)
+    return path.suffix.lower() in PICTURE_ENDINGS and not is_animated(path)
 
 
 def left_to_do(jobs: Sequence[Job], existing: Existing) -> list[Job]:

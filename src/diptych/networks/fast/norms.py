@@ -77,7 +77,7 @@ class NormalisePictures(torch.autograd.Function):
         y = torch.empty_like(x)  # (not a view, so that a ReLU may work in place)
         mean = _rows(x).mean(1, keepdim=True)  # (sums in a tree: many pixels cost no digits)
         centred = torch.sub(_rows(x), mean, out=_rows(y))
-        scale = (centred.square().mean(1, keepdim=True) + eps).rsqrt()
+        scale = _scale(centred, x.shape[1], eps)
         centred.mul_(scale)
         ctx.save_for_backward(x, mean, scale)
         ctx.eps = eps
@@ -92,7 +92,7 @@ class NormalisePictures(torch.autograd.Function):
         # A second derivative is wanted: mean and scale depend on x too.
         rows, drows = _rows(x), _rows(dy)
         centred = rows - rows.mean(1, keepdim=True)
-        scale = (centred.square().mean(1, keepdim=True) + ctx.eps).rsqrt()
+        scale = _scale(centred, x.shape[1], ctx.eps)
         y = centred * scale
         along = (drows * y).mean(1, keepdim=True)
         return _features(scale * (drows - drows.mean(1, keepdim=True) - y * along), x.shape), None

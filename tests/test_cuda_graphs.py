@@ -78,6 +78,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
     monkeypatch.setattr(torch.cuda, "graph", tape)
     monkeypatch.setattr("diptych.training.step.uses_cuda_graphs", lambda config, device: True)
+    monkeypatch.setattr("diptych.training.step.InTwoStreams", lambda model, device: model)
     monkeypatch.setattr("diptych.training.step.make_working_copy", lambda *_: None)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diptych.config import Downsample, Norm, Upsample
 from diptych.networks.fast.norms import GroupNorm, InstanceNorm, PixelNorm
 from diptych.networks.fast.resize import ResizeConv
-from diptych.networks.fast.tracing import quick_on
+from diptych.networks.fast.tracing import compiled_for_gpu, quick_on
 from diptych.networks.fast.transposed import TransposedConv
 from diptych.networks.fast.wide import WideConv
 from diptych.networks.fast.winograd import Conv3x3
@@ -214,7 +214,8 @@ def as_computed(x: Tensor, network: nn.Module) -> Tensor:
     On the CPU also laid out pixel by pixel, as convolutions there like it best.
     """
     precision = next(network.parameters()).dtype
-    return x.to(precision, memory_format=torch.channels_last) if quick_on(x) else x.to(precision)
+    pixels = quick_on(x) or compiled_for_gpu(x)
+    return x.to(precision, memory_format=torch.channels_last) if pixels else x.to(precision)
 
 
 def full_precision(x: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ from importlib.util import find_spec
 import torch
 
 from diptych.config import Config
+from diptych.cyclegan import CycleGAN
 from diptych.networks.fast.casting import Model, twin_of
+from diptych.networks.fast.idle_biases import drop_idle_biases
 
 # Compiling takes a minute or more, and saves 10 ms a step of the published networks (NOTES.md).
 FEWEST_STEPS, FEWEST_MINUTES = 10_000, 5.0
@@ -34,6 +36,8 @@ def compiled_twin(model: Model, device: torch.device) -> Model:
     as it is for sample sheets and scores.
     """
     twin = twin_of(model)
+    if isinstance(model, CycleGAN):  # (CUT compares features that have them)
+        drop_idle_biases(twin)
     # Matrix units want channels last; by itself the compiler keeps networks that halve channels
     # from it, and pays for moving them there and back at every convolution.
     options = {"force_layout_optimization": True} if device.type == "cuda" else None

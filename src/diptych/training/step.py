@@ -17,11 +17,13 @@ from diptych.data.batches import Batches
 from diptych.data.domain import Domain
 from diptych.device import choose_precision
 from diptych.errors import DiptychError, unheard
+from diptych.networks.fast.casting import lay_out_as_cast
 from diptych.training import distributed
 from diptych.training.compiled import compiled_twin, compilers_reason, compiles
 from diptych.training.cuda_graphs import Pass, Recorder, Results, uses_cuda_graphs
 from diptych.training.guard import any_not_finite
 from diptych.training.state import TrainingState
+from diptych.training.two_streams import InTwoStreams
 from diptych.training.two_threads import InTwoThreads, draws_random_numbers
 from diptych.training.working_copy import make_working_copy
 
@@ -48,6 +50,9 @@ class Stepper:
         if self.compiled:
             try:
                 self.model = compiled_twin(state.model, device)
+                lay_out_as_cast(state.model)
+                if state.average is not None:
+                    lay_out_as_cast(state.average)
             except RuntimeError as error:  # not with this version of Python
                 self._go_without_compiling(str(error), error)
         elif device.type == "cpu":
@@ -57,6 +62,8 @@ class Stepper:
         self.generator_pass: Pass = partial(Stepper._generator_pass, own)
         self.discriminator_pass: Pass = partial(Stepper._discriminator_pass, own)
         if uses_cuda_graphs(config, device):
+            assert isinstance(self.model, CycleGAN)
+            self.model = InTwoStreams(self.model, device)
             parameters = list(state.model.parameters())
             self.generator_pass = Recorder(self.generator_pass, parameters)
             self.discriminator_pass = Recorder(self.discriminator_pass, parameters)

@@ -12,13 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.networks.fast.tracing import being_traced, quick_on
+from diptych.networks.fast.norms_for_compiler import written_out
+from diptych.networks.fast.tracing import being_traced, compiled_for_gpu, quick_on
 
 
 class InstanceNorm(nn.InstanceNorm2d):
     """``nn.InstanceNorm2d``: per picture and channel, mean 0 and variance 1 over the pixels."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if compiled_for_gpu(x):
+            return written_out(x, (2, 3), self.eps)
         if not _pays(x):
             return super().forward(x)
         if x.dtype != torch.float32:  # (PyTorch's sums of them are exact enough)
@@ -36,6 +39,11 @@ class GroupNorm(nn.GroupNorm):
     """``nn.GroupNorm``: per picture and group of channels, then a scale and shift per channel."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if compiled_for_gpu(x):
+            by_group = written_out(
+                torch.unflatten(x, 1, (self.num_groups, -1)), (2, 3, 4), self.eps
+            )
+            return _scaled(by_group.flatten(1, 2), self.weight, self.bias)
         if not _pays(x):
             return super().forward(x)
         if x.dtype != torch.float32:
@@ -54,6 +62,8 @@ class PixelNorm(nn.LayerNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if compiled_for_gpu(x):
+            return _scaled(written_out(x, (1,), self.eps), self.weight, self.bias)
         if being_traced():  # (a traced layer norm of a permuted batch refuses a single picture)
             centred = x - x.mean(1, keepdim=True)
             y = centred * (centred.square().mean(1, keepdim=True) + self.eps).rsqrt()
@@ -63,6 +73,11 @@ class PixelNorm(nn.LayerNorm):
             # (In bf16 it takes up to four times as long, and the scale's gradient is 6 % off.)
             return super().forward(rows.to(self.weight.dtype)).to(x.dtype).permute(0, 3, 1, 2)
         return super().forward(rows).permute(0, 3, 1, 2)
+
+
+def _scaled(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``y * weight + bias``, one of each per channel."""
+    return (y * weight[:, None, None] + bias[:, None, None]).to(y.dtype)
 
 
 def _pays(x: Tensor) -> bool:

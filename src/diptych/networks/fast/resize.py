@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from diptych.networks.fast.tracing import quick_on
+from diptych.networks.fast.tracing import compiled_for_gpu, quick_on
 from diptych.processor import has_quick_bf16_vectors
 
 # Numbers in a batch's features, of a group: below, moving the results takes longer than what is
@@ -45,18 +45,31 @@ class ResizeConv(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         convolution = self[2]
         assert isinstance(convolution, nn.Conv2d)
+        if compiled_for_gpu(x):
+            return convolution(self[1](_doubled(x)))  # type: ignore[no-any-return]
         groups = convolution.groups
         # (sizes last: a look at them would make constants of them for a tracer)
         if not quick_on(x) or x.numel() // groups < _fewest(x.dtype):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
-        assert convolution.bias is not None
         # Mirroring at the edge of the doubled picture repeats the edge of the small one.
         small = F.pad(x, (1, 1, 1, 1), "replicate")
         kernels = _by_place(convolution.weight, groups)
-        bias = convolution.bias.view(groups, 1, -1).expand(-1, 4, -1).flatten()
+        bias = convolution.bias
+        if bias is not None:
+            bias = bias.view(groups, 1, -1).expand(-1, 4, -1).flatten()
         seen = F.conv2d(small, kernels, bias, groups=groups)
         y: Tensor = Interleave.apply(seen, groups)  # type: ignore[no-untyped-call]
         return y
+
+
+def _doubled(x: Tensor) -> Tensor:
+    """Each pixel as 2 x 2, for PyTorch's compiler.
+
+    The way back through its own doubling is a sum of numbers that meet in no order, one by one.
+    """
+    n, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(-1, -1, 2, -1, 2, -1)
+    return rows.reshape(n, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
 
 
 def _fewest(dtype: torch.dtype) -> int:

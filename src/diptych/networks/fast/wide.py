@@ -34,11 +34,11 @@ class WideConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if quick_on(x) and self._makes_squares(x):
             return self._in_squares(x)
-        if not compiled_for_gpu(x) or self.groups > 1 or self.bias is None:
+        if not compiled_for_gpu(x) or self.groups > 1:
             return super().forward(x)
         if self.in_channels < FEWEST_CHANNELS and len(x) * x.shape[2] * x.shape[3] > FEWEST_PLACES:
             return self._with_columns_in(x)
-        if self.out_channels < FEWEST_CHANNELS:
+        if self.out_channels < FEWEST_CHANNELS and self.bias is not None:
             return self._with_columns_out(x)
         return super().forward(x)
 

@@ -229,14 +229,14 @@ def test_a_picture_is_cut_into_strips_that_the_memory_holds(
         for stored in (0.0, 0.3 * share * needs.whole):
             memory = share * needs.whole
             monkeypatch.setattr(large, "memory_at_hand", lambda _, memory=memory: memory)
-            cut = how_to_cut(G, endless(2048), "auto", cpu, 1, stored)
+            cut = how_to_cut(needs, "auto", cpu, 1, stored)
             assert cut is not None
             kept = needs.kept if cut.keep is in_memory else 0
             assert cut.rows * needs.room + kept + stored <= large.TO_USE * memory
             cuts.add(cut.keep)
     assert cuts == {in_memory, in_file}
     monkeypatch.setattr(large, "memory_at_hand", lambda _: 2 * needs.whole / large.TO_USE)
-    fits = [how_to_cut(G, endless(2048), "auto", cpu, count, 0) is None for count in (1, 2, 3)]
+    fits = [how_to_cut(needs, "auto", cpu, count, 0) is None for count in (1, 2, 3)]
     assert fits == [True, True, False]
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from threading import BoundedSemaphore
+from typing import Any
 
 import torch
 
@@ -23,6 +24,7 @@ from diptych.model_file import Side
 from diptych.translation.at_once import at_once
 from diptych.translation.extras import Extras, extras_of
 from diptych.translation.feature_store import NoRoomError
+from diptych.translation.helpers import Helpers, Works, helpers_for
 from diptych.translation.jobs import Job
 from diptych.translation.reading import read_file
 from diptych.translation.remarks import Remark, remarks
@@ -79,11 +81,13 @@ def translate_files(
                 yield one
 
     with (
-        freed_memory_kept(device),
+        helpers_for(len(jobs), device, stages.works) as helpers,  # (before there are threads)
+        freed_memory_kept(torch.device("cpu")),  # (where pictures lie, whatever computes them)
         workers(os.cpu_count()) as pool,
         _core_threads(threads) as cores,
     ):
-        read = ahead(pool, stages.read, jobs, 2 * batch, lambda job: pixels_of(job.source))
+        stages.helpers = helpers
+        read = ahead(pool, stages.reading, jobs, 2 * batch, lambda job: pixels_of(job.source))
         for shape, group in groupby(readable(read), lambda one: one.picture.shape):
             pixels = shape[0] * shape[1]
             side_by_side = (
@@ -100,7 +104,7 @@ def translate_files(
                 else:
                     part = _part(on_part, begun, count)
                     for one in stages.translate(chunk, part):
-                        under_way.add(pixels, pool.submit(stages.write, [one]))
+                        under_way.add(pixels, pool.submit(stages.writing, [one]))
                     del one
                 del chunk  # large ones are not to meet the next
                 begun += count
@@ -144,6 +148,8 @@ class _Stages:
         self.size = size
         self.source_format, self.target_format = translator.formats(to)
         on_cpu = translator.device.type == "cpu"
+        self.works: Works = {"read": self.read, "write": self.write}
+        self.helpers: Helpers | None = None  # processes that do them
         self.room = nullcontext() if on_cpu else BoundedSemaphore(ON_A_GPU)
 
     def read(self, job: Job) -> _Read | Outcome:
@@ -174,10 +180,21 @@ class _Stages:
             one if isinstance(one, Outcome) else _written(one, self.target_format) for one in chunk
         ]
 
+    def reading(self, job: Job) -> _Read | Outcome:
+        read: _Read | Outcome = self._do("read", job)
+        return read
+
+    def writing(self, made: Sequence[_Read | Outcome]) -> list[Outcome]:
+        written: list[Outcome] = self._do("write", made)
+        return written
+
+    def _do(self, work: str, given: Any) -> Any:
+        return self.helpers.do(work, given) if self.helpers else self.works[work](given)
+
     def translate_and_write(self, chunk: Sequence[_Read]) -> list[Outcome]:
         with self.room:
             made = self.translate(chunk)
-        return self.write(made)
+        return self.writing(made)
 
 
 class _UnderWay:

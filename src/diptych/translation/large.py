@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.errors import UsageError
 from diptych.memory import memory_at_hand
 from diptych.translation.feature_store import check_room, in_file, in_memory
 from diptych.translation.rows import Rows, reflection
-from diptych.translation.strips import Keep, effort
+from diptych.translation.strips import Effort, Keep
 
 Tile = int | Literal["auto", "off"]  # rows of a strip
 
@@ -64,21 +64,19 @@ def padded_picture(
 
 
 def how_to_cut(
-    generator: nn.Module,
-    picture: Rows,
+    needs: Effort,
     tile: Tile,
     device: torch.device,
     count: int,
     stored: float,
 ) -> Cut | None:
-    """How to translate ``count`` pictures such as ``picture``; None: whole, all at once.
+    """How to translate ``count`` pictures that take ``needs`` each; None: whole, all at once.
 
     ``stored``: bytes that one takes before, after and while it is written. Raises NoRoomError if
     features must be kept on the disk, and it has no room for them.
     """
     if tile == "off":
         return None
-    needs = effort(generator, picture)
     at_hand = TO_USE * memory_at_hand(device)
     if tile == "auto" and count * needs.whole <= at_hand:
         return None

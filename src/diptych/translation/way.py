@@ -16,7 +16,7 @@ from diptych.model_file import GeneratorPair, Side
 from diptych.networks.fast.translating import for_translating
 from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture
 from diptych.translation.rows import Rows, reflection
-from diptych.translation.strips import translate_by_strips
+from diptych.translation.strips import Effort, effort, translate_by_strips
 
 
 class Way:
@@ -35,6 +35,7 @@ class Way:
         self.size_multiple = pair.info.generator.size_multiple
         self.device, self.tile, self.precision = device, tile, precision
         self.quick = self.generator  # what takes whole pictures
+        self.efforts: dict[tuple[int, int], Effort] = {}  # of pictures of so many rows and columns
         if device.type == "cpu" and precision == torch.bfloat16:
             self.quick = for_translating(self.generator)
 
@@ -147,4 +148,7 @@ class Way:
         return padded_picture(read, self.source.channels, (height, width), padded, self.device)
 
     def _cut(self, picture: Rows, count: int, stored: float) -> Cut | None:
-        return how_to_cut(self.generator, picture, self.tile, self.device, count, stored)
+        shape = picture.height, picture.width
+        if shape not in self.efforts:  # (a walk through all layers)
+            self.efforts[shape] = effort(self.generator, picture)
+        return how_to_cut(self.efforts[shape], self.tile, self.device, count, stored)

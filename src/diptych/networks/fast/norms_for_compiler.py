@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def written_out(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
@@ -30,7 +29,6 @@ class _Normalise(torch.autograd.Function):
         return ((x.float() - mean) * scale).to(x.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
         """``scale * (dy - mean(dy) - y * mean(dy * y))``, which lies as ``x`` does."""
         x, mean, scale = ctx.saved_tensors

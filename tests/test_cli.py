@@ -67,7 +67,7 @@ def test_help_and_import_do_not_load_torch() -> None:
 
 
 def test_presets_are_whole_and_as_the_design_says() -> None:
-    assert preset_names() == ["classic", "laptop", "paper", "repaint"]
+    assert preset_names() == ["best", "classic", "laptop", "paper", "repaint"]
     classic, paper = (build_config(read_preset(name)) for name in ("classic", "paper"))
     assert (classic.generator.blocks, paper.generator.blocks) == (6, 9)
     assert (classic.training.history, paper.training.history) == (0, 50)

@@ -206,7 +206,7 @@ class NothingRead(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("preset", ["paper", "laptop", "repaint"])
+@pytest.mark.parametrize("preset", ["paper", "laptop", "repaint", "best"])
 def test_between_log_steps_nothing_is_read_back(preset: str) -> None:
     small = {"data": {"size": 64}, "generator": {"width": 4, "blocks": 1}}
     length = {"steps": 10, "device": "cpu", "minutes": None}
@@ -221,6 +221,7 @@ def test_between_log_steps_nothing_is_read_back(preset: str) -> None:
 CASES: dict[str, Tree] = {
     "paper": read_preset("paper"),
     "laptop": read_preset("laptop"),
+    "best": read_preset("best"),
     "cut": {"method": "cut", "loss": {"identity": 0}},
     "slopes": {"discriminator": {"augment": True, "norm": "spectral"}, "loss": {"r1": 1}},
     "the rest": {

@@ -29,7 +29,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 Preset = Annotated[
     Optional[str],
     typer.Option(
-        help="laptop, repaint, paper or classic. Default: paper with a CUDA or ROCm "
+        help="laptop, repaint, best, paper or classic. Default: paper with a CUDA or ROCm "
         "GPU; else laptop, or repaint for CUT and networks that cannot retouch."
     ),
 ]

@@ -9,20 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, Command
+from conftest import Command
 from harness import last_step
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from diptych.data.domain import data_folders
 from diptych.errors import DiptychError
-from diptych.files import file_sha256
 from diptych.model_file import load_model
-from diptych.settings import merge
 from diptych.training import checkpoint
-from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder
-from diptych.training.start import resume_run, start_run
+from diptych.training.start import resume_run
 
 CPU = torch.device("cpu")
 PARTS = ["model", "networks", "optimizer-G", "optimizer-D", "process-0"]
@@ -173,38 +169,7 @@ def test_the_command_says_so_and_goes_on(trained: Path, tmp_path: Path, diptych:
         assert (run / name).read_bytes() == (trained / name).read_bytes()
 
 
-@pytest.mark.parametrize("half_life", [0, 20])
-def test_one_of_an_older_diptych_is_taken_up(half_life: int, towns: Path, tmp_path: Path) -> None:
-    """Format 4 had all networks in "model" and the generators' average, if any, in "average"."""
-    run, short = RunFolder(tmp_path / "run"), tmp_path / "short"
-    settings = merge(TINY, {"training": {"steps": 4, "ema_half_life": half_life}})
-    start_run(data_folders(towns), run, make_config("paper", settings=settings))
-    shutil.copytree(run.path, short)
-    resume_run(run, {"training": {"steps": 8}})
-    place = short / "checkpoints" / "step-00000004"
-    model, networks = (load_file(place / f"{name}.safetensors") for name in ("model", "networks"))
-    if half_life:
-        old = {"0": "G_ab", "1": "G_ba"}
-        average = {
-            f"{number}.{name.partition('.')[2]}": value
-            for name, value in model.items()
-            for number, network in old.items()
-            if name.startswith(network)
-        }
-        save_file(average, place / "average.safetensors")
-    (place / "networks.safetensors").unlink()
-    save_file({**model, **networks}, place / "model.safetensors")
-    manifest = json.loads((place / "manifest.json").read_text())
-    files = {path.name: {"sha256": file_sha256(path)} for path in place.glob("*.safetensors")}
-    manifest |= {"format": 4, "files": files}
-    del manifest["sha256"]
-    manifest["sha256"] = checkpoint.digest(manifest)
-    (place / "manifest.json").write_text(json.dumps(manifest))
-    resume_run(RunFolder(short), {"training": {"steps": 8}})
-    assert (short / "model.safetensors").read_bytes() == run.model.read_bytes()
-
-
-def test_a_newer_format_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
+def test_another_format_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
     place = tmp_path / "step-00000012"
     shutil.copytree(trained / "checkpoints" / place.name, place)
     manifest = json.loads((place / "manifest.json").read_text())
@@ -212,6 +177,12 @@ def test_a_newer_format_is_refused_in_one_line(trained: Path, tmp_path: Path) ->
     (place / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DiptychError, match=r"by a newer diptych: update"):
         checkpoint.read(place)
+    manifest["format"] = checkpoint.FORMAT - 1
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DiptychError, match=r"is of before the first version"):
+        checkpoint.read(place)
+    manifest["format"] = checkpoint.FORMAT + 1
+    (place / "manifest.json").write_text(json.dumps(manifest))
     shutil.copytree(trained / "checkpoints" / "step-00000008", tmp_path / "step-00000008")
     with pytest.raises(DiptychError, match=r"by a newer diptych: update"):
         checkpoint.read_newest(tmp_path)  # (the one before would be an older state)

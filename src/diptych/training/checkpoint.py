@@ -89,6 +89,8 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
             raise NewerCheckpointError(
                 f"the checkpoint {checkpoint} was written by a newer diptych: update yours"
             )
+        if manifest["format"] < FORMAT:
+            raise DiptychError(f"the checkpoint {checkpoint} is of before the first version")
         changed = manifest.pop("sha256") != digest(manifest)
         if changed or step_of(checkpoint.name) not in (None, manifest["step"]):  # (None: a copy)
             raise DiptychError(f"the checkpoint {checkpoint} is damaged: its manifest has changed")
@@ -100,22 +102,11 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
             if hashlib.sha256(data).hexdigest() != expected["sha256"]:
                 raise DiptychError(f"the checkpoint {checkpoint} is damaged: {name} has changed")
             parts[name.removesuffix(".safetensors")] = load_tensors(data)
-        if manifest["format"] < 5:
-            parts = _renamed(parts)
         return int(manifest["step"]), manifest["numbers"], parts
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError
     ) as error:  # fmt: skip
         raise DiptychError(f"the checkpoint {checkpoint} is not whole: {error}") from error
-
-
-def _renamed(parts: Parts) -> Parts:
-    """Parts of before format 5, when "model" was all networks and "average" the generators."""
-    generators = {
-        key.replace("0.", "G_ab.", 1) if key.startswith("0.") else key.replace("1.", "G_ba.", 1): x
-        for key, x in parts.pop("average", {}).items()
-    }
-    return {**parts, "networks": parts["model"], "model": generators}
 
 
 def _content(checkpoint: Path, name: str) -> bytes:

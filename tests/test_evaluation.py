@@ -969,6 +969,10 @@ def test_the_same_pictures_are_known_again() -> None:
 def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> None:
     package.evaluate(scored, features="efficientnet-lite0")
     shutil.copytree(scored, tmp_path / "other")
+    settings = tmp_path / "other" / "config.yaml"
+    whole = settings.read_text()
+    assert "features: null" in whole
+    settings.write_text(whole.replace("features: null", "features: efficientnet-lite0"))
     page = tmp_path / "compare.html"
     done = diptych("compare", scored, tmp_path / "other", "-o", page, "--pictures", "3")
     assert done.returncode == 0, done.stderr
@@ -982,7 +986,6 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
     again = diptych("compare", scored, tmp_path / "other", "-o", page)
     assert again.stdout.count("scoring ") == 1
 
-    settings = tmp_path / "other" / "config.yaml"
     settings.write_text(settings.read_text().replace("load_size: null", "load_size: 50"))
     (tmp_path / "other" / "evaluation.json").unlink()
     cut = diptych("compare", scored, tmp_path / "other", "-o", page)

@@ -21,6 +21,7 @@ from diptych.words import counted
 
 WAYS: tuple[Side, ...] = ("b", "a")
 PAIRED = ["L1 to the truth", "PSNR", "SSIM"]
+SCORED_BY = "training.features"  # of scores on the way, and not of the training
 
 
 def comparison_tables(
@@ -82,9 +83,10 @@ def comparison_tables(
 def _settings_that_differ(runs: Sequence[RunFolder]) -> list[ScoreTable]:
     """A table of them, if there are any."""
     each = [flat(run.config().model_dump(mode="json")) for run in runs]
+    names = [name for name in each[0] if name != SCORED_BY]
     rows = [
         [name, *(str(own.get(name, "")) for own in each)]
-        for name in each[0]
+        for name in names
         if len({str(own.get(name, "")) for own in each}) > 1
     ]
     if not rows:

@@ -876,8 +876,10 @@ def test_a_step_that_cannot_fit_into_memory_is_not_begun(
     assert start_run(data_folders(towns), run, settings)
 
 
-@pytest.mark.parametrize("method", ["cyclegan", "cut"])
-def test_the_memory_of_a_step_is_foreseen(method: str, towns: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "judged"), [("cyclegan", 4), ("cut", 4), ("cyclegan", 64)])
+def test_the_memory_of_a_step_is_foreseen(
+    method: str, judged: int, towns: Path, tmp_path: Path
+) -> None:
     """Beside what a process of its own takes for it: between two thirds and twice as much."""
     code = f"""
 import json, sys
@@ -891,7 +893,8 @@ from diptych.training.trainer import Trainer
 
 settings = {{"method": {method!r}, "data": {{"size": 128}}, "discriminator": {{"width": 24}},
              "generator": {{"width": 24, "blocks": 3}},
-             "training": {{"steps": 2, "batch": 4, "device": "cpu", "precision": "float32"}}}}
+             "training": {{"steps": 2, "batch": 4, "judged": {judged}, "device": "cpu",
+                          "precision": "float32"}}}}
 config = make_config("repaint", settings=settings)
 a, b = open_domains(data_folders(Path({str(towns)!r})), config)
 trainer = Trainer(config, RunFolder(Path({str(tmp_path)!r})), a, b, torch.device("cpu"))

@@ -17,6 +17,7 @@ from diptych.memory import memory_at_hand
 from diptych.networks.blocks import count_parameters
 from diptych.training.checkpoint import KEEP_LAST
 from diptych.training.schedule import weights_at
+from diptych.training.step import detached
 from diptych.training.trainer import Trainer
 
 FLOAT = 4  # bytes
@@ -67,9 +68,10 @@ def check_disk(trainer: Trainer) -> None:
 def memory_needed(trainer: Trainer) -> float:
     """About what a step takes, in bytes.
 
-    Weights with their gradients and moments, and all that the passes of G keep for their way back,
-    in float32 and by the plain layers. Nine kinds of training (64 to 256 px, all presets' networks,
-    U-Net, CUT) were found to take 0.6 to 1.4 of that on a CPU in bf16, 1.05 to 1.6 in float32.
+    Weights with their gradients and moments, and all that the larger of its passes, for G or for D,
+    keeps for its way back, in float32 and by the plain layers. Nine kinds of training (64 to
+    256 px, all presets' networks, U-Net, CUT) were found to take 0.6 to 1.4 of that on a CPU in
+    bf16, 1.05 to 1.6 in float32.
     """
     state, config = trainer.state, trainer.config
     weights = count_parameters(state.model)
@@ -79,23 +81,23 @@ def memory_needed(trainer: Trainer) -> float:
         pixels = statistics.mean(
             max(of.cache.entries[i].pixels for i in of.train) for of in (trainer.a, trainer.b)
         )
-    features = config.training.batch * kept_for_the_way_back(trainer, pixels)
-    return FLOAT * (4 * weights + averages) + features
+    for_G, for_D = kept_for_the_way_back(trainer, pixels)
+    batch, judged = config.training.batch, config.training.batch + config.training.more_judged
+    return FLOAT * (4 * weights + averages) + max(batch * for_G, judged * for_D)
 
 
-def kept_for_the_way_back(trainer: Trainer, pixels: float) -> float:
-    """Bytes of features for a picture of each domain: small ones are tried, for which it is less.
+def kept_for_the_way_back(trainer: Trainer, pixels: float) -> tuple[float, float]:
+    """Bytes of features for a picture of each domain, of the passes for G and for D.
 
-    It grows with the number of pixels. 0 where networks take no small ones (a D that looks from
-    very far, a U-Net of many levels).
+    Small ones are tried, for which it is less: it grows with the number of pixels. 0 where networks
+    take no small ones (a D that looks from very far, a U-Net of many levels).
     """
     config = trainer.config
     multiple = config.generator.size_multiple
     side = math.ceil(config.smallest_size() / multiple) * multiple
     if side > LARGEST_TRIED:
-        return 0.0
+        return 0.0, 0.0
     model = copy.deepcopy(trainer.state.model).to("cpu")
-    model.discriminators.requires_grad_(False)
     times = pixels / side**2
     if isinstance(model, CUT):  # (which compares so many patches of a picture of any size)
         patches = max(1, round(config.contrast.patches / times))
@@ -112,8 +114,17 @@ def kept_for_the_way_back(trainer: Trainer, pixels: float) -> float:
     with torch.random.fork_rng(devices=[]), saved_tensors_hooks(keep, lambda x: x):
         a = torch.rand(1, trainer.a.pixel_format.channels, side, side)
         b = torch.rand(1, trainer.b.pixel_format.channels, side, side)
-        model.generator_loss(a, b, weights_at(0, 0, config))
-    return times * sum(x.untyped_storage().nbytes() for x in kept.values())
+        model.discriminators.requires_grad_(False)
+        _, _, fakes = model.generator_loss(a, b, weights_at(0, 0, config))
+        for_G = times * _bytes(kept)
+        kept.clear()
+        model.discriminators.requires_grad_(True)
+        model.discriminator_loss(a, b, detached(fakes), weights_at(0, 0, config))
+    return for_G, times * _bytes(kept)
+
+
+def _bytes(tensors: dict[int, Tensor]) -> int:
+    return sum(x.untyped_storage().nbytes() for x in tensors.values())
 
 
 def check_memory(trainer: Trainer) -> None:
@@ -127,5 +138,5 @@ def check_memory(trainer: Trainer) -> None:
     if need * (1 if trainer.stepper.precision == torch.float32 else SURE_OF_16_BITS) > free:
         raise DiptychError(
             f"a step takes about {need / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are "
-            "free: use a smaller --batch or --size"
+            "free: use a smaller --batch or --size, or training.judged"
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 import pytest
@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from diptych.cyclegan import CycleGAN
 from diptych.settings import Tree, merge
 from diptych.training.cuda_graphs import FIRST_ONES, Recording
 from diptych.training.trainer import Trainer
+from diptych.training.two_streams import InTwoStreams
 
 
 class Tape(TorchDispatchMode):
@@ -80,6 +82,52 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diptych.training.step.uses_cuda_graphs", lambda config, device: True)
     monkeypatch.setattr("diptych.training.step.InTwoStreams", lambda model, device: model)
     monkeypatch.setattr("diptych.training.step.make_working_copy", lambda *_: None)
+
+
+class Stream:
+    """A stand-in for a CUDA stream: the numbers of what it has been given, and has to wait for."""
+
+    current: ClassVar[Stream]
+
+    def __init__(self, device: object = None) -> None:
+        self.waits_for: list[tuple[Stream, int]] = []
+        self.given: list[str] = []
+
+    def wait_stream(self, other: Stream) -> None:
+        self.waits_for.append((other, len(other.given)))
+
+
+def test_each_way_has_a_stream_and_waits_for_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[tuple[int, ...], Stream]] = []
+
+    @contextmanager
+    def stream(one: Stream) -> Iterator[None]:
+        before, Stream.current = Stream.current, one
+        yield
+        Stream.current = before
+
+    def run(name: str) -> Callable[[Tensor], Tensor]:
+        def network(x: Tensor) -> Tensor:
+            Stream.current.given.append(name)
+            return x + 1
+
+        return network
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream.current)
+    monkeypatch.setattr(Tensor, "record_stream", lambda x, one: read.append((x.shape, one)))
+    model = training(TINY).state.model
+    assert isinstance(model, CycleGAN)
+    Stream.current = first = Stream()
+    ways = InTwoStreams(model, torch.device("cpu"))
+    first.given.append("inputs")
+    of_f, of_g = ways._both(run("f"), run("g"), torch.zeros(1), torch.zeros(2))
+    assert (of_f.shape, of_g.shape) == ((1,), (2,))
+    assert (first.given, ways.second.given) == (["inputs", "f"], ["g"])
+    assert ways.second.waits_for == [(first, 1)]  # for the inputs, and not for f
+    assert first.waits_for == [(ways.second, 1)]
+    assert read == [((2,), ways.second), ((2,), first)]
 
 
 CASES: dict[str, Tree] = {

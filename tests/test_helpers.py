@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Helpers]:
             super().__init__(count, works)
             made.append(self)
 
-    monkeypatch.setattr(helpers, "pay", lambda jobs, device: True)
+    monkeypatch.setattr(helpers, "pays", lambda jobs, device: True)
     monkeypatch.setattr(helpers, "MOST", 2)
     monkeypatch.setattr(helpers, "Helpers", Noted)
     return made
@@ -61,7 +63,7 @@ def test_they_write_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     helped = translate_files(translator, jobs(towns, tmp_path / "helped"), "b")
-    monkeypatch.setattr(helpers, "pay", lambda jobs, device: False)
+    monkeypatch.setattr(helpers, "pays", lambda jobs, device: False)
     alone = translate_files(translator, jobs(towns, tmp_path / "alone"), "b")
     assert problems(helped) == problems(alone)
     assert list(problems(helped)) == ["broken.png"]
@@ -95,12 +97,67 @@ def test_what_they_cannot_write_ends_it(
     assert not any(process.is_alive() for process in made[0].processes)
 
 
-def test_none_stays_behind_when_the_program_is_killed() -> None:
-    program = """
+class UnpackableError(Exception):
+    """One that can be packed, and not unpacked."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def test_what_they_raise_is_raised_here() -> None:
+    """Whatever it is; and what cannot be handed over is done here."""
+    made = Helpers(
+        1, {"raise": fail, "unpackable": lambda _: fail(UnpackableError(1, 2)), "call": call}
+    )
+    try:
+        for _ in range(2):  # (the only process is still there)
+            with pytest.raises(ValueError, match="a reason"):
+                made.do("raise", ValueError("a reason"))
+            with pytest.raises(RuntimeError, match="UnpackableError: 1 and 2"):
+                made.do("unpackable", None)
+        assert made.do("call", lambda: "here") == "here"
+    finally:
+        made.close()
+    assert made.do("call", lambda: "at the end") == "at the end"
+
+
+def call(function: Callable[[], str]) -> str:
+    return function()
+
+
+def test_a_system_that_allows_no_more_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = ForkProcess.start
+    started: list[ForkProcess] = []
+
+    def start(process: ForkProcess) -> None:
+        if len(started) == most:
+            raise OSError("no more")
+        started.append(process)
+        usual(process)
+
+    monkeypatch.setattr(ForkProcess, "start", start)
+    for most in (0, 1):
+        started.clear()
+        made = Helpers(3, {"double": lambda x: 2 * x})
+        assert [made.do("double", x) for x in range(3)] == [0, 2, 4]
+        made.close()
+        assert [process.exitcode for process in started] == [0] * most
+
+
+@pytest.mark.parametrize("at", ["nothing", "an answer"])
+def test_none_stays_behind_when_the_program_is_killed(at: str) -> None:
+    program = f"""
 import time
 from diptych.translation import helpers
-helpers.ORPHANED = 0.1
-made = helpers.Helpers(2, {})
+made = helpers.Helpers(2, {{"work": lambda _: bytes(2**26)}})
+if {at!r} == "an answer":  # (too large to be sent before somebody takes it)
+    for connection in made.connections:
+        connection.send(("work", None))
+    time.sleep(1)
 print(*[process.pid for process in made.processes], flush=True)
 time.sleep(600)
 """

@@ -211,11 +211,11 @@ def count_parameters(network: nn.Module) -> int:
 def as_computed(x: Tensor, network: nn.Module) -> Tensor:
     """``x`` in the precision of the network's weights.
 
-    On the CPU also laid out pixel by pixel, as convolutions there like it best.
+    On the CPU, and compiled for a GPU, also laid out pixel by pixel, as convolutions like it best.
     """
     precision = next(network.parameters()).dtype
-    pixels = quick_on(x) or compiled_for_gpu(x)
-    return x.to(precision, memory_format=torch.channels_last) if pixels else x.to(precision)
+    by_pixel = quick_on(x) or compiled_for_gpu(x)
+    return x.to(precision, memory_format=torch.channels_last) if by_pixel else x.to(precision)
 
 
 def full_precision(x: Tensor) -> Tensor:

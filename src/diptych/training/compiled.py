@@ -29,6 +29,18 @@ def compiles(config: Config, steps: int | None, device: torch.device) -> bool:
     return bool(device.type == "cuda" and find_spec("triton") and fits and not short and not brief)
 
 
+def to_be_compiled(model: Model) -> Model:
+    """A twin of ``model``, with the same weights, that computes what is to be compiled.
+
+    (All processes of a training use such twins, also one that cannot compile them: the gradients
+    that they exchange must be of the same weights.)
+    """
+    twin = twin_of(model)
+    if isinstance(model, CycleGAN):  # (CUT compares features that have them)
+        drop_idle_biases(twin)
+    return twin
+
+
 def compiled_twin(model: Model, device: torch.device) -> Model:
     """A twin of ``model`` that has the same weights, and networks that are compiled when they run.
 
@@ -36,8 +48,6 @@ def compiled_twin(model: Model, device: torch.device) -> Model:
     as it is for sample sheets and scores.
     """
     twin = twin_of(model)
-    if isinstance(model, CycleGAN):  # (CUT compares features that have them)
-        drop_idle_biases(twin)
     # Matrix units want channels last; by itself the compiler keeps networks that halve channels
     # from it, and pays for moving them there and back at every convolution.
     options = {"force_layout_optimization": True} if device.type == "cuda" else None

@@ -19,7 +19,7 @@ from diptych.device import choose_precision
 from diptych.errors import DiptychError, unheard
 from diptych.networks.fast.casting import lay_out_as_cast
 from diptych.training import distributed
-from diptych.training.compiled import compiled_twin, compilers_reason, compiles
+from diptych.training.compiled import compiled_twin, compilers_reason, compiles, to_be_compiled
 from diptych.training.cuda_graphs import Pass, Recorder, Results, uses_cuda_graphs
 from diptych.training.guard import any_not_finite
 from diptych.training.state import TrainingState
@@ -46,10 +46,13 @@ class Stepper:
         # What makes the passes: the networks, or a twin of them (compiled, in bf16, side by side).
         self.model = self.model_of_D = state.model  # (of D's pass; it is not always the same)
         self.working_copy = None
+        self.uncompiled = state.model
+        self.records = uses_cuda_graphs(config, device)
         self.compiled = compiles(config, steps, device)
         if self.compiled:
+            self.uncompiled = to_be_compiled(state.model)
             try:
-                self.model = compiled_twin(state.model, device)
+                self.model = self._in_streams(compiled_twin(self.uncompiled, device))
                 lay_out_as_cast(state.model)
                 if state.average is not None:
                     lay_out_as_cast(state.average)
@@ -58,12 +61,12 @@ class Stepper:
         elif device.type == "cpu":
             self.working_copy = make_working_copy(config, state.model, self.precision)
             self.model = self._model_for_cpu()
+        else:
+            self.model = self._in_streams(state.model)
         own = weakref.proxy(self)  # (else it would keep itself, networks and pictures in memory)
         self.generator_pass: Pass = partial(Stepper._generator_pass, own)
         self.discriminator_pass: Pass = partial(Stepper._discriminator_pass, own)
-        if uses_cuda_graphs(config, device):
-            assert isinstance(self.model, CycleGAN)
-            self.model = InTwoStreams(self.model, device)
+        if self.records:
             parameters = list(state.model.parameters())
             self.generator_pass = Recorder(self.generator_pass, parameters)
             self.discriminator_pass = Recorder(self.discriminator_pass, parameters)
@@ -78,6 +81,12 @@ class Stepper:
         casts = self.working_copy is None and self.precision != torch.float32
         one_thread = casts or draws_random_numbers(self.config)  # (autocast is one thread's alone)
         return InTwoThreads(model) if type(model) is CycleGAN and not one_thread else model
+
+    def _in_streams(self, model: CycleGAN | CUT) -> CycleGAN | CUT:
+        """Both ways at the same time, where steps are recorded: to ask for them takes no time."""
+        if self.records and isinstance(model, CycleGAN):
+            return InTwoStreams(model, self.device)
+        return model
 
     def sharing_threads(self) -> AbstractContextManager[None]:
         """Around all of a step, and what else is done in it."""
@@ -104,7 +113,7 @@ class Stepper:
         if self.config.training.compile:
             raise DiptychError(f"{problem} (leave training.compile out)") from error
         self.warn(f"{problem}; without that a step takes longer")
-        self.model, self.compiled = self.state.model, False
+        self.model, self.compiled = self._in_streams(self.uncompiled), False
 
     def _step(self, rate: float, weights: LossConfig) -> None:
         state = self.state
@@ -129,7 +138,7 @@ class Stepper:
         weights = weights.of_discriminators()
         # (While there are fewer past fakes than D will see, each step would be compiled anew.)
         uncompiled = self.compiled and self._history_fills(made[0])
-        self.model_of_D = self.state.model if uncompiled else self.model
+        self.model_of_D = self.uncompiled if uncompiled else self.model
         for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
             a, b, past = self._for_D(i, a, b, fakes)
             loss, terms, _ = self.discriminator_pass(a, b, past, weights)

@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from threading import BoundedSemaphore
-from typing import Any
 
 import torch
 
@@ -81,13 +80,13 @@ def translate_files(
                 yield one
 
     with (
-        helpers_for(len(jobs), device, stages.works) as helpers,  # (before there are threads)
         freed_memory_kept(torch.device("cpu")),  # (where pictures lie, whatever computes them)
+        helpers_for(len(jobs), device, stages.works) as stages.helpers,
         workers(os.cpu_count()) as pool,
         _core_threads(threads) as cores,
     ):
-        stages.helpers = helpers
-        read = ahead(pool, stages.reading, jobs, 2 * batch, lambda job: pixels_of(job.source))
+        sized = ((job, pixels_of(job.source)) for job in jobs)
+        read = ahead(pool, stages.read_by_helper, sized, 2 * batch, lambda one: one[1])
         for shape, group in groupby(readable(read), lambda one: one.picture.shape):
             pixels = shape[0] * shape[1]
             side_by_side = (
@@ -104,7 +103,7 @@ def translate_files(
                 else:
                     part = _part(on_part, begun, count)
                     for one in stages.translate(chunk, part):
-                        under_way.add(pixels, pool.submit(stages.writing, [one]))
+                        under_way.add(pixels, pool.submit(stages.write, [one]))
                     del one
                 del chunk  # large ones are not to meet the next
                 begun += count
@@ -180,21 +179,24 @@ class _Stages:
             one if isinstance(one, Outcome) else _written(one, self.target_format) for one in chunk
         ]
 
-    def reading(self, job: Job) -> _Read | Outcome:
-        read: _Read | Outcome = self._do("read", job)
+    def read_by_helper(self, sized: tuple[Job, int]) -> _Read | Outcome:
+        """``read``, in another process if there are any. (Large pictures are not handed over.)"""
+        job, pixels = sized
+        if self.helpers is None or pixels > SIDE_BY_SIDE:
+            return self.read(job)
+        read: _Read | Outcome = self.helpers.do("read", job)
         return read
 
-    def writing(self, made: Sequence[_Read | Outcome]) -> list[Outcome]:
-        written: list[Outcome] = self._do("write", made)
+    def write_by_helper(self, made: Sequence[_Read | Outcome]) -> list[Outcome]:
+        if self.helpers is None:
+            return self.write(made)
+        written: list[Outcome] = self.helpers.do("write", made)
         return written
-
-    def _do(self, work: str, given: Any) -> Any:
-        return self.helpers.do(work, given) if self.helpers else self.works[work](given)
 
     def translate_and_write(self, chunk: Sequence[_Read]) -> list[Outcome]:
         with self.room:
             made = self.translate(chunk)
-        return self.writing(made)
+        return self.write_by_helper(made)
 
 
 class _UnderWay:

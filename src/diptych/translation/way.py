@@ -18,6 +18,8 @@ from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.strips import Effort, effort, translate_by_strips
 
+MOST_SHAPES = 1000  # that are remembered: a server sees as many as there are
+
 
 class Way:
     """Translates pictures ``to`` a domain, at the size at which the network sees them.
@@ -150,5 +152,7 @@ class Way:
     def _cut(self, picture: Rows, count: int, stored: float) -> Cut | None:
         shape = picture.height, picture.width
         if shape not in self.efforts:  # (a walk through all layers)
+            if len(self.efforts) >= MOST_SHAPES:
+                self.efforts.clear()
             self.efforts[shape] = effort(self.generator, picture)
         return how_to_cut(self.efforts[shape], self.tile, self.device, count, stored)

@@ -12,7 +12,7 @@ from diptych.networks.fast.norms import InstanceNorm
 def drop_idle_biases(network: nn.Module) -> None:
     """Take the bias from each convolution before an instance norm.
 
-    That takes it out again, with all else that is the same in all of a picture; its gradient is
+    The norm takes it out again, with all else that is the same in all of a picture; its gradient is
     zero, and costs a look at all features.
     """
     for sequence in network.modules():

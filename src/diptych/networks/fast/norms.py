@@ -1,7 +1,8 @@
-"""Normalisation of features that lie channels last, on the CPU.
+"""Normalisation of features that lie channels last.
 
 PyTorch's own instance norm copies such features to channels first and back, and its group norm
-takes three times as long with them; here both are a few passes over long rows.
+takes three times as long with them; here both are a few passes over long rows on the CPU, and
+written out for the compiler on a GPU.
 """
 
 from __future__ import annotations

@@ -235,6 +235,13 @@ def test_sixteen_bits_of_which_half_is_read(clean: Path) -> None:
     assert check(folders, native).findings == ()
 
 
+def test_eight_bits_in_the_range_of_others(clean: Path) -> None:
+    """As a run on other pictures hands it on: 0 to 255 are told apart by a few levels."""
+    config = build_config({"data": {"size": 32}, "a": {"depth": "native", "range": [-1000, 3000]}})
+    (wide,) = (f for f in check(data_folders(clean), config).findings if f.kind == "wide range")
+    assert "of a range of -1000 to 3000" in wide.cases[0].about
+
+
 def test_one_dark_picture_among_others_is_no_black_folder(clean: Path) -> None:
     picture(3000).point(lambda value: value // 8).save(clean / "trainA" / "night.png")
     found = check(Folders(clean / "trainA", clean / "trainB"), settings()).findings

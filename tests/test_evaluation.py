@@ -499,7 +499,7 @@ def test_lpips_is_given_true_pairs_where_its_package_is_installed(
         (["--features", "inceptoin"], "did you mean 'inception'?"),
         (["--palette", "#fff"], "two or more different colours"),
         (["--palette", "#fff,bluish"], "bluish"),
-        (["--palette", "#fff,#000", "--unpaired"], "in pairs"),
+        (["--palette", "#fff,#000", "--unpaired"], "of the same names, or"),
         (["--classifier", "zebra"], "0 to 999"),
         (["--inception-file", __file__], "is not the published Inception network"),
         (["--inception-file", "x.pt", "--features", "efficientnet-lite0"], "not efficientnet"),

@@ -312,6 +312,8 @@ def test_a_training_goes_on_from_imported_weights(
     model, run = tmp_path / "model.safetensors", tmp_path / "run"
     files = (tmp_path / "G_A.pth", tmp_path / "G_B.pth")
     assert diptych("import", *files, "-o", model).returncode == 0
+    again = diptych("import", model, "-o", tmp_path / "twice.safetensors")
+    assert "is a model of diptych already: use it as it is" in again.stderr
     options = [*TINY_OPTIONS, "--steps", "1", "--set", "optimizer.rate=1e-9"]
     options += ["--set", "generator.blocks=2", "--set", "training.ema_half_life=0"]
     done = diptych("train", "--data", towns, "--run", run, "--from", model, *options)
@@ -322,7 +324,7 @@ def test_a_training_goes_on_from_imported_weights(
             torch.testing.assert_close(p, q, rtol=0, atol=1e-7)
     assert diptych("report", run).returncode == 0
     assert f"Started from {model}" in (run / "report.html").read_text()
-    assert "has no D_a and no D_b, so learned from the start" in done.stdout
+    assert "has no discriminator of A and no discriminator of B" in " ".join(done.stdout.split())
     # The folder does for its files, and a model's size is that of the training that follows.
     (tmp_path / "exp").mkdir()
     for name in ("G_A", "G_B"):

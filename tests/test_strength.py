@@ -76,6 +76,7 @@ def test_an_exported_program_has_it(model: Path, tmp_path: Path, diptych: Comman
         "export", model, "-o", tmp_path, "--format", "torch", "--to", "b", "--strength", "0"
     )
     assert done.returncode == 0, done.stderr
+    assert "It changes pictures 0 times as much" in (tmp_path / "README.md").read_text()
     (file,) = tmp_path.glob("*.pt2")
     x = torch.rand(1, 3, 32, 32) * 2 - 1
     torch.testing.assert_close(torch.export.load(file).module()(x), x, atol=1e-6, rtol=0)

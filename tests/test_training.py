@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -1086,6 +1087,27 @@ def test_resuming_maps_values_as_before(tmp_path: Path, diptych: Command) -> Non
     assert isinstance(info.b.low, tuple)
 
 
+def test_what_a_run_to_go_on_from_has_otherwise_is_said(
+    towns: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Its networks stay, whatever the preset; and its sides may be exchanged now."""
+    for mine, other in ("AB", "BA"):
+        for kind in ("train", "test"):
+            shutil.copytree(towns / f"{kind}{mine}", tmp_path / "exchanged" / f"{kind}{other}")
+    for place, preset, words in (
+        (towns, None, []),
+        (towns, "paper", ["the networks are those of .* of the preset repaint; .* paper"]),
+        (tmp_path / "exchanged", None, ["A and B are the other way round than in "]),
+    ):
+        said: list[str] = []
+        config = make_config(preset, settings=TINY, start_from=trained)
+        run = RunFolder(tmp_path / f"{place.name}-{preset}")
+        start_run(data_folders(place), run, config, Listener(warn=said.append))
+        notes = [line for line in said if "networks are those" in line or "other way" in line]
+        assert len(notes) == len(words)
+        assert all(re.search(word, note) for word, note in zip(words, notes, strict=True))
+
+
 def test_going_on_from_a_run_takes_all_of_it(
     towns: Path, trained: Path, tmp_path: Path, diptych: Command
 ) -> None:
@@ -1110,7 +1132,10 @@ def test_going_on_from_a_run_takes_all_of_it(
     done = diptych("train", "--data", towns, "--run", tmp_path / "other", "--from", trained, *rate,
                    "--set", "discriminator.width=5")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "has no D_a and no D_b, so learned from the start" in done.stdout
+    assert "has no discriminator of A and no discriminator of B" in " ".join(done.stdout.split())
+    deeper = diptych("train", "--data", towns, "--run", tmp_path / "deeper", "--from", trained,
+                     "--set", "generator.blocks=3")  # fmt: skip
+    assert "settings describe: generator.blocks is 1 there, not 3" in deeper.stderr
     cut = diptych("train", "--data", towns, "--run", tmp_path / "cut", "--method", "cut", "--from",
                   trained, *rate)  # fmt: skip
     assert cut.returncode == 0, cut.stderr
@@ -1289,7 +1314,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"watch": 3}, "watch is an ordinary function"),
     ({"watch": waiting}, "watch is an ordinary function"),
     ({"data": ["towns"]}, "a list is no path"),
-    ({"settings": {"a": 3}}, "a is a section: write a.name=value, not a=3"),
+    (
+        {"settings": {"a": 3}},
+        "a is a section, not a value like 3: write a.setting=value with --set, and a: {setting",
+    ),
     ({"settings": {"method": "cut", "training": 3}}, "training is a section"),
     ({"run": "towns\0"}, r"is no path: embedded null"),
     ({"settings": {"training": {"steps": 1, "device": "meta"}}}, "no device 'meta'"),

@@ -134,6 +134,15 @@ def read_info(path: Path) -> ModelInfo:
         return _info(path, file.metadata() or {})
 
 
+def is_model(path: Path) -> bool:
+    """Whether a file is one that ``save_model`` wrote, as far as can be told."""
+    try:
+        read_info(path)
+    except DiptychError:
+        return False
+    return True
+
+
 def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
     if "diptych" not in metadata:
         raise DiptychError(f"{path} is a safetensors file, but not a diptych model")

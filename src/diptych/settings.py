@@ -121,7 +121,10 @@ def section(tree: Tree, name: str) -> Tree:
     if found is None:  # (in YAML also a section without keys)
         return {}
     if not isinstance(found, dict):
-        raise UsageError(f"{name} is a section: write {name}.name=value, not {name}={found}")
+        raise UsageError(
+            f"{name} is a section, not a value like {found}: write {name}.setting=value with "
+            f"--set, and {name}: {{setting: value}} in a file"
+        )
     return found
 
 
@@ -173,6 +176,10 @@ def _one_line(error: ValidationError) -> str:
     path = [str(part) for part in first["loc"] if "[" not in str(part)]
     seen = reprlib.repr(first["input"])
     where = ".".join(path)
+    if first["type"] == "extra_forbidden" and "." in path[-1]:
+        section, _, name = path[-1].partition(".")
+        nested = f"{section}: {{{name}: {seen}}}"
+        return f"there is no setting {where!r} in one word: write it in its section, as {nested}"
     if first["type"] == "extra_forbidden":
         inside = [THEIRS[path[-1]]] if path[-1] in THEIRS else _settings_named(where)
         if inside:

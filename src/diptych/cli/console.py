@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from diptych.words import printable
+from diptych.words import counted, printable
 
 if TYPE_CHECKING:
     from diptych.training.run_folder import RunFolder
@@ -178,7 +178,7 @@ class _TrainingView:
             return
         what = "done" if self.status.progress >= 1 else "saved"
         say(
-            f"{what}: {self.status.step} steps in {duration(self.status.seconds)}; "
+            f"{what}: {counted(self.status.step, 'step')} in {duration(self.status.seconds)}; "
             f"model in {self.run.model}"
         )
 

@@ -54,6 +54,6 @@ def export(
             raise UsageError("--uint8 and --float16 are for other formats than official")
         paths = export_official(pair, ways, out, overwrite)
     else:
-        paths = deploy(pair, chosen, ways, out, uint8, float16, overwrite)
+        paths = deploy(pair, chosen, ways, out, uint8, float16, overwrite, strength)
     for path in paths:
         say(str(path))

@@ -31,7 +31,7 @@ def import_(
     from diptych.errors import UsageError, one_of
     from diptych.files import explain_os_errors
     from diptych.interchange.model import NORMS, import_model, latest
-    from diptych.model_file import save_model
+    from diptych.model_file import is_model, save_model
     from diptych.networks.blocks import count_parameters
     from diptych.words import typed
 
@@ -43,6 +43,9 @@ def import_(
         raise UsageError(f"{out} would be no file of PyTorch, but of diptych: name {name}")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists: choose another -o, or --overwrite")
+    for file in files:
+        if is_model(file):
+            raise UsageError(f"{file} is a model of diptych already: use it as it is")
     pair = import_model(files, one_of("--norm", norm, NORMS), size)
     with explain_os_errors(f"write {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)

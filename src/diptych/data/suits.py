@@ -51,7 +51,7 @@ def doubts(domain: Domain) -> list[Doubt]:
     if len(domain.train) < FEW:
         about = f"{counted(len(domain.train), 'picture')} to learn from"
         found.append(Doubt("few", about, "so few teach little: some hundred are usual"))
-    elif len(domain.heldout) < FEWEST_SCORED:
+    if len(domain.heldout) < FEWEST_SCORED:
         about = f"{counted(len(domain.heldout), 'picture')} held out"
         advice = (
             f"scores need at least {FEWEST_SCORED}: give test folders, or a larger --set "
@@ -93,9 +93,9 @@ def are_grey(domain: Domain) -> bool:
 
 
 def _far_values(domain: Domain) -> Iterable[Doubt]:
-    """Whether the range that was found in the pictures is that of a few of them."""
+    """Whether the range is that of a few pictures, or of those that a model was trained on."""
     stored = domain.pixel_format
-    if stored.dtype == "uint8":
+    if stored.dtype == "uint8" and (stored.low, stored.high) == (0, 255):
         return
     entries = domain.cache.entries
     lows = np.median([one.lows for one in entries], axis=0)

@@ -76,7 +76,10 @@ def find_wanted(
     truths = found if any(truth is not None for truth in found) else None
     palette = None if target.palette is None else parse_palette(target.palette)
     if palette is not None and truths is None:
-        raise UsageError("a palette needs the true label maps: held-out pictures in pairs")
+        raise UsageError(
+            "a palette needs the true label maps: test pictures of A and B of the same names, or "
+            "in the same order with --paired"
+        )
     stored = real.pixel_format
     if palette is not None and not stored.is_image:
         raise UsageError(

@@ -44,7 +44,10 @@ def make_yardstick(a: Heldout, b: Heldout, net: FeatureNet) -> Yardstick:
     both: dict[Side, Heldout] = {"a": a, "b": b}
     for side, heldout in both.items():
         if len(heldout.pictures) < FEWEST_SCORED:
-            advice = "give test folders, or a larger --set data.holdout"
+            advice = (
+                "give test folders, or a larger --set data.holdout, or leave scores on the way out "
+                "with --evaluate-every 0"
+            )
             if lost := heldout.unread:  # (a resumed run takes no other settings)
                 pictures = counted(len(lost), "picture")
                 advice = f"bring back {pictures} missing or damaged, the first of them {lost[0]}"

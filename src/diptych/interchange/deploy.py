@@ -29,13 +29,14 @@ def deploy(
     uint8: bool = False,
     float16: bool = False,
     overwrite: bool = False,
+    strength: float = 1.0,
 ) -> list[Path]:
     """Write the generators that translate to ``ways`` into the folder ``out``; returns the paths.
 
     ``uint8``: the file takes and gives pictures; else float32 in [-1, 1]. The formats of TensorFlow
-    hold both. ``float16``: half precision (ONNX). Raises UsageError for what does not go together,
-    DiptychError where a package is missing or a file cannot be written; then what is in
-    ``out`` stays as it is.
+    hold both. ``float16``: half precision (ONNX). ``strength``: that which ``pair`` was loaded
+    with, for the README. Raises UsageError for what does not go together, DiptychError where a
+    package is missing or a file cannot be written; then what is in ``out`` stays as it is.
     """
     directions = [one_way(pair, to) for to in ways]
     runtime = RUNTIMES[format_]
@@ -58,7 +59,7 @@ def deploy(
                     example(format_, way, pixels, pair.info.background), "utf-8"
                 )
             facts = _facts(directions[0], pair.info)
-            text = readme(format_, directions, facts, pixels, float16)
+            text = readme(format_, directions, facts, pixels, float16, strength)
             (aside / "README.md").write_text(text, "utf-8")
             for name in names:
                 if (aside / name).is_dir() and (out / name).is_dir():

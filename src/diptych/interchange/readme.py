@@ -28,8 +28,12 @@ def readme(
     facts: Mapping[str, str],
     pixels: bool,
     float16: bool,
+    strength: float,
 ) -> str:
-    """``facts``: of the first way. ``pixels``: the files take and give uint8 pictures."""
+    """``facts``: of the first way. ``pixels``: the files take and give uint8 pictures.
+
+    ``strength``: what their changes were multiplied by.
+    """
     runtime = RUNTIMES[format_]
     rows = [row for way in ways for row in _rows(runtime, way, pixels)]
     lines = [
@@ -51,6 +55,8 @@ def readme(
             f"{way.target.span()} after"
             + ("." if way.source.holds_all else "; clip what is beyond.")
         )
+    if strength != 1:
+        lines.append(f"It changes pictures {strength:g} times as much as it has learned to.")
     if float16:
         lines.append("It computes in float16: colours may differ by a few of 255 levels.")
     lines += ["", f"    pip install {' '.join(runtime.packages)}"]

@@ -60,9 +60,8 @@ def check_data(run: RunFolder, a: Domain, b: Domain) -> None:
     """Refuse to go on with other training pictures than the run began with."""
     data = run.data()
     records, now = (data["a"], data["b"]), (a, b)
-    noted = [record["fingerprint"] for record in records]
     found = [domain.fingerprint() for domain in now]
-    if noted != found and noted == found[::-1]:
+    if were_exchanged(run, a, b):
         raise DiptychError(
             f"A and B are the other way round: {run.path} learns from {b.folder} to {a.folder}"
         )
@@ -76,6 +75,14 @@ def check_data(run: RunFolder, a: Domain, b: Domain) -> None:
                 "count): make them as they were, or go on from it in a new run, with --from "
                 f"{typed(run.path)}"
             )
+
+
+def were_exchanged(run: RunFolder, a: Domain, b: Domain) -> bool:
+    """Whether the pictures of A are those that ``run`` learned from as B, and the reverse."""
+    data = run.data()
+    noted = [data[side]["fingerprint"] for side in SIDES]
+    found = [domain.fingerprint() for domain in (a, b)]
+    return noted != found and noted == found[::-1]
 
 
 def _changes(run: RunFolder, side: Side, domain: Domain) -> str:

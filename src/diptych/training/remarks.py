@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from diptych.config import Config, ContrastConfig, LossConfig, OptimizerConfig
 from diptych.data.cache import contents
 from diptych.data.domain import Domain
 from diptych.data.suits import are_grey, doubts
+from diptych.errors import DiptychError
 from diptych.settings import preset_names, read_preset, section
+from diptych.training.data_note import were_exchanged
 from diptych.training.learned import learned_by, runs_before
+from diptych.training.run_folder import RunFolder
 from diptych.words import counted
 
 
@@ -43,7 +47,11 @@ def _of_pictures(domain: Domain) -> Iterator[str]:
 
 
 def _of_earlier_runs(config: Config, a: Domain, b: Domain) -> Iterator[str]:
-    for before in runs_before(config):
+    runs = runs_before(config)
+    for start in runs[:1]:
+        with suppress(DiptychError):  # (gone or damaged since)
+            yield from _of_first_run(config, start, a, b)
+    for before in runs:
         for domain, earlier in ((a, learned_by(before, a, "a")), (b, learned_by(before, b, "b"))):
             if earlier:
                 yield (
@@ -51,6 +59,20 @@ def _of_earlier_runs(config: Config, a: Domain, b: Domain) -> Iterator[str]:
                     f"{counted(len(earlier), 'picture')} of {domain.folder}; scores will flatter "
                     "(the same data.holdout and pictures, or test folders, would hold out others)"
                 )
+
+
+def _of_first_run(config: Config, start: RunFolder, a: Domain, b: Domain) -> Iterator[str]:
+    """What the run that a training goes on from has otherwise, and keeps."""
+    if (preset := start.config().preset) != config.preset:
+        yield (
+            f"the networks are those of {start.path}, of the preset {preset}; all else is of "
+            f"{config.preset}"
+        )
+    if were_exchanged(start, a, b):
+        yield (
+            f"A and B are the other way round than in {start.path}, whose generators learn each "
+            "other's way now"
+        )
 
 
 def _of_both(a: Domain, b: Domain) -> Iterator[str]:

@@ -47,6 +47,14 @@ from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
 from diptych.training.watch import Watch
 
+# What people call those that a model to start from may lack.
+NETWORKS = {
+    "D_a": "discriminator of A",
+    "D_b": "discriminator of B",
+    "G_ab": "generator to B",
+    "G_ba": "generator to A",
+    "H": "networks that compare patches",
+}
 _TRAINING = threading.RLock()  # held by the thread that trains
 NO_LOCKS = (
     "this file system has no locks: see to it yourself that no second training uses the run folder"
@@ -241,7 +249,8 @@ def _take_first_weights(trainer: Trainer) -> list[str]:
         return []
     place = Path(trainer.config.training.start_from)
     left = trainer.state.start_from(model_in(place), _networks_beside(place))
-    return [f"{place} has no {' and no '.join(left)}, so learned from the start"] if left else []
+    missing = " and no ".join(NETWORKS.get(name, name) for name in left)
+    return [f"{place} has no {missing}: learned from the start"] if left else []
 
 
 def _networks_beside(place: Path) -> dict[str, Tensor]:

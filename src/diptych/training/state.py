@@ -39,6 +39,7 @@ class TrainingState:
         training, adam = config.training, config.optimizer
         torch.manual_seed(training.seed)
         self.device = device
+        self.generator = config.generator  # (what it is)
         self.model = make_model(config, channels_a, channels_b).to(device)
         distributed.share_start(self.model)
         if device.type == "cpu" and choose_precision(training.precision, device) == torch.bfloat16:
@@ -80,9 +81,13 @@ class TrainingState:
                 if name in dict(self.model.named_children()):
                     self.model.get_submodule(name).load_state_dict(network.state_dict())
         except RuntimeError as error:
+            its, own = pair.info.generator.model_dump(), self.generator.model_dump()
+            other = (name for name in its if its[name] != own[name])
+            apart = [f"generator.{name} is {its[name]} there, not {own[name]}" for name in other]
+            usual = "channels of A and B, and discriminators, must be the same"
+            reason = next(iter(apart), usual)
             raise DiptychError(
-                f"{path} holds other networks than the settings describe: channels of A and B, "
-                "generator and discriminator must be the same"
+                f"{path} holds other networks than the settings describe: {reason}"
             ) from error
         if self.average is not None:
             self.average.load_state_dict(self.model.generators.state_dict())

@@ -51,6 +51,7 @@ def here(tmp_path: Path, towns: Path) -> Path:
     (tmp_path / "odd.yaml").write_text("preset: 5\ntraining:\n")
     (tmp_path / "list.yaml").write_text("- training")
     (tmp_path / "classic.yaml").write_text("preset: classic")
+    (tmp_path / "whole" / "trainA").mkdir(parents=True)
     (tmp_path / "dotted.yaml").write_text("loss.cycle: 5")
     (tmp_path / "typo.yaml").write_text("loss:\n  cicle: 3")
     (tmp_path / "loop").symlink_to("loop")
@@ -135,6 +136,7 @@ CASES = [
     ([*train("a", "b"), "--set", "training.device=[1]"], 2, ["training.device = [1]"]),
     (train("a", "b", "--config", "odd.yaml"), 2, ["no preset '5'"]),
     (train("a", "b", "--set", "steps=5"), 2, ["did you mean training.steps?"]),
+    (train("whole"), 2, ["whole holds trainA: did you mean --data whole?"]),
     (train("a", "b", "--config", "dotted.yaml"), 2, ["loss.cycle", "as loss: {cycle: 5}"]),
     ([*train("a", "b"), "--set", "a.range=0,255"], 2, ["write it as a list, as in [0, 255]"]),
     ([*train("a", "b"), "--set", "a.range=5"], 2, ["a.range = 5: "]),

@@ -142,6 +142,8 @@ def _say_result(
     bad = [problem for _, _, problems in results for problem in problems]
     if len(bad) == sum(tried.values()) + there:
         what = " and ".join(counted(number, name) for name, number in tried.items())
+        if len(bad) == 1:
+            raise DiptychError(f"{what} could not be translated: {bad[0]}")
         raise DiptychError(f"none of the {what} could be translated; the first: {bad[0]}")
     written = " and ".join(
         counted(len(jobs) - len(problems), name) for name, jobs, problems in results if jobs

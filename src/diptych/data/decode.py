@@ -163,6 +163,8 @@ def _reason(error: Exception) -> str:
         return "no such file"
     if isinstance(error, UnidentifiedImageError):
         return "not a picture, or of an unknown format"
+    if "truncated" in str(error).lower():
+        return "it is cut short: its end is missing"
     if isinstance(error, struct.error | IndexError | SyntaxError | EOFError):
         return "broken file"
     if isinstance(error, OSError) and error.strerror:

@@ -14,6 +14,7 @@ from diptych.settings import Tree, changed, flat
 from diptych.training.choice import make_config, settings_given
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import SILENT, Listener, Session
+from diptych.words import typed
 
 Resume = bool | Literal["if-there"]
 
@@ -54,7 +55,10 @@ def pick_folders(a: AnyPath | None, b: AnyPath | None, data: AnyPath | None) -> 
         return data_folders(as_path(data))
     if data is None and a is not None and b is not None:
         return Folders(as_path(a), as_path(b))
-    raise UsageError("give two folders of pictures, A and B, or --data DIR with trainA and trainB")
+    advice = "give two folders of pictures, A and B, or --data DIR with trainA and trainB"
+    if a is not None and b is None and (as_path(a) / "trainA").is_dir():
+        advice = f"{a} holds trainA: did you mean --data {typed(as_path(a))}?"
+    raise UsageError(advice)
 
 
 def start_run(

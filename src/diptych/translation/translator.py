@@ -164,6 +164,8 @@ class Translator:
         arrays that are no such pictures, or of several shapes.
         """
         way = self._way(to)
+        if not pictures:
+            return []
         for picture in pictures:
             check_array(picture, way.source)
         if (shapes := len({picture.shape for picture in pictures})) != 1:

@@ -585,6 +585,7 @@ def test_a_batch_gives_what_single_pictures_give(translator: Translator) -> None
 def test_a_batch_that_is_none_is_refused(translator: Translator) -> None:
     good = np.asarray(noise(30, 26))
     assert translator.arrays([], "b") == []
+    assert len(translator.arrays(np.stack([good, good]), "b")) == 2  # type: ignore[arg-type]
     for batch, said in (
         ([good, good[:8]], "2 shapes"),
         ([good / np.float32(255)], "the array is float32"),

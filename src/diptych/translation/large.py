@@ -65,7 +65,7 @@ def padded_picture(
 
 def how_to_cut(
     needs: Effort,
-    tile: Tile,
+    tile: int | Literal["auto"],
     device: torch.device,
     count: int,
     stored: float,
@@ -75,8 +75,6 @@ def how_to_cut(
     ``stored``: bytes that one takes before, after and while it is written. Raises NoRoomError if
     features must be kept on the disk, and it has no room for them.
     """
-    if tile == "off":
-        return None
     at_hand = TO_USE * memory_at_hand(device)
     if tile == "auto" and count * needs.whole <= at_hand:
         return None

@@ -164,7 +164,7 @@ class Translator:
         arrays that are no such pictures, or of several shapes.
         """
         way = self._way(to)
-        if not pictures:
+        if len(pictures) == 0:  # (they may be one array)
             return []
         for picture in pictures:
             check_array(picture, way.source)

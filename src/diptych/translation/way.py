@@ -150,6 +150,8 @@ class Way:
         return padded_picture(read, self.source.channels, (height, width), padded, self.device)
 
     def _cut(self, picture: Rows, count: int, stored: float) -> Cut | None:
+        if self.tile == "off":
+            return None
         shape = picture.height, picture.width
         if shape not in self.efforts:  # (a walk through all layers)
             if len(self.efforts) >= MOST_SHAPES:

@@ -157,6 +157,14 @@ def flat(tree: Tree, above: str = "") -> dict[str, object]:
     return found
 
 
+def first_difference(its: Tree, other: Tree, where: str) -> str | None:
+    """``training.batch is 2 {where}, not 4``: the first setting that is another in ``other``."""
+    one, another = flat(its), flat(other)
+    apart = (name for name in one if one[name] != another[name])
+    name = next(apart, None)
+    return name and f"{name} is {one[name]} {where}, not {another[name]}"
+
+
 def build_config(tree: Tree) -> Config:
     """Check ``tree`` and make a Config of it. Raises UsageError with one line, naming the key."""
     try:
@@ -176,11 +184,11 @@ def _one_line(error: ValidationError) -> str:
     path = [str(part) for part in first["loc"] if "[" not in str(part)]
     seen = reprlib.repr(first["input"])
     where = ".".join(path)
-    if first["type"] == "extra_forbidden" and "." in path[-1]:
-        section, _, name = path[-1].partition(".")
-        nested = f"{section}: {{{name}: {seen}}}"
-        return f"there is no setting {where!r} in one word: write it in its section, as {nested}"
     if first["type"] == "extra_forbidden":
+        above, dot, name = path[-1].partition(".")
+        if dot:
+            nested = f"write it in its section, as {above}: {{{name}: {seen}}}"
+            return f"there is no setting {where!r} in one word: {nested}"
         inside = [THEIRS[path[-1]]] if path[-1] in THEIRS else _settings_named(where)
         if inside:
             return f"there is no setting {where!r}: did you mean {' or '.join(inside)}?"

@@ -60,8 +60,9 @@ def check_data(run: RunFolder, a: Domain, b: Domain) -> None:
     """Refuse to go on with other training pictures than the run began with."""
     data = run.data()
     records, now = (data["a"], data["b"]), (a, b)
+    noted = [record["fingerprint"] for record in records]
     found = [domain.fingerprint() for domain in now]
-    if were_exchanged(run, a, b):
+    if _exchanged(noted, found):
         raise DiptychError(
             f"A and B are the other way round: {run.path} learns from {b.folder} to {a.folder}"
         )
@@ -81,7 +82,10 @@ def were_exchanged(run: RunFolder, a: Domain, b: Domain) -> bool:
     """Whether the pictures of A are those that ``run`` learned from as B, and the reverse."""
     data = run.data()
     noted = [data[side]["fingerprint"] for side in SIDES]
-    found = [domain.fingerprint() for domain in (a, b)]
+    return _exchanged(noted, [domain.fingerprint() for domain in (a, b)])
+
+
+def _exchanged(noted: list[str], found: list[str]) -> bool:
     return noted != found and noted == found[::-1]
 
 

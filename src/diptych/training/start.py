@@ -10,7 +10,7 @@ from diptych.config import LENGTHS, Config
 from diptych.data.domain import Folders, data_folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import AnyPath, as_path, lies_in
-from diptych.settings import Tree, changed, flat
+from diptych.settings import Tree, changed, first_difference
 from diptych.training.choice import make_config, settings_given
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import SILENT, Listener, Session
@@ -115,9 +115,8 @@ def resume_run(
     others = {name: value for name, value in training.items() if name not in LENGTHS}
     wanted = changed(own, {**given, "training": others})
     if wanted != own:
-        its, asked = flat(own.model_dump()), flat(wanted.model_dump())
-        name = next(name for name in its if its[name] != asked[name])
-        raise UsageError(f"{ONLY_LENGTH} ({name} is {its[name]} in the run, not {asked[name]})")
+        said = first_difference(own.model_dump(), wanted.model_dump(), "in the run")
+        raise UsageError(f"{ONLY_LENGTH} ({said})")
     config = changed(own, {"training": length})
     folders = moved or run.folders()
     if moved is not None and run.folders().tested and not moved.tested:

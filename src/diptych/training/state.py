@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.config import Config
+from diptych.config import Config, GeneratorConfig
 from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.device import choose_precision
 from diptych.errors import DiptychError, out_of_memory
 from diptych.model_file import MODEL, GeneratorPair, load_model, save_model
 from diptych.networks.fast.casting import lay_out_as_cast
+from diptych.settings import first_difference
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import GuardedAdam
 from diptych.training.history import History
@@ -39,7 +40,6 @@ class TrainingState:
         training, adam = config.training, config.optimizer
         torch.manual_seed(training.seed)
         self.device = device
-        self.generator = config.generator  # (what it is)
         self.model = make_model(config, channels_a, channels_b).to(device)
         distributed.share_start(self.model)
         if device.type == "cpu" and choose_precision(training.precision, device) == torch.bfloat16:
@@ -68,12 +68,15 @@ class TrainingState:
         """The generators to use and share: the average where one is kept."""
         return self.model.generators if self.average is None else self.average
 
-    def start_from(self, path: Path, networks: dict[str, Tensor]) -> list[str]:
+    def start_from(
+        self, path: Path, networks: dict[str, Tensor], generator: GeneratorConfig
+    ) -> list[str]:
         """Take the weights of a model file for the first ones; optimizers start anew.
 
         What the file does not hold, often the discriminators, is taken from ``networks``, those of
-        a checkpoint, if it fits. Returns the names of those that keep their random start. Raises
-        DiptychError if the file cannot be read, or holds other networks.
+        a checkpoint, if it fits. ``generator`` is the one that the settings describe. Returns the
+        names of those that keep their random start. Raises DiptychError if the file cannot be
+        read, or holds other networks.
         """
         pair = load_model(path, self.device)
         try:
@@ -81,11 +84,9 @@ class TrainingState:
                 if name in dict(self.model.named_children()):
                     self.model.get_submodule(name).load_state_dict(network.state_dict())
         except RuntimeError as error:
-            its, own = pair.info.generator.model_dump(), self.generator.model_dump()
-            other = (name for name in its if its[name] != own[name])
-            apart = [f"generator.{name} is {its[name]} there, not {own[name]}" for name in other]
+            its, asked = ({"generator": g.model_dump()} for g in (pair.info.generator, generator))
             usual = "channels of A and B, and discriminators, must be the same"
-            reason = next(iter(apart), usual)
+            reason = first_difference(its, asked, "there") or usual
             raise DiptychError(
                 f"{path} holds other networks than the settings describe: {reason}"
             ) from error

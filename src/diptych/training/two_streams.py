@@ -7,31 +7,19 @@ each gets a stream of its own: the card works on both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.cyclegan import Both, CycleGAN
+from diptych.training.two_ways import Network, TwoWays
 
-Network = Callable[[Tensor], Tensor]
 
-
-class InTwoStreams(CycleGAN):
-    """A ``CycleGAN`` of the networks of ``model``, on a CUDA or ROCm GPU."""
+class InTwoStreams(TwoWays):
+    """On a CUDA or ROCm GPU."""
 
     def __init__(self, model: CycleGAN, device: torch.device) -> None:
-        nn.Module.__init__(self)
-        self.G_ab, self.G_ba, self.D_a, self.D_b = model.G_ab, model.G_ba, model.D_a, model.D_b
-        self.joins_generator_batches = model.joins_generator_batches
-        self.joins_discriminator_batches = model.joins_discriminator_batches
+        super().__init__(model)
         self.second = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-
-    def translate(self, to_b: Tensor, to_a: Tensor) -> Both:
-        return self._both(self.G_ab, self.G_ba, to_b, to_a)
-
-    def judge(self, a: Tensor, b: Tensor) -> Both:
-        return self._both(self.D_a, self.D_b, a, b)
 
     def _both(self, f: Network, g: Network, x: Tensor, y: Tensor) -> Both:
         """``f(x), g(y)``. (The gradients are computed in the same streams: PyTorch sees to it.)"""

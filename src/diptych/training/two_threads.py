@@ -14,24 +14,21 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from diptych.config import Config
 from diptych.cyclegan import Both, CycleGAN
+from diptych.training.two_ways import Network, TwoWays
 
 T = TypeVar("T")
-Network = Callable[[Tensor], Tensor]
 
 
-class InTwoThreads(CycleGAN):
-    """A ``CycleGAN`` of the networks of ``model``."""
+class InTwoThreads(TwoWays):
+    """On the CPU."""
 
     def __init__(self, model: CycleGAN) -> None:
-        nn.Module.__init__(self)
-        self.G_ab, self.G_ba, self.D_a, self.D_b = model.G_ab, model.G_ba, model.D_a, model.D_b
-        self.joins_generator_batches = model.joins_generator_batches
-        self.joins_discriminator_batches = model.joins_discriminator_batches
+        super().__init__(model)
         self.helper = ThreadPoolExecutor(1, "diptych's second way")
         self.helpers_threads = 0  # of PyTorch
 
@@ -47,15 +44,9 @@ class InTwoThreads(CycleGAN):
             self.helpers_threads = 0
             torch.set_num_threads(threads)
 
-    def translate(self, to_b: Tensor, to_a: Tensor) -> Both:
-        return self._both(self.G_ab, self.G_ba, to_b, to_a)
-
-    def judge(self, a: Tensor, b: Tensor) -> Both:
-        return self._both(self.D_a, self.D_b, a, b)
-
     def _both(self, f: Network, g: Network, x: Tensor, y: Tensor) -> Both:
         if not self.helpers_threads:
-            return f(x), g(y)
+            return super()._both(f, g, x, y)
         # (Networks may have weights that want a gradient where x and y want none.)
         weights = torch.zeros((), requires_grad=True)
         both: Both = _AtOnce.apply(self, f, g, x, y, weights)  # type: ignore[no-untyped-call]

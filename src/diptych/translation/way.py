@@ -153,8 +153,9 @@ class Way:
         if self.tile == "off":
             return None
         shape = picture.height, picture.width
-        if shape not in self.efforts:  # (a walk through all layers)
+        needs = self.efforts.get(shape)  # (other threads may forget them meanwhile)
+        if needs is None:
             if len(self.efforts) >= MOST_SHAPES:
                 self.efforts.clear()
-            self.efforts[shape] = effort(self.generator, picture)
-        return how_to_cut(self.efforts[shape], self.tile, self.device, count, stored)
+            needs = self.efforts[shape] = effort(self.generator, picture)  # (walks all layers)
+        return how_to_cut(needs, self.tile, self.device, count, stored)

@@ -44,7 +44,7 @@ class GroupNorm(nn.GroupNorm):
             by_group = written_out(
                 torch.unflatten(x, 1, (self.num_groups, -1)), (2, 3, 4), self.eps
             )
-            return _scaled(by_group.flatten(1, 2), self.weight, self.bias)
+            return _scaled(by_group.flatten(1, 2), self.weight, self.bias).to(x.dtype)
         if not _pays(x):
             return super().forward(x)
         if x.dtype != torch.float32:
@@ -64,11 +64,11 @@ class PixelNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if compiled_for_gpu(x):
-            return _scaled(written_out(x, (1,), self.eps), self.weight, self.bias)
+            return _scaled(written_out(x, (1,), self.eps), self.weight, self.bias).to(x.dtype)
         if being_traced():  # (a traced layer norm of a permuted batch refuses a single picture)
             centred = x - x.mean(1, keepdim=True)
             y = centred * (centred.square().mean(1, keepdim=True) + self.eps).rsqrt()
-            return y * self.weight[:, None, None] + self.bias[:, None, None]
+            return _scaled(y, self.weight, self.bias)
         rows = x.permute(0, 2, 3, 1)
         if quick_on(x):
             # (In bf16 it takes up to four times as long, and the scale's gradient is 6 % off.)
@@ -78,7 +78,7 @@ class PixelNorm(nn.LayerNorm):
 
 def _scaled(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``y * weight + bias``, one of each per channel."""
-    return (y * weight[:, None, None] + bias[:, None, None]).to(y.dtype)
+    return y * weight[:, None, None] + bias[:, None, None]
 
 
 def _pays(x: Tensor) -> bool:

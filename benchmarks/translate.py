@@ -3,6 +3,7 @@
     python benchmarks/translate.py                          # the repaint preset's network
     python benchmarks/translate.py --networks 16/3 64/9     # a tiny one, and the paper's
     python benchmarks/translate.py --precision bf16        # with matrix units
+    python benchmarks/translate.py --precision int8        # with VNNI
 
 Plain opens a picture, puts it through the network, saves it as PNG, and turns to the next. On the
 CPU it keeps the memory that it frees, as diptych does: alone it is slower.
@@ -33,6 +34,8 @@ from diptych.networks import initialise, make_generator
 from diptych.translation.files import translate_files
 from diptych.translation.jobs import plan_folder
 from diptych.translation.translator import Translator
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
 def plain_loop(network: nn.Module, inputs: list[Path], out: Path, device: torch.device) -> None:
@@ -101,11 +104,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="of the pictures that are made")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
+    parser.add_argument("--precision", default="float32", choices=list(DTYPES))
     given = parser.parse_args()
     start(given)
-    dtype = torch.float32 if given.precision == "float32" else torch.bfloat16
-    limit = best_rate(dtype, torch.device(given.device))
+    limit = best_rate(DTYPES[given.precision], torch.device(given.device))
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         folder = place / "in"

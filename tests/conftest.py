@@ -22,11 +22,13 @@ from command import LONGEST, Commands
 
 from diptych.data import town
 from diptych.data.pixels import PixelFormat
+from diptych.processor import multiplies_bytes
 
 if TYPE_CHECKING:
     from web import Server
 
 SHARED = Path(__file__).parents[2] / "shared"
+needs_vnni = pytest.mark.skipif(not multiplies_bytes(), reason="this processor has no VNNI")
 
 TINY = {
     "data": {"size": 32},

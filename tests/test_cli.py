@@ -34,7 +34,7 @@ def test_the_shell_completes_commands_and_options(
     diptych: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("_DIPTYCH_COMPLETE", "complete_bash")
-    for words, completed in (("diptych tr", "train translate"), ("diptych ui --p", "--port")):
+    for words, completed in (("diptych tr", "train translate"), ("diptych ui --po", "--port")):
         monkeypatch.setenv("COMP_WORDS", words)
         monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
         assert diptych().stdout.split() == completed.split()

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import torch
 from command import LONGEST
-from conftest import SHARED, Command, start
+from conftest import SHARED, Command, needs_vnni, start
 from measured import run_measured
 from PIL import Image, ImageCms
 
 from diptych.config import GeneratorConfig, Norm
 from diptych.data.pixels import RGB
+from diptych.device import TranslatingPrecision
 from diptych.errors import DiptychError, UsageError
 from diptych.interchange.model import import_model
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
@@ -565,16 +566,17 @@ def test_smoothing_with_no_past_is_no_smoothing(trained: Path) -> None:
         assert np.abs(one.astype(int) - other).max() <= 1
 
 
-def test_smoothed_frames_are_computed_in_bf16_where_asked(trained: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("int8", marks=needs_vnni)])
+def test_smoothed_frames_are_computed_as_precisely_as_asked(
+    trained: Path, precision: TranslatingPrecision
+) -> None:
     from diptych.translation.clip_reader import Frame
 
     pictures = moving(4)
     frames = [Frame(picture, n, 1, n / 25) for n, picture in enumerate(pictures)]
     exact, quick = (
-        np.stack(
-            Steady(load(trained, "cpu", precision=precision), "b", 0.1).arrays(pictures, frames)
-        )
-        for precision in ("float32", "bf16")
+        np.stack(Steady(load(trained, "cpu", precision=one), "b", 0.1).arrays(pictures, frames))
+        for one in ("float32", precision)
     )
     assert 0 < np.abs(exact.astype(int) - quick).mean() < 1  # levels of 255
 

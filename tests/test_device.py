@@ -23,6 +23,15 @@ def test_processors_that_multiply_bf16_twice_as_fast(
     assert not processor.has_quick_bf16_vectors(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("flags", "there"), [("avx2 avx_vnni", True), ("avx512_vnni", True), ("avx2 avx512f", False)]
+)
+def test_processors_that_multiply_bytes(flags: str, there: bool, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(f"vendor_id\t: GenuineIntel\nflags\t\t: fpu {flags} gfni\n")
+    assert processor.multiplies_bytes(tmp_path / "cpuinfo") == there
+    assert not processor.multiplies_bytes(tmp_path / "nowhere")
+
+
 @pytest.mark.parametrize("quick", [True, False])
 def test_auto_is_bf16_where_that_is_quick(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "has_quick_bf16_vectors", lambda: quick)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from command import LONGEST
-from conftest import Command
+from conftest import Command, needs_vnni
 from PIL import Image
 from retouching import RETOUCH, saved
 
 import diptych as package
 from diptych.config import GeneratorConfig
 from diptych.data import town
+from diptych.device import TranslatingPrecision
 from diptych.errors import UsageError
 from diptych.web.models import load_models
 from diptych.web.worker import Order, Worker
@@ -82,9 +83,10 @@ def test_an_exported_program_has_it(model: Path, tmp_path: Path, diptych: Comman
     torch.testing.assert_close(torch.export.load(file).module()(x), x, atol=1e-6, rtol=0)
 
 
-def test_a_server_has_one_for_each_request(model: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bf16", pytest.param("int8", marks=needs_vnni)])
+def test_a_server_has_one_for_each_request(model: Path, precision: TranslatingPrecision) -> None:
     """Those of other strengths share no batch, and leave the model as it was."""
-    (served,) = load_models([model], "cpu", 10**6, strength=0.5).values()
+    (served,) = load_models([model], "cpu", 10**6, 0.5, precision).values()
     picture = np.random.default_rng(4).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     batches: list[int] = []
     worker = Worker(batch=8, on_batch=lambda count, seconds: batches.append(count))
@@ -94,7 +96,7 @@ def test_a_server_has_one_for_each_request(model: Path) -> None:
         made = [worker.submit(order) for order in orders]
     for strength, future in zip(strengths, made, strict=True):
         translated = future.result(timeout=LONGEST)
-        alone = package.load(model, "cpu", strength=strength)
+        alone = package.load(model, "cpu", strength=strength, precision=precision)
         (fake,) = alone.arrays([picture], "b")
         (rec,) = alone.arrays([fake], "a")
         assert translated.rec is not None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 import torch
 
 from diptych.config import Precision
 from diptych.errors import DiptychError, UsageError
-from diptych.processor import has_quick_bf16_vectors
+from diptych.processor import has_quick_bf16_vectors, multiplies_bytes
 from diptych.words import first_line
 
 KINDS = ("cpu", "cuda", "mps", "xpu")
+TranslatingPrecision = Literal["float32", "bf16", "int8", "auto"]  # auto: bf16 where it is quicker
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -46,6 +48,22 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if _has_bf16(device) else torch.float32
     return {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def choose_translating_precision(
+    precision: TranslatingPrecision, device: torch.device
+) -> torch.dtype:
+    """As ``choose_precision``; ``int8`` on CPUs that multiply bytes (UsageError on others)."""
+    if precision != "int8":
+        return choose_precision(precision, device)
+    if device.type != "cpu":
+        raise UsageError("precision int8 is for the CPU: leave it out here, or use bf16")
+    if not (torch.cpu._is_vnni_supported() or multiplies_bytes()):
+        raise UsageError(
+            "precision int8 needs instructions that this processor does not have (VNNI): "
+            "leave it out here"
+        )
+    return torch.int8
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -22,6 +22,19 @@ def has_quick_bf16_vectors(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return "AuthenticAMD" in processor and "avx512_bf16" in processor
 
 
+@cache
+def multiplies_bytes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether there are instructions for products of 8-bit numbers, four at a time (VNNI).
+
+    Without them sums of two products are cut off at 16 bits. (Linux alone tells of all.)
+    """
+    try:
+        flags = set(cpuinfo.read_text().split())
+    except OSError:
+        return False
+    return not flags.isdisjoint({"avx512_vnni", "avx_vnni"})
+
+
 def cores_allowed(groups: Path = Path("/sys/fs/cgroup")) -> float:
     """Cores of which a container may use all the time; the machine's where it has no limit.
 

@@ -16,6 +16,14 @@ BothFolders = Annotated[
     Optional[Path], typer.Option(help="Instead of A and B: a folder with trainA, trainB ...")
 ]
 RunOrModel = Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")]
+TranslatePrecision = Annotated[
+    str,
+    typer.Option(
+        help="float32; bf16, faster with matrix units (AMX) and on AMD since Zen 4; int8, faster "
+        "on CPUs with VNNI; both on the average less than a level of 255 off; auto: bf16 where "
+        "trainings use it."
+    ),
+]
 Strength = Annotated[
     float,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from diptych.cli.options import Device, RunOrModel, Strength
+from diptych.cli.options import Device, RunOrModel, Strength, TranslatePrecision
 
 if TYPE_CHECKING:
     from diptych.errors import DiptychError
@@ -66,13 +66,7 @@ def translate(
         "translation was stopped.")
     ] = False,
     device: Device = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="float32; bf16, faster with matrix units (AMX) and on AMD since Zen 4, and on the "
-            "average less than a level of 255 off; auto: bf16 where trainings use it."
-        ),
-    ] = "float32",
+    precision: TranslatePrecision = "float32",
 ) -> None:  # fmt: skip
     """Translate pictures and videos with a trained model."""
     from diptych.cli.console import note, say

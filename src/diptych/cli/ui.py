@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from diptych.cli.options import Device, Strength
+from diptych.cli.options import Device, Strength, TranslatePrecision
 from diptych.web.limits import Limits
 
 
@@ -48,6 +48,7 @@ def ui(
     ] = Limits.answer_seconds,
     strength: Strength = 1.0,
     device: Device = "auto",
+    precision: TranslatePrecision = "float32",
 ) -> None:
     """Serve a page to drop pictures on, and an HTTP API."""
     import os
@@ -56,7 +57,7 @@ def ui(
 
     from diptych.cli.console import say
     from diptych.cli.log import output_is_a_log
-    from diptych.errors import DiptychError, UsageError
+    from diptych.errors import DiptychError, UsageError, one_of
     from diptych.words import how_to_install
 
     output_is_a_log()
@@ -82,13 +83,15 @@ def ui(
             raise UsageError(
                 f"--host {host} lets other machines in: set a key in the environment, DIPTYCH_KEY"
             )
+        from diptych.translation.translator import PRECISIONS
         from diptych.web.app import make_app
         from diptych.web.metrics import Metrics
         from diptych.web.models import load_models
         from diptych.web.page_folder import page_folder
         from diptych.web.service import Service
 
-        models = load_models(runs, device, limits.network_pixels, strength)
+        computed = one_of("--precision", precision, PRECISIONS)
+        models = load_models(runs, device, limits.network_pixels, strength, computed)
         service = Service(models, limits, Metrics())
         try:
             with page_folder() as folder:

@@ -22,7 +22,7 @@ from diptych.translation.clip_reader import Clip, Frame
 from diptych.translation.clip_writer import ClipFile
 from diptych.translation.jobs import Job
 from diptych.translation.scaling import scaled, scaled_shape
-from diptych.translation.smooth import Past, is_cut, smoothed, thumbnail
+from diptych.translation.smooth import Past, is_cut, thumbnail
 from diptych.translation.translator import Translator
 from diptych.translation.writing import written_aside
 
@@ -180,7 +180,7 @@ class Steady:
         self.translator = copy(translator)
         way = copy(translator.ways[to])
         way.tile = "off"  # (so that frames are taken whole, by ``quick``)
-        way.quick = smoothed(way.quick, self.past)
+        way.quick = way.steady(self.past)
         self.translator.ways = {to: way}
         self.last: tuple[float, Pixels] | None = None  # the last frame's time, and it from afar
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Real
+
+from torch import nn
 
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, ModelInfo
@@ -32,22 +34,26 @@ def strengthen(pair: GeneratorPair, strength: float) -> None:
     Raises UsageError as ``check_strength``.
     """
     check_strength(strength, pair.info)
-    for network in _retouching(pair):
+    for network in _retouching(pair.networks):
         network.strength *= float(strength)
 
 
 @contextmanager
-def at_strength(pair: GeneratorPair, strength: float) -> Iterator[None]:
-    """The same within the block, in which no other thread may use the pair."""
-    before = [network.strength for network in _retouching(pair)]
-    strengthen(pair, strength)
+def at_strength(networks: Iterable[nn.Module], strength: float) -> Iterator[None]:
+    """The same for networks, within the block, in which no other thread may use them."""
+    changed = {network: network.strength for network in _retouching(networks)}
+    for network in changed:
+        network.strength *= float(strength)
     try:
         yield
     finally:
-        for network, own in zip(_retouching(pair), before, strict=True):
+        for network, own in changed.items():
             network.strength = own
 
 
-def _retouching(pair: GeneratorPair) -> list[ResnetGenerator]:
-    networks = pair.networks if pair.info.retouches else ()
-    return [network for network in networks if isinstance(network, ResnetGenerator)]
+def _retouching(networks: Iterable[nn.Module]) -> list[ResnetGenerator]:
+    return [
+        network
+        for network in networks
+        if isinstance(network, ResnetGenerator) and network.output == "retouch"
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from diptych.data.missing import can_hold
 from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
-from diptych.device import choose_device, choose_precision
+from diptych.device import TranslatingPrecision, choose_device, choose_translating_precision
 from diptych.errors import DiptychError, UsageError, one_of, unheard
 from diptych.files import AnyPath, as_path
 from diptych.model_file import (
@@ -40,7 +40,6 @@ from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
 from diptych.translation.strength import strengthen
 from diptych.translation.way import Way
 
-TranslatingPrecision = Literal["float32", "bf16", "auto"]  # auto: bf16 where it is quicker
 PRECISIONS: tuple[TranslatingPrecision, ...] = get_args(TranslatingPrecision)
 
 
@@ -51,9 +50,10 @@ class Translator:
     ``auto`` where it does not fit into memory whole, ``off`` never; a number: always, so many rows
     at a time (taken as a multiple of 4, at least 16).
 
-    ``precision``: ``bf16`` computes convolutions of 16 bits where a picture is taken whole: two to
-    three times as fast with matrix units (AMX) and on AMD since Zen 4; on the average less than one
-    of 255 levels off, single values more.
+    ``precision``: of convolutions where a picture is taken whole. ``bf16`` is two to three times as
+    fast with matrix units (AMX) and on AMD since Zen 4; ``int8`` up to twice as fast on any CPU
+    with VNNI (UsageError without). Both are on the average less than one of 255 levels off, single
+    values more.
 
     ``see``: the shorter side that the networks are shown larger pictures at; what they change is
     enlarged and added to the picture, which keeps its size and detail. ``auto``: four times the
@@ -73,7 +73,7 @@ class Translator:
         self.device = device
         self.tile = tile
         self.sees = pixels_seen(pair.info, see)
-        self.precision = choose_precision(precision, device)
+        self.precision = choose_translating_precision(precision, device)
         self.ways = {to: Way(pair, to, device, tile, self.precision) for to in pair.ways}
 
     @property

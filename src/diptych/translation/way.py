@@ -7,15 +7,17 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.config import SMALLEST
 from diptych.data.pixels import Pixels
 from diptych.errors import unheard
 from diptych.model_file import GeneratorPair, Side
 from diptych.networks.fast.translating import for_translating
+from diptych.networks.fast.with_eight_bits import with_eight_bit_convolutions
 from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture
 from diptych.translation.rows import Rows, reflection
+from diptych.translation.smooth import Past, smoothed
 from diptych.translation.strips import Effort, effort, translate_by_strips
 
 MOST_SHAPES = 1000  # that are remembered: a server sees as many as there are
@@ -40,6 +42,19 @@ class Way:
         self.efforts: dict[tuple[int, int], Effort] = {}  # of pictures of so many rows and columns
         if device.type == "cpu" and precision == torch.bfloat16:
             self.quick = for_translating(self.generator)
+        elif precision == torch.int8:
+            self.quick = with_eight_bit_convolutions(self.generator)
+
+    @property
+    def networks(self) -> set[nn.Module]:
+        """Those that pictures may go through."""
+        return {self.generator, self.quick}
+
+    def steady(self, past: Past) -> nn.Module:
+        """What takes whole frames of a video, whose statistics follow those of the ``past``."""
+        if self.precision == torch.int8:  # (which would take norms into convolutions)
+            return with_eight_bit_convolutions(smoothed(self.generator, past))
+        return smoothed(self.quick, past)
 
     def tensor(self, x: Tensor) -> Tensor:
         """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diptych.config import SMALLEST
+from diptych.device import TranslatingPrecision
 from diptych.errors import DiptychError
 from diptych.model_file import Side
 from diptych.training.run_folder import RunFolder
@@ -41,22 +42,27 @@ class ServedModel:
 
 
 def load_models(
-    paths: Sequence[Path], device: str, network_pixels: int, strength: float = 1.0
+    paths: Sequence[Path],
+    device: str,
+    network_pixels: int,
+    strength: float = 1.0,
+    precision: TranslatingPrecision = "float32",
 ) -> dict[str, ServedModel]:
     """The models at ``paths`` (run folders or model files) by name, in that order.
 
     A model has the name of its run folder or file. One that sees large pictures from afar is shown
     no more than ``network_pixels`` of usual ones. ``strength`` is for requests that name none.
-    Raises DiptychError as ``load`` does, UsageError for a strength that a model cannot have.
+    ``precision`` as ``load`` takes it. Raises DiptychError as ``load`` does, UsageError for a
+    strength that a model cannot have.
     """
     models: dict[str, ServedModel] = {}
     for path in paths:
         # (strips may be kept in files)
-        translator = load(path, device, tile="off")
+        translator = load(path, device, tile="off", precision=precision)
         check_strength(strength, translator.info)
         most = _most_seen(translator, network_pixels)
         if translator.sees is not None and translator.sees > most >= SMALLEST:
-            translator = Translator(translator.pair, translator.device, "off", see=most)
+            translator = Translator(translator.pair, translator.device, "off", precision, see=most)
         stem = path.resolve().name if path.is_dir() else path.resolve().stem
         stem = printable(stem)  # (names of files may hold bytes that are no text)
         name, number = stem, 2

@@ -129,7 +129,8 @@ def translate_batch(batch: list[Order]) -> list[Translated]:
             raise GivenUpError
 
     recs: list[Pixels | None] = [None] * len(batch)
-    with at_strength(translator.pair, batch[0].strength):
+    networks = set.union(*(way.networks for way in translator.ways.values()))
+    with at_strength(networks, batch[0].strength):
         fakes = translator.arrays([order.picture for order in batch], to, look)
         if batch[0].back and translator.pair.back_from(to) is not None:
             recs = list(translator.arrays(fakes, other_side(to), look))

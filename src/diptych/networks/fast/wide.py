@@ -47,12 +47,14 @@ class WideConv(nn.Conv2d):
         return even and self.out_channels // self.groups < FEWEST_CHANNELS and self.bias is not None
 
     def _in_squares(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(F.conv2d(x, *self.of_squares(), stride=2, groups=self.groups), 2)
+
+    def of_squares(self) -> tuple[Tensor, Tensor]:
+        """Kernels and bias, each for four pixels of the result; they move on by two."""
         assert self.bias is not None
         places = [(0, 1), (1, 0)]  # how far a kernel moves within the wider one: before, after
         kernels = [F.pad(self.weight, (*across, *down)) for down in places for across in places]
-        kernel = torch.stack(kernels, dim=1).flatten(0, 1)
-        y = F.conv2d(x, kernel, self.bias.repeat_interleave(4), stride=2, groups=self.groups)
-        return F.pixel_shuffle(y, 2)
+        return torch.stack(kernels, dim=1).flatten(0, 1), self.bias.repeat_interleave(4)
 
     def _with_columns_in(self, x: Tensor) -> Tensor:
         columns, width = self.kernel_size[1], x.shape[3] - self.kernel_size[1] + 1

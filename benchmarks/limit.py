@@ -75,7 +75,7 @@ def _convolution_rate(
     x = made(pictures, channels, side, side)
     weight = made(channels, channels, 3, 3)
     if dtype == torch.int8:
-        layer = EightBitConv(Before(None, False, 0, "zero"), Kernels(weight.float(), None))
+        layer = EightBitConv(Before(), Kernels(weight.float(), None))
         levels = F.pad(x, (1, 1, 1, 1)).view(torch.uint8)
         seconds = _quickest(lambda: layer.convolved(levels, 1.0, 0.0), device)
     else:

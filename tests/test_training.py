@@ -432,6 +432,17 @@ def test_a_checkpoint_of_other_networks_is_refused(trained: Path, towns: Path) -
         other.state.load(trained / "checkpoints")
 
 
+def test_settings_that_were_edited_are_named(towns: Path, tmp_path: Path) -> None:
+    """But not the length, which a command may change."""
+    one = trainer(towns)
+    one.state.save(tmp_path, one.keeper.pair())
+    (said,) = trainer(towns, loss={"cycle": 9.0}).state.load(tmp_path)
+    assert said == (
+        "config.yaml has been edited: loss.cycle is 10.0 so far, not 9.0; the run goes on with that"
+    )
+    assert not trainer(towns, training={"steps": 99}).state.load(tmp_path)
+
+
 def test_a_full_memory_is_not_taken_for_damage(
     trained: Path, towns: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1160,8 +1171,9 @@ def test_settings_of_the_other_method_are_remarked_on(
         assert ("training.judged adds no fakes" in done.stdout) is (i == 3)
     options[-1] = "cyclegan"
     done = diptych("train", *options, "--run", tmp_path / "other", "--set", "contrast.source=5",
-                   "--set", "optimizer.decay_steps=50")  # fmt: skip
+                   "--set", "optimizer.decay_steps=50", "--set", "generator.levels=6")  # fmt: skip
     said = " ".join(done.stdout.split())
+    assert "generator.levels are of U-Nets: this is a resnet" in said
     assert "contrast.* are of CUT" in said
     assert "decay_steps is off: the schedule is linear, not step" in said
 

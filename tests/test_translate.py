@@ -689,9 +689,9 @@ def test_python_says_what_it_cannot_take(translator: Translator, picture: Any, r
 
 def test_of_a_list_it_is_said_which(translator: Translator) -> None:
     picture = np.zeros((32, 32, 3), np.uint8)
-    with pytest.raises(UsageError, match="picture 2 of the list: cannot translate a NoneType"):
+    with pytest.raises(UsageError, match=r"pictures\[2\] of the list: cannot translate a NoneType"):
         translator.to_b([picture, picture, None])
-    with pytest.raises(DiptychError, match=r"picture 1 of the list: cannot read missing\.png"):
+    with pytest.raises(DiptychError, match=r"pictures\[1\] of the list: cannot read missing\.png"):
         translator.to_b([picture, "missing.png"])
 
 

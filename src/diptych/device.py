@@ -57,7 +57,7 @@ def choose_translating_precision(
     if precision != "int8":
         return choose_precision(precision, device)
     if device.type != "cpu":
-        raise UsageError("precision int8 is for the CPU: leave it out here, or use bf16")
+        raise UsageError("precision int8 is for the CPU: leave it out on a GPU, or use device cpu")
     if not (torch.cpu._is_vnni_supported() or multiplies_bytes()):
         raise UsageError(
             "precision int8 needs instructions that this processor does not have (VNNI): "

@@ -221,7 +221,7 @@ def official_tensors(network: nn.Module, config: GeneratorConfig) -> Tensors:
             "transposed convolutions or CUT's antialiasing, two halvings, residual blocks, U-Nets "
             "of 5 levels or more, and pictures as output "
             f"(this one: norm {config.norm}, upsample {config.upsample}, output {config.output}, "
-            f"halvings {config.halvings})"
+            f"halvings {config.halvings}). --format onnx or torch takes any"
         )
     unet, mobile = config.architecture == "unet", config.architecture == "mobile"
     places = unet_places(config) if unet else resnet_places(config, mobile)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from diptych.config import Config, ContrastConfig, LossConfig, OptimizerConfig
+from diptych.config import Config, ContrastConfig, GeneratorConfig, LossConfig, OptimizerConfig
 from diptych.data.cache import contents
 from diptych.data.domain import Domain
 from diptych.data.suits import are_grey, doubts
@@ -100,6 +100,8 @@ def _of_settings(config: Config) -> Iterator[str]:
     if adam.schedule != "step" and adam.decay_steps != OptimizerConfig().decay_steps:
         yield f"optimizer.decay_steps is off: the schedule is {adam.schedule}, not step"
     generator = config.generator
+    if generator.architecture != "unet" and generator.levels != GeneratorConfig().levels:
+        yield f"generator.levels are of U-Nets: this is a {generator.architecture}"
     if generator.architecture == "unet" and generator.dropout and generator.levels < 6:
         yield "generator.dropout is off: a U-Net has it from 6 generator.levels on"
     asked_for = training.judged != section(preset, "training").get("judged")

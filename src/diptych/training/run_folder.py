@@ -130,6 +130,8 @@ class RunFolder:
             )
         if self.exists():
             return  # it stopped before anything was learned
+        if self.path.is_file():
+            raise UsageError(f"{self.path} is a file: choose another --run")
         if self.path.exists() and (not self.path.is_dir() or self._holds_files()):
             raise UsageError(f"{self.path} is not empty: choose another --run")
 

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.config import Config, GeneratorConfig
+from diptych.config import LENGTHS, Config, GeneratorConfig
 from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.device import choose_precision
 from diptych.errors import DiptychError, out_of_memory
 from diptych.model_file import MODEL, GeneratorPair, load_model, save_model
 from diptych.networks.fast.casting import lay_out_as_cast
-from diptych.settings import first_difference
+from diptych.settings import Tree, first_difference, flat
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import GuardedAdam
 from diptych.training.history import History
@@ -39,6 +39,7 @@ class TrainingState:
     ) -> None:
         training, adam = config.training, config.optimizer
         torch.manual_seed(training.seed)
+        self.config = config
         self.device = device
         self.model = make_model(config, channels_a, channels_b).to(device)
         distributed.share_start(self.model)
@@ -136,6 +137,7 @@ class TrainingState:
                 "plateau": vars(self.plateau),
                 "scaler": self.scaler.state_dict(),
                 "processes": distributed.world_size(),
+                "settings": self.config.model_dump(mode="json"),
             }
             checkpoint.finish(folder, self.step, numbers)
         distributed.wait_for_all()
@@ -143,6 +145,7 @@ class TrainingState:
     def load(self, folder: Path, healthy: bool = False) -> list[str]:
         """Take back the newest whole checkpoint; returns a line for each one passed over.
 
+        And one for settings that have been edited in the run's config.yaml since it was written.
         With ``healthy`` also those are passed over that were written while steps were left out.
         """
 
@@ -186,7 +189,15 @@ class TrainingState:
                 f"the checkpoint of step {step} in {folder} does not fit the settings: has "
                 "config.yaml been edited?"
             ) from error
-        return problems
+        return problems + _edited(numbers.get("settings", {}), self.config)
+
+
+def _edited(before: Tree, config: Config) -> list[str]:
+    """A line, if settings that a run keeps (so not its length) have changed."""
+    known, now = flat(before), flat(config.model_dump(mode="json"))
+    kept = [n for n in known if n in now and n.removeprefix("training.") not in LENGTHS]
+    said = first_difference({n: known[n] for n in kept}, {n: now[n] for n in kept}, "so far")
+    return [f"config.yaml has been edited: {said}; the run goes on with that"] if said else []
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

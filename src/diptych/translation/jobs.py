@@ -71,7 +71,9 @@ def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
         elif given.exists():
             pairs.append((given, Path(given.name)))
         else:
-            raise DiptychError(f"there is no picture {given}: check the name")
+            address = str(given).startswith(("http:/", "https:/"))
+            advice = "download it first" if address else "check the name"
+            raise DiptychError(f"there is no picture {given}: {advice}")
     wishes = [
         (source, below, below.with_suffix(clip_ending(source) if is_clip(source) else f".{ending}"))
         for source, below in dict.fromkeys(pairs)

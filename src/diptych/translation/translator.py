@@ -51,9 +51,10 @@ class Translator:
     at a time (taken as a multiple of 4, at least 16).
 
     ``precision``: of convolutions where a picture is taken whole. ``bf16`` is two to three times as
-    fast with matrix units (AMX) and on AMD since Zen 4; ``int8`` up to twice as fast on any CPU
-    with VNNI (UsageError without). Both are on the average less than one of 255 levels off, single
-    values more.
+    fast with matrix units (AMX) and on AMD since Zen 4, and on the average a quarter of one of 255
+    levels off. ``int8`` is up to twice as fast on CPUs with VNNI (UsageError without), and half a
+    level off (2.5 with a generator whose stripes are sharp; with other threads, other roundings).
+    Single values are off by more.
 
     ``see``: the shorter side that the networks are shown larger pictures at; what they change is
     enlarged and added to the picture, which keeps its size and detail. ``auto``: four times the
@@ -217,7 +218,7 @@ class Translator:
             return self._translate_any(pictures[index], to, size)
         except DiptychError as error:
             kind = UsageError if isinstance(error, UsageError) else DiptychError
-            raise kind(f"picture {index} of the list: {error}") from error
+            raise kind(f"pictures[{index}] of the list: {error}") from error
 
     def _translate_tensor(self, x: Tensor, to: Side, size: int | None) -> Tensor:
         source, _ = self.formats(to)

@@ -15,6 +15,7 @@ from diptych.errors import unheard
 from diptych.model_file import GeneratorPair, Side
 from diptych.networks.fast.translating import for_translating
 from diptych.networks.fast.with_eight_bits import with_eight_bit_convolutions
+from diptych.surroundings import usual_torch
 from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.smooth import Past, smoothed
@@ -43,7 +44,7 @@ class Way:
         if device.type == "cpu" and precision == torch.bfloat16:
             self.quick = for_translating(self.generator)
         elif precision == torch.int8:
-            self.quick = with_eight_bit_convolutions(self.generator)
+            self.quick = _in_eight_bits(self.generator)
 
     @property
     def networks(self) -> set[nn.Module]:
@@ -53,7 +54,7 @@ class Way:
     def steady(self, past: Past) -> nn.Module:
         """What takes whole frames of a video, whose statistics follow those of the ``past``."""
         if self.precision == torch.int8:  # (which would take norms into convolutions)
-            return with_eight_bit_convolutions(smoothed(self.generator, past))
+            return _in_eight_bits(smoothed(self.generator, past))
         return smoothed(self.quick, past)
 
     def tensor(self, x: Tensor) -> Tensor:
@@ -174,3 +175,8 @@ class Way:
                 self.efforts.clear()
             needs = self.efforts[shape] = effort(self.generator, picture)  # (walks all layers)
         return how_to_cut(needs, self.tile, self.device, count, stored)
+
+
+def _in_eight_bits(network: nn.Module) -> nn.Module:
+    with usual_torch(torch.device("cpu")):
+        return with_eight_bit_convolutions(network)

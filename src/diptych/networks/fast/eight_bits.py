@@ -1,7 +1,7 @@
 """Convolutions of 8-bit numbers, for translating on a CPU that multiplies four of them at a time.
 
-Features are written as 256 levels, ``x = low + step * level``, from the lowest to the highest of a
-picture, and the weights of each kernel as -127 to 127 steps of its own (Jacob et al., 2018,
+Features are written as 256 levels, ``x = step * (level - zero)``, from the lowest to the highest of
+a picture, and the weights of each kernel as -127 to 127 steps of its own (Jacob et al., 2018,
 "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 eq. 1). The sums of their products are exact; all else is computed in float32. Of what a ReLU
 returned, the result differs from the exact one by about 1.5e-2 of its size, as Winograd's in bf16.
@@ -9,8 +9,9 @@ returned, the result differs from the exact one by about 1.5e-2 of its size, as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,32 +22,34 @@ MOST = 127  # steps of a weight (one more below zero would round both sides diff
 FLAT, NOTHING = 1e-6, 1e-12  # range, of the largest number and at all, that is as good as none
 AT_ONCE = 2**18  # numbers that stay in a core's cache while they become levels
 
-Edge = Literal["mirror", "repeat", "zero"]
-
 
 class Kernels(NamedTuple):
-    """What a convolution is made of: ``weight`` (O, C, H, W), and what arranges its results."""
+    """``weight`` (O, C, H, W) and ``bias`` (O,) of a convolution.
+
+    ``squares``: its channels are 2x2 pixels of a quarter as many (``WideConv.of_squares``).
+    """
 
     weight: Tensor
     bias: Tensor | None
     stride: int = 1
-    arrange: Callable[[Tensor], Tensor] | None = None
+    squares: bool = False
 
 
 class Before(NamedTuple):
-    """What is done to features before they are convolved, in as many passes as levels take.
+    """What is done to features before they are convolved.
 
-    Instance norm with this ``eps``, a ReLU, ``margin`` pixels around them.
+    All of it takes no more passes over them than to find their levels: instance norm with this
+    ``eps``, a ReLU, and ``margin`` pixels around them, which mirror them or are zero.
     """
 
-    eps: float | None
-    relu: bool
-    margin: int
-    edge: Edge
+    eps: float | None = None
+    relu: bool = False
+    margin: int = 0
+    mirrors: bool = False
 
 
 class EightBitConv(nn.Module):
-    """``before``, and a convolution: float32 ``(N, C, H, W)`` in and out, channels last.
+    """What is ``before`` a convolution, and it: ``(N, C, H, W)`` float32, channels last.
 
     Each picture of a batch has levels of its own.
     """
@@ -56,16 +59,28 @@ class EightBitConv(nn.Module):
         self.before = before
         weight = kernels.weight.detach()
         self.step = weight.abs().amax((1, 2, 3)).clamp(min=NOTHING) / MOST
-        whole = (weight / self.step[:, None, None, None]).round().to(torch.int8)
-        self.of_ones = whole.sum((1, 2, 3)) * self.step  # what the kernels make of them
+        self.whole = (weight / self.step[:, None, None, None]).round().to(torch.int8)
+        self.of_ones = self.whole.sum((1, 2, 3)) * self.step  # what the kernels make of them
         bias = weight.new_zeros(len(weight)) if kernels.bias is None else kernels.bias.detach()
+        # (A parameter, by which ``as_computed`` knows that features are float32.)
         self.bias = nn.Parameter(bias, requires_grad=False)
-        self.arrange = kernels.arrange
         self.stride = [kernels.stride] * 2
-        self.no_offset = torch.zeros(len(weight), dtype=torch.int32)
-        self.packed = torch.ops.onednn.qconv_prepack(
-            whole, self.step, 1.0, 0, self.stride, [0, 0], [1, 1], 1, None
+        self.squares = kernels.squares
+        self.packed = self._pack()
+
+    def _pack(self) -> Tensor:
+        """The weights as oneDNN wants them."""
+        packed: Tensor = torch.ops.onednn.qconv_prepack(
+            self.whole, self.step, 1.0, 0, self.stride, [0, 0], [1, 1], 1, None
         )
+        return packed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "packed"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.packed = self._pack()  # (cannot be copied)
 
     def forward(self, x: Tensor) -> Tensor:
         return each_alone(self._alone, x)
@@ -73,31 +88,36 @@ class EightBitConv(nn.Module):
     def _alone(self, picture: Tensor) -> Tensor:
         gain, shift = self._normalised(picture)
         lowest, highest = self._range(picture, gain, shift)
-        zero_is_seen = self.before.edge == "zero" and self.before.margin > 0
-        if zero_is_seen:
+        adds_zeros = self.before.margin > 0 and not self.before.mirrors
+        if adds_zeros:
             lowest, highest = min(lowest, 0.0), max(highest, 0.0)
         step = max(highest - lowest, FLAT * max(highest, -lowest), NOTHING) / HIGHEST
-        zero = -lowest / step
-        if zero_is_seen:
+        if not math.isfinite(step):  # (an overflow, or what is no number: so is the result)
+            lowest, step = 0.0, math.nan
+        zero = -lowest / step if lowest else 0.0
+        if adds_zeros:
             zero = float(round(zero))  # (so it is a level)
         levels = self._levels(picture, gain / step, shift / step + zero)
-        self._fill_margin(levels, round(zero))
+        self._fill_margin(levels, zero)
         y = self.convolved(levels, step, zero)
-        return y if self.arrange is None else self.arrange(y)
+        return F.pixel_shuffle(y, 2) if self.squares else y
 
     def convolved(self, levels: Tensor, step: float, zero: float) -> Tensor:
         """The convolution of ``step * (levels - zero)``, levels ``(1, C, H, W)`` in uint8."""
+        # (By the bias zero need be no whole number. "1.0, 0" would be those of 8-bit results.)
+        bias = self.bias - step * zero * self.of_ones
+        none = torch.zeros(len(bias), dtype=torch.int32, device=bias.device)  # zeros of the weights
         y: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            levels, step, 0, self.packed, self.step, self.no_offset,
-            self.bias - step * zero * self.of_ones,
-            self.stride, [0, 0], [1, 1], 1, 1.0, 0, torch.float32, "none", [], "",
+            levels, step, 0, self.packed, self.step, none, bias, self.stride, [0, 0], [1, 1], 1,
+            1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
         return y
 
     def _normalised(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """What the norm multiplies each channel by, and what it adds then: (C,)."""
+        channels = picture.shape[1]
         if self.before.eps is None:
-            return torch.ones(picture.shape[1]), torch.zeros(picture.shape[1])
+            return picture.new_ones(channels), picture.new_zeros(channels)
         mean, variance = torch.batch_norm_update_stats(picture, None, None, 0.0)
         gain = (variance + self.before.eps).rsqrt()
         return gain, -mean * gain
@@ -126,13 +146,12 @@ class EightBitConv(nn.Module):
             own.copy_(torch.addcmul(shift, part, gain).clamp_(0, HIGHEST))
         return levels
 
-    def _fill_margin(self, levels: Tensor, zero: int) -> None:
-        margin, edge = self.before.margin, self.before.edge
+    def _fill_margin(self, levels: Tensor, zero: float) -> None:
+        margin = self.before.margin
         for side in (levels, levels.transpose(2, 3)):  # (rows, then columns)
             for i in range(margin):
-                inside = 2 * margin - i if edge == "mirror" else margin
-                for place, seen in ((i, inside), (-1 - i, -1 - inside)):
-                    side[:, :, place] = zero if edge == "zero" else side[:, :, seen]
+                for place, mirrored in ((i, 2 * margin - i), (-1 - i, -1 - 2 * margin + i)):
+                    side[:, :, place] = side[:, :, mirrored] if self.before.mirrors else zero
 
 
 class RoughInstanceNorm(nn.Module):

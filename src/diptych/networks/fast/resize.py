@@ -53,19 +53,13 @@ class ResizeConv(nn.Sequential):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         # Mirroring at the edge of the doubled picture repeats the edge of the small one.
         small = F.pad(x, (1, 1, 1, 1), "replicate")
-        return interleaved(F.conv2d(small, *self.of_small(), groups=groups), groups)
-
-    def of_small(self) -> tuple[Tensor, Tensor | None]:
-        """Kernels and bias for the small picture, a pixel repeated around it.
-
-        ``interleaved`` arranges the results.
-        """
-        convolution = self[2]
-        assert isinstance(convolution, nn.Conv2d)
-        groups, bias = convolution.groups, convolution.bias
+        kernels = _by_place(convolution.weight, groups)
+        bias = convolution.bias
         if bias is not None:
             bias = bias.view(groups, 1, -1).expand(-1, 4, -1).flatten()
-        return _by_place(convolution.weight, groups), bias
+        seen = F.conv2d(small, kernels, bias, groups=groups)
+        y: Tensor = Interleave.apply(seen, groups)  # type: ignore[no-untyped-call]
+        return y
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -94,18 +88,12 @@ def _by_place(weight: Tensor, groups: int) -> Tensor:
     return by_place.reshape(-1, 2, 2, channels).permute(0, 3, 1, 2)
 
 
-def interleaved(seen: Tensor, groups: int = 1) -> Tensor:
+class Interleave(torch.autograd.Function):
     """Outputs for four places become neighbours.
 
     ``(N, 4 * O, H + 1, W + 1)``, place by place in each group, to ``(N, O, 2H, 2W)``.
     Each place sees the small picture from its own side, so that it leaves out one row and column.
     """
-    y: Tensor = Interleave.apply(seen, groups)  # type: ignore[no-untyped-call]
-    return y
-
-
-class Interleave(torch.autograd.Function):
-    """``interleaved``."""
 
     @staticmethod
     def forward(ctx: Any, seen: Tensor, groups: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import torch
@@ -45,21 +44,6 @@ class TransposedConv(nn.ConvTranspose2d):
         if self.bias.requires_grad and torch.is_grad_enabled():
             y = BiasGradient.apply(y, self.bias)  # type: ignore[no-untyped-call]
         return y
-
-    def of_small(self) -> tuple[Tensor, Tensor | None]:
-        """Kernels and bias of a plain convolution: of the picture itself, with zeros around it.
-
-        As those of ``ResizeConv``: for the places ``(0, 0), (0, 1), (1, 0), (1, 1)`` of a square of
-        the result, each of which sees 2x2 pixels. Of its row ``2 i + place`` the tap ``t`` comes
-        from the row ``i + (place + 1 - t) / 2``.
-        """
-        size = self.kernel_size[0]
-        taps = torch.zeros(2, 2, size)  # of a place, for the first and the second row that it sees
-        for place, row in product(range(2), range(2)):
-            if (tap := 3 - 2 * row - place) < size:
-                taps[place, row, tap] = 1
-        kernels = torch.einsum("pra,qsb,coab->pqocrs", taps, taps, self.weight)
-        return kernels.flatten(0, 2), None if self.bias is None else self.bias.repeat(4)
 
 
 class BiasGradient(torch.autograd.Function):

@@ -5,32 +5,43 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from diptych.networks.fast.eight_bits import Before, Edge, EightBitConv, Kernels, RoughInstanceNorm
+from diptych.networks.fast.eight_bits import Before, EightBitConv, Kernels, RoughInstanceNorm
 from diptych.networks.fast.norms import InstanceNorm
-from diptych.networks.fast.resize import ResizeConv, interleaved
-from diptych.networks.fast.transposed import TransposedConv
 from diptych.networks.fast.wide import FEWEST_CHANNELS, WideConv
+
+NORM_AND_RELU = (InstanceNorm, nn.ReLU)
+BEFORE: tuple[tuple[type[nn.Module], ...], ...] = (  # a convolution, the longest first
+    (*NORM_AND_RELU, nn.ReflectionPad2d),
+    NORM_AND_RELU,
+    (nn.ReLU, nn.ReflectionPad2d),
+    (nn.ReLU,),
+    (nn.ReflectionPad2d,),
+)
 
 
 def with_eight_bit_convolutions(model: nn.Module) -> nn.Module:
     """A copy of ``model`` for use, whose convolutions multiply 8-bit numbers.
 
-    All else belongs to both, and so do convolutions of each channel by itself.
+    All else belongs to both, and so do convolutions of each channel by itself and the doubling
+    ones: what those see is most unlike from channel to channel, so that levels for all of them cost
+    most there, and 8 bits gain least (benchmarks/NOTES.md).
     """
     copied = copy.copy(model)
     parts: Iterable[tuple[str, nn.Module]] = model.named_children()
     if type(model) is nn.Sequential:
         layers = _converted(list(_flat(model)))
         parts = ((str(place), layer) for place, layer in enumerate(layers))
-    copied._modules = {name: with_eight_bit_convolutions(part) for name, part in parts}
+    copied._modules = {
+        name: part if isinstance(part, EightBitConv) else with_eight_bit_convolutions(part)
+        for name, part in parts
+    }
     return copied
 
 
 def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """Those of sequences inside too, but for what only trains."""
+    """The layers, those of sequences inside too; dropout, which is for training, is left out."""
     for layer in layers:
         if type(layer) is nn.Sequential:
             yield from _flat(layer)
@@ -40,58 +51,49 @@ def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
 
 def _converted(layers: list[nn.Module]) -> Iterator[nn.Module]:
     """The same layers; convolutions have taken in the norm, ReLU and margin before them."""
-    while layers:
-        before = _taken(layers, InstanceNorm, nn.ReLU) or _taken(layers, nn.ReLU)
-        before += _taken(layers, nn.ReflectionPad2d)
-        rest = _taken(layers, nn.Module)
-        convolution = _convolution(rest[0], before) if rest else None
-        if convolution is not None:
-            yield convolution
-            continue
-        for layer in (*before, *rest):
+    done = 0
+    while done < len(layers):
+        before = _those_before(layers[done:])
+        place = done + len(before)
+        kernels = _kernels(layers[place]) if place < len(layers) else None
+        if kernels is None:
+            layer = layers[done]
             yield RoughInstanceNorm(layer.eps) if isinstance(layer, InstanceNorm) else layer
+            done += 1
+        else:
+            yield EightBitConv(_before(before, layers[place]), kernels)
+            done = place + 1
 
 
-def _taken(layers: list[nn.Module], *kinds: type[nn.Module]) -> list[nn.Module]:
-    """The first of ``layers``, which has them no more, if they are of these kinds."""
-    first = layers[: len(kinds)]
-    if len(first) < len(kinds) or not all(map(isinstance, first, kinds)):
-        return []
-    del layers[: len(kinds)]
-    return first
+def _those_before(layers: list[nn.Module]) -> list[nn.Module]:
+    """The first of ``layers`` that a convolution behind them can take in."""
+    for kinds in BEFORE:
+        first = layers[: len(kinds)]
+        if len(first) == len(kinds) and all(map(isinstance, first, kinds)):
+            return first
+    return []
 
 
-def _convolution(layer: nn.Module, before: list[nn.Module]) -> EightBitConv | None:
-    """What computes ``layer`` and those ``before`` it; None if it is no dense convolution."""
-    kernels = _kernels(layer)
-    if kernels is None:
-        return None
-    eps = next((one.eps for one in before if isinstance(one, InstanceNorm)), None)
-    relu = any(isinstance(one, nn.ReLU) for one in before)
-    return EightBitConv(Before(eps, relu, *_margin(layer, before)), kernels)
-
-
-def _margin(layer: nn.Module, before: list[nn.Module]) -> tuple[int, Edge]:
-    for one in before:
-        if isinstance(one, nn.ReflectionPad2d):
-            return one.padding[0], "mirror"
-    if isinstance(layer, ResizeConv):
-        return 1, "repeat"  # (mirroring at the edge of the doubled picture)
-    if isinstance(layer, TransposedConv):
-        return 1, "zero"
-    assert isinstance(layer, nn.Conv2d)
-    return int(layer.padding[0]), "zero"
+def _before(layers: list[nn.Module], convolution: nn.Module) -> Before:
+    found = Before()
+    for layer in layers:
+        if isinstance(layer, InstanceNorm):
+            found = found._replace(eps=layer.eps)
+        elif isinstance(layer, nn.ReLU):
+            found = found._replace(relu=True)
+        elif isinstance(layer, nn.ReflectionPad2d):
+            found = found._replace(margin=layer.padding[0], mirrors=True)
+    if not found.mirrors and isinstance(convolution, nn.Conv2d):
+        found = found._replace(margin=int(convolution.padding[0]))
+    return found
 
 
 def _kernels(layer: nn.Module) -> Kernels | None:
-    if isinstance(layer, ResizeConv | TransposedConv):
-        return Kernels(*layer.of_small(), 1, interleaved)
+    """Of a dense convolution, else None."""
+    # (Doubling layers are sequences and transposed convolutions.)
     if not isinstance(layer, nn.Conv2d) or layer.groups > 1:
         return None
     if isinstance(layer, WideConv) and layer.out_channels < FEWEST_CHANNELS:
-        return Kernels(*layer.of_squares(), 2, _shuffled)
-    return Kernels(layer.weight, layer.bias, layer.stride[0])
-
-
-def _shuffled(squares: Tensor) -> Tensor:
-    return F.pixel_shuffle(squares, 2)
+        weight, bias = layer.of_squares()
+        return Kernels(weight, bias, stride=2, squares=True)
+    return Kernels(layer.weight, layer.bias, stride=layer.stride[0])

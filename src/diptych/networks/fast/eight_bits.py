@@ -104,12 +104,12 @@ class EightBitConv(nn.Module):
 
     def convolved(self, levels: Tensor, step: float, zero: float) -> Tensor:
         """The convolution of ``step * (levels - zero)``, levels ``(1, C, H, W)`` in uint8."""
-        # (By the bias zero need be no whole number. "1.0, 0" would be those of 8-bit results.)
-        bias = self.bias - step * zero * self.of_ones
-        none = torch.zeros(len(bias), dtype=torch.int32, device=bias.device)  # zeros of the weights
+        bias = self.bias - step * zero * self.of_ones  # (so that zero need be no whole number)
+        zeros = torch.zeros(len(bias), dtype=torch.int32, device=bias.device)
         y: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            levels, step, 0, self.packed, self.step, none, bias, self.stride, [0, 0], [1, 1], 1,
-            1.0, 0, torch.float32, "none", [], "",
+            levels, step, 0, self.packed, self.step, zeros, bias,
+            self.stride, [0, 0], [1, 1], 1,  # margin, spacing, groups
+            1.0, 0, torch.float32, "none", [], "",  # step and zero of 8-bit results; nothing after
         )  # fmt: skip
         return y
 

@@ -28,14 +28,13 @@ from torch import nn
 
 from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
+from diptych.device import choose_translating_precision
 from diptych.memory import freed_memory_kept
 from diptych.model_file import GeneratorPair, ModelInfo
 from diptych.networks import initialise, make_generator
 from diptych.translation.files import translate_files
 from diptych.translation.jobs import plan_folder
 from diptych.translation.translator import Translator
-
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
 def plain_loop(network: nn.Module, inputs: list[Path], out: Path, device: torch.device) -> None:
@@ -104,10 +103,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="of the pictures that are made")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", default="float32", choices=list(DTYPES))
+    parser.add_argument("--precision", default="float32", choices=["float32", "bf16", "int8"])
     given = parser.parse_args()
     start(given)
-    limit = best_rate(DTYPES[given.precision], torch.device(given.device))
+    device = torch.device(given.device)
+    limit = best_rate(choose_translating_precision(given.precision, device), device)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         folder = place / "in"

@@ -562,7 +562,7 @@ def test_the_average_starts_from_the_given_model_too(towns: Path, tmp_path: Path
     given = trainer(towns, training={"seed": 1}).keeper.pair()
     save_model(tmp_path / "given.safetensors", given)
     one = trainer(towns, training={"ema_half_life": 1000})
-    one.state.start_from(tmp_path / "given.safetensors", {}, one.config.generator)
+    one.state.start_from(tmp_path / "given.safetensors", {})
     for x, y in zip(given.networks, one.keeper.pair().networks, strict=True):
         assert all(torch.equal(p, q) for p, q in zip(x.parameters(), y.parameters(), strict=True))
 

@@ -15,10 +15,7 @@ def has_quick_bf16_vectors(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     AMD's do, since Zen 4. Intel's do as much, which Winograd's convolutions in float32 make up for;
     its matrix units (AMX) do seven times as much. Without any of them bf16 is emulated.
     """
-    try:
-        processor = cpuinfo.read_text()
-    except OSError:  # (Linux alone tells)
-        return False
+    processor = _told(cpuinfo)
     return "AuthenticAMD" in processor and "avx512_bf16" in processor
 
 
@@ -26,13 +23,17 @@ def has_quick_bf16_vectors(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def multiplies_bytes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether there are instructions for products of 8-bit numbers, four at a time (VNNI).
 
-    Without them sums of two products are cut off at 16 bits. (Linux alone tells of all.)
+    Without them sums of two products are cut off at 16 bits.
     """
+    return not {"avx512_vnni", "avx_vnni"}.isdisjoint(_told(cpuinfo).split())
+
+
+def _told(cpuinfo: Path) -> str:
+    """What Linux tells of the processor; nothing elsewhere."""
     try:
-        flags = set(cpuinfo.read_text().split())
+        return cpuinfo.read_text()
     except OSError:
-        return False
-    return not flags.isdisjoint({"avx512_vnni", "avx_vnni"})
+        return ""
 
 
 def cores_allowed(groups: Path = Path("/sys/fs/cgroup")) -> float:

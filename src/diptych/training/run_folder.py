@@ -130,9 +130,9 @@ class RunFolder:
             )
         if self.exists():
             return  # it stopped before anything was learned
-        if self.path.is_file():
+        if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file: choose another --run")
-        if self.path.exists() and (not self.path.is_dir() or self._holds_files()):
+        if self.path.is_dir() and self._holds_files():
             raise UsageError(f"{self.path} is not empty: choose another --run")
 
     def _holds_files(self) -> bool:

@@ -248,8 +248,7 @@ def _take_first_weights(trainer: Trainer) -> list[str]:
     if trainer.config.training.start_from is None:
         return []
     place = Path(trainer.config.training.start_from)
-    generator = trainer.config.generator
-    left = trainer.state.start_from(model_in(place), _networks_beside(place), generator)
+    left = trainer.state.start_from(model_in(place), _networks_beside(place))
     missing = " and no ".join(NETWORKS[name] for name in left)
     return [f"{place} has no {missing}: learned from the start"] if left else []
 

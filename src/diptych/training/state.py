@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.config import LENGTHS, Config, GeneratorConfig
+from diptych.config import LENGTHS, Config
 from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
 from diptych.device import choose_precision
@@ -69,15 +69,12 @@ class TrainingState:
         """The generators to use and share: the average where one is kept."""
         return self.model.generators if self.average is None else self.average
 
-    def start_from(
-        self, path: Path, networks: dict[str, Tensor], generator: GeneratorConfig
-    ) -> list[str]:
+    def start_from(self, path: Path, networks: dict[str, Tensor]) -> list[str]:
         """Take the weights of a model file for the first ones; optimizers start anew.
 
         What the file does not hold, often the discriminators, is taken from ``networks``, those of
-        a checkpoint, if it fits. ``generator`` is the one that the settings describe. Returns the
-        names of those that keep their random start. Raises DiptychError if the file cannot be
-        read, or holds other networks.
+        a checkpoint, if it fits. Returns the names of those that keep their random start. Raises
+        DiptychError if the file cannot be read, or holds other networks.
         """
         pair = load_model(path, self.device)
         try:
@@ -85,7 +82,8 @@ class TrainingState:
                 if name in dict(self.model.named_children()):
                     self.model.get_submodule(name).load_state_dict(network.state_dict())
         except RuntimeError as error:
-            its, asked = ({"generator": g.model_dump()} for g in (pair.info.generator, generator))
+            both = (pair.info.generator, self.config.generator)
+            its, asked = ({"generator": one.model_dump()} for one in both)
             usual = "channels of A and B, and discriminators, must be the same"
             reason = first_difference(its, asked, "there") or usual
             raise DiptychError(

@@ -10,12 +10,13 @@ returned, the result differs from the exact one by about 1.5e-2 of its size, as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from diptych.networks.fast.norms import each_alone, roughly_normalised
 
 HIGHEST = 255  # level
 MOST = 127  # steps of a weight (one more below zero would round both sides differently)
@@ -155,21 +156,11 @@ class EightBitConv(nn.Module):
 
 
 class RoughInstanceNorm(nn.Module):
-    """Instance norm by batch norm's kernel, which lacks digits that 8 bits do not have either."""
+    """Instance norm of features in float32, to a few digits more than 8 bits have."""
 
     def __init__(self, eps: float) -> None:
         super().__init__()
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return each_alone(self._alone, x)
-
-    def _alone(self, picture: Tensor) -> Tensor:
-        return F.batch_norm(picture, None, None, training=True, eps=self.eps)
-
-
-def each_alone(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``function`` of each picture of a batch, as a batch."""
-    if len(x) == 1:
-        return function(x)
-    return torch.cat([function(picture) for picture in torch.split(x, 1)])
+        return roughly_normalised(x, self.eps)

@@ -7,6 +7,7 @@ written out for the compiler on a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,14 +27,9 @@ class InstanceNorm(nn.InstanceNorm2d):
         if not _pays(x):
             return super().forward(x)
         if x.dtype != torch.float32:  # (PyTorch's sums of them are exact enough)
-            if len(x) == 1:
-                return self._alone(x)
-            return torch.cat([self._alone(picture) for picture in torch.split(x, 1)])
+            return roughly_normalised(x, self.eps)
         y: Tensor = NormalisePictures.apply(x, self.eps)  # type: ignore[no-untyped-call]
         return y
-
-    def _alone(self, picture: Tensor) -> Tensor:
-        return F.batch_norm(picture, None, None, training=True, eps=self.eps)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -79,6 +75,22 @@ class PixelNorm(nn.LayerNorm):
 def _scaled(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``y * weight + bias``, one of each per channel."""
     return y * weight[:, None, None] + bias[:, None, None]
+
+
+def roughly_normalised(x: Tensor, eps: float) -> Tensor:
+    """Instance norm by batch norm's kernel, picture by picture, which lacks digits in float32."""
+
+    def alone(picture: Tensor) -> Tensor:
+        return F.batch_norm(picture, None, None, training=True, eps=eps)
+
+    return each_alone(alone, x)
+
+
+def each_alone(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``function`` of each picture of a batch, as a batch."""
+    if len(x) == 1:
+        return function(x)
+    return torch.cat([function(picture) for picture in torch.split(x, 1)])
 
 
 def _pays(x: Tensor) -> bool:

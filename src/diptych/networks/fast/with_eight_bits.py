@@ -50,19 +50,20 @@ def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
 
 
 def _converted(layers: list[nn.Module]) -> Iterator[nn.Module]:
-    """The same layers; convolutions have taken in the norm, ReLU and margin before them."""
+    """The same layers; dense convolutions have taken in the norm, ReLU and margin before them."""
     done = 0
     while done < len(layers):
         before = _those_before(layers[done:])
         place = done + len(before)
-        kernels = _kernels(layers[place]) if place < len(layers) else None
-        if kernels is None:
+        convolution = layers[place] if place < len(layers) else None
+        # (Doubling layers are sequences and transposed convolutions.)
+        if isinstance(convolution, nn.Conv2d) and convolution.groups == 1:
+            yield EightBitConv(_before(before, convolution), _kernels(convolution))
+            done = place + 1
+        else:
             layer = layers[done]
             yield RoughInstanceNorm(layer.eps) if isinstance(layer, InstanceNorm) else layer
             done += 1
-        else:
-            yield EightBitConv(_before(before, layers[place]), kernels)
-            done = place + 1
 
 
 def _those_before(layers: list[nn.Module]) -> list[nn.Module]:
@@ -74,8 +75,8 @@ def _those_before(layers: list[nn.Module]) -> list[nn.Module]:
     return []
 
 
-def _before(layers: list[nn.Module], convolution: nn.Module) -> Before:
-    found = Before()
+def _before(layers: list[nn.Module], convolution: nn.Conv2d) -> Before:
+    found = Before(margin=int(convolution.padding[0]))
     for layer in layers:
         if isinstance(layer, InstanceNorm):
             found = found._replace(eps=layer.eps)
@@ -83,17 +84,11 @@ def _before(layers: list[nn.Module], convolution: nn.Module) -> Before:
             found = found._replace(relu=True)
         elif isinstance(layer, nn.ReflectionPad2d):
             found = found._replace(margin=layer.padding[0], mirrors=True)
-    if not found.mirrors and isinstance(convolution, nn.Conv2d):
-        found = found._replace(margin=int(convolution.padding[0]))
     return found
 
 
-def _kernels(layer: nn.Module) -> Kernels | None:
-    """Of a dense convolution, else None."""
-    # (Doubling layers are sequences and transposed convolutions.)
-    if not isinstance(layer, nn.Conv2d) or layer.groups > 1:
-        return None
-    if isinstance(layer, WideConv) and layer.out_channels < FEWEST_CHANNELS:
-        weight, bias = layer.of_squares()
+def _kernels(convolution: nn.Conv2d) -> Kernels:
+    if isinstance(convolution, WideConv) and convolution.out_channels < FEWEST_CHANNELS:
+        weight, bias = convolution.of_squares()
         return Kernels(weight, bias, stride=2, squares=True)
-    return Kernels(layer.weight, layer.bias, stride=layer.stride[0])
+    return Kernels(convolution.weight, convolution.bias, stride=convolution.stride[0])

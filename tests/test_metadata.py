@@ -17,7 +17,7 @@ from web import as_png, running
 from diptych.config import DomainConfig, GeneratorConfig
 from diptych.data.decode import read_picture
 from diptych.data.metadata import NOTHING, metadata_of
-from diptych.data.pixels import RGB, PixelFormat
+from diptych.data.pixels import RGB
 from diptych.model_file import ModelInfo
 from diptych.translation.extras import extras_of
 from diptych.translation.files import translate_files
@@ -279,9 +279,8 @@ def test_how_large_pixels_are_is_read_and_written(
     tifffile.imwrite(tmp_path / "x.tif", np.zeros((20, 24), np.uint8), **options)
     metadata = metadata_of(tmp_path / "x.tif")
     assert metadata.per_inch == (None if per_inch is None else pytest.approx(per_inch))
-    grey = PixelFormat(1, "uint8", 0, 255)
     for name in ("made.tif", "made.png", "made.bmp"):
-        write_picture(tmp_path / name, np.zeros((20, 24, 1), np.uint8), grey, metadata)
+        write_picture(tmp_path / name, np.zeros((20, 24, 1), np.uint8), metadata)
         made = metadata_of(tmp_path / name).per_inch
         usual = (96, 96) if name == "made.bmp" else None  # (what Pillow writes into a BMP)
         expected = usual if per_inch is None else per_inch

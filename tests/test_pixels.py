@@ -155,7 +155,7 @@ def test_identity_network_returns_16_bit_files_bit_for_bit(
     values = rng.integers(37, 51_234, (21, 35, channels), endpoint=True).astype(np.uint16)
     source = tmp_path / "in" / f"scan.{ending}"
     source.parent.mkdir()
-    write_picture(source, values, pixel_format)
+    write_picture(source, values)
     info = ModelInfo(GeneratorConfig(), pixel_format, pixel_format, 64, "crop", "white", 0)
     translator = Translator(GeneratorPair(nn.Identity(), nn.Identity(), info), torch.device("cpu"))
     jobs = plan_folder([source], tmp_path / "out", ending)

@@ -132,7 +132,7 @@ def test_a_translation_looks_the_same_in_every_format(name: str, most: float) ->
     y, x = np.mgrid[0:64, 0:64]
     picture = np.stack([4 * x, 4 * y, 128 + 60 * np.sin(x / 5)], -1).astype(np.uint8)
     file = io.BytesIO()
-    encode_picture(file, name, picture, RGB)
+    encode_picture(file, name, picture)
     shown = np.asarray(Image.open(file).convert("RGB"))
     assert np.abs(shown.astype(int) - picture).mean() <= most
 
@@ -143,7 +143,7 @@ def test_lossy_formats_lose_little() -> None:
     picture = noisy.repeat(3, 2)
     for name, most in (("jpg", 2), ("webp", 1.4)):
         file = io.BytesIO()
-        encode_picture(file, name, picture, RGB)
+        encode_picture(file, name, picture)
         shown = np.asarray(Image.open(file).convert("RGB"))
         assert np.abs(shown.astype(int) - picture).mean() <= most, name
 
@@ -151,7 +151,7 @@ def test_lossy_formats_lose_little() -> None:
 @pytest.mark.parametrize(("name", "most"), [("jpg", 65_500), ("webp", 16_383)])
 def test_the_longest_picture_that_a_format_holds(name: str, most: int) -> None:
     file = io.BytesIO()
-    encode_picture(file, name, np.zeros((1, most, 3), np.uint8), RGB)
+    encode_picture(file, name, np.zeros((1, most, 3), np.uint8))
     assert Image.open(file).size == (most, 1)
 
 
@@ -505,7 +505,7 @@ def test_transparency_may_be_the_last_channel(channels: int, dtype: Any, tmp_pat
     check_format("png", stored)
     for ending in ("png", "tif"):
         path = tmp_path / f"made.{ending}"
-        write_picture(path, values, stored)
+        write_picture(path, values)
         read = read_picture(path, DomainConfig(depth="native", channels=channels))
         np.testing.assert_array_equal(read, values)
     if channels == 4 and dtype == "uint8":  # (what Pillow cannot open, few programs can)

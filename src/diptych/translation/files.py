@@ -15,7 +15,7 @@ import torch
 
 from diptych.data.many import PIXELS_WAITING, ahead, workers
 from diptych.data.opening import DamagedPictureError, TooLargeError, opened
-from diptych.data.pixels import PixelFormat, Pixels
+from diptych.data.pixels import Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import DiptychError, unheard
 from diptych.memory import freed_memory_kept
@@ -175,9 +175,7 @@ class _Stages:
         return [replace(one, picture=picture) for one, picture in zip(chunk, made, strict=True)]
 
     def write(self, chunk: Sequence[_Read | Outcome]) -> list[Outcome]:
-        return [
-            one if isinstance(one, Outcome) else _written(one, self.target_format) for one in chunk
-        ]
+        return [one if isinstance(one, Outcome) else _written(one) for one in chunk]
 
     def read_by_helper(self, sized: tuple[Job, int]) -> _Read | Outcome:
         """``read``, in another process if there are any. (Large pictures are not handed over.)"""
@@ -231,13 +229,13 @@ def _part(on_part: Callable[[float], None], before: int, count: int) -> Callable
     return lambda share: on_part(before + share * count)
 
 
-def _written(made: _Read, pixel_format: PixelFormat) -> Outcome:
+def _written(made: _Read) -> Outcome:
     """Write a translation, if its format can hold it. Raises DiptychError if the disk fails."""
     job, problem = made.job, None
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
         picture = made.extras.added_to(made.picture, format_of(job.target.suffix))
-        write_picture(job.target, picture, pixel_format, made.extras.metadata)
+        write_picture(job.target, picture, made.extras.metadata)
     except (TooLargeError, ValueError) as error:
         problem = str(error)
     except OSError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import UsageError
 from diptych.files import explain_os_errors, replace, sweep_old
+from diptych.translation.png import write_png
 
 FileFormat = Literal["png", "jpg", "webp", "tif", "bmp", "npy"]
 FORMATS = get_args(FileFormat)
@@ -28,8 +28,6 @@ FORMATS = get_args(FileFormat)
 PICTURE_ENDINGS = SUFFIXES | PHONES | OTHER_PICTURES | {".pdf"}
 MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
 MOST_PER_INCH = 65_000  # in JPEG
-PNG_EFFORT = 1  # of 9: a quarter of the time of the usual 6, and photographs get no larger
-PNG_SEARCH = zlib.Z_RLE  # for runs only: quicker, and smaller but for drawings of many patterns
 
 
 def default_format(target: PixelFormat) -> str:
@@ -64,12 +62,10 @@ def check_sides(name: str, height: int, width: int) -> None:
         )
 
 
-def write_picture(
-    path: Path, picture: Pixels, pixel_format: PixelFormat, metadata: Metadata = NOTHING
-) -> None:
+def write_picture(path: Path, picture: Pixels, metadata: Metadata = NOTHING) -> None:
     """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
     with written_aside(path) as aside, open(aside.path, "wb") as file:
-        encode_picture(file, format_of(path.suffix), picture, pixel_format, metadata)
+        encode_picture(file, format_of(path.suffix), picture, metadata)
 
 
 def sweep(jobs_lie_in: set[Path]) -> None:
@@ -107,16 +103,12 @@ def written_aside(path: Path) -> Iterator[Aside]:
 
 
 def encode_picture(
-    file: BinaryIO,
-    name: str,
-    picture: Pixels,
-    pixel_format: PixelFormat,
-    metadata: Metadata = NOTHING,
+    file: BinaryIO, name: str, picture: Pixels, metadata: Metadata = NOTHING
 ) -> None:
     """Write stored pixels in one of FORMATS, values unchanged.
 
     (JPEG and lossy WebP round, as those formats do.) Of ``metadata`` is written what the format
-    can hold: tif holds all, jpg, bmp and png of 8 bits the resolution. Raises TooLargeError as
+    can hold: tif holds all, jpg, bmp and png the resolution. Raises TooLargeError as
     ``check_sides``, OSError, and whatever else an encoder raises.
     """
     check_sides(name, *picture.shape[:2])
@@ -124,15 +116,8 @@ def encode_picture(
         np.save(file, picture)
     elif name == "tif":
         _write_tiff(file, picture, metadata)
-    elif name == "png" and not pixel_format.is_image:
-        import imagecodecs
-
-        one = picture[..., 0] if picture.shape[2] == 1 else picture
-        file.write(imagecodecs.png_encode(one, level=PNG_EFFORT))
     elif name == "png":
-        to_pil(picture).save(
-            file, "PNG", compress_level=PNG_EFFORT, compress_type=PNG_SEARCH, **_dpi(metadata)
-        )
+        write_png(file, picture, metadata.per_inch)
     else:
         whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
         form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]

@@ -180,7 +180,7 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
             answer = await service.translate(
                 data, model, options.to, options.size, options.strength
             )
-            return await service.encode(answer.made.fake, name, target, answer.extras)
+            return await service.encode(answer.made.fake, name, answer.extras)
 
         picture = await while_there(request, translated())
         took = 1000 * (time.perf_counter() - started)

@@ -67,7 +67,7 @@ class Actions:
             error = await asyncio.to_thread(own.l1, made.rec, made.picture)
             line += f"; back again it is {error / 2:.1%} off"
         ending = default_format(other)
-        result = await self.service.encode(made.fake, ending, other, answer.extras)
+        result = await self.service.encode(made.fake, ending, answer.extras)
         self.folder.make_room(len(result))
         return Shown(
             await self._picture("before.png", made.picture, own),
@@ -103,7 +103,7 @@ class Actions:
                     data = self.folder.read(file["path"])
                     answer = await self._patiently(data, model, to, size, strength)
                     fake = answer.made.fake
-                    result = await self.service.encode(fake, ending, other, answer.extras)
+                    result = await self.service.encode(fake, ending, answer.extras)
                     if len(result) > room:
                         return f"{name_of(file)}: the zip is full, choose a smaller size"
                     room -= len(result)

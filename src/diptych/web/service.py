@@ -110,16 +110,14 @@ class Service:
             self.waiting -= 1
             self.metrics.waiting.set(self.waiting)
 
-    async def encode(
-        self, picture: Pixels, name: str, pixel_format: PixelFormat, extras: Extras
-    ) -> bytes:
+    async def encode(self, picture: Pixels, name: str, extras: Extras) -> bytes:
         """The content of a translation's file of the format ``name``. Raises RefusedError."""
 
         def encode() -> bytes:
             file = io.BytesIO()
             try:
                 whole = extras.added_to(picture, name)
-                encode_picture(file, name, whole, pixel_format, extras.metadata)
+                encode_picture(file, name, whole, extras.metadata)
             except TooLargeError as error:
                 raise RefusedError(422, str(error)) from error
             except (OSError, ValueError) as error:

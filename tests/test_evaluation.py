@@ -993,6 +993,20 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
     assert "Settings that differ" in cut.stdout
     assert re.search(r"<td>data.load_size</td>\s*<td>None</td>\s*<td>50</td>", page.read_text())
 
+    record = tmp_path / "other" / "data.json"
+    data = json.loads(record.read_text())
+    data["b"] |= {"fingerprint": "another", "training_pictures": 1234}
+    record.write_text(json.dumps(data))
+    assert diptych("compare", scored, tmp_path / "other", "-o", page).returncode == 0
+    trained_on = re.search(
+        r"<td>pictures of B</td>\s*<td>(.*)</td>\s*<td>(.*)</td>", page.read_text()
+    )
+    assert trained_on is not None
+    folder = data["folders"]["b"]
+    assert trained_on[2] == f"1,234 in {folder}" != trained_on[1]
+    assert trained_on[1].endswith(f" in {folder}")
+    assert "pictures of A" not in page.read_text()
+
     odd = tmp_path / "with[/markup]"  # names are no markup; and what was scored otherwise stays
     shutil.copytree(scored, odd)
     found = (odd / "evaluation.json").read_text().replace("efficientnet-lite0", "inception")

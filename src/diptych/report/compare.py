@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from diptych.data.domain import read_for_looking
 from diptych.errors import UsageError
 from diptych.evaluation.results import DirectionScores, Evaluation
 from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_names
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import Side, other_side, way_name
+from diptych.model_file import SIDES, Side, other_side, way_name
 from diptych.report.page import check_page_name, picture_url
 from diptych.settings import flat
 from diptych.templates import template
@@ -81,7 +82,7 @@ def comparison_tables(
 
 
 def _settings_that_differ(runs: Sequence[RunFolder]) -> list[ScoreTable]:
-    """A table of them, if there are any."""
+    """A table of them, and of the pictures that runs learned from, if any differ."""
     each = [flat(run.config().model_dump(mode="json")) for run in runs]
     names = [name for name in each[0] if name != SCORED_BY]
     rows = [
@@ -89,10 +90,23 @@ def _settings_that_differ(runs: Sequence[RunFolder]) -> list[ScoreTable]:
         for name in names
         if len({str(own.get(name, "")) for own in each}) > 1
     ]
+    rows += _pictures_that_differ([run.data() for run in runs])
     if not rows:
         return []
     columns = ["", *(str(run.path) for run in runs)]
     return [ScoreTable("Settings that differ", columns, rows, "All others are the same.")]
+
+
+def _pictures_that_differ(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Of each domain whose training pictures are not those of all: how many, and from where."""
+    return [
+        [
+            f"pictures of {side.upper()}",
+            *(f"{own[side]['training_pictures']:,} in {own['folders'][side]}" for own in records),
+        ]
+        for side in SIDES
+        if len({own[side]["fingerprint"] for own in records}) > 1
+    ]
 
 
 def _untouched(evaluations: Sequence[Evaluation], to: Side, columns: int) -> list[list[str]]:

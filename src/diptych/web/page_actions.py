@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from diptych.data.opening import DamagedPictureError
-from diptych.data.pixels import PixelFormat, Pixels, preview
+from diptych.data.pixels import PixelFormat, Pixels, from_pil, preview
 from diptych.model_file import Side, other_side
+from diptych.translation.png import write_png
 from diptych.translation.writing import default_format
 from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel
@@ -182,11 +183,11 @@ def strength_of(model: ServedModel, slider: float | None) -> float | None:
 
 
 def preview_png(picture: Pixels, pixel_format: PixelFormat, most: int) -> bytes:
-    """A picture to look at, at most ``most`` pixels a side: a PNG file, packed fast, not small."""
+    """A picture to look at, at most ``most`` pixels a side: a PNG file."""
     image = preview(picture, pixel_format)
     image.thumbnail((most, most))
     file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)
+    write_png(file, from_pil(image))
     return file.getvalue()
 
 

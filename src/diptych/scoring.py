@@ -151,14 +151,17 @@ def _heldout(
     if not paths:
         raise DiptychError(f"{run.path} names no held-out pictures of {side.upper()} (data.json)")
     found = read_heldout(paths, config.reading(side), pixel_format, config)
-    if not found.pictures:
-        moved = f" (if they have moved, say where to: {run.moved_command})"
+    if found.pictures:
+        return found
+    them = f"the {len(paths)} held-out pictures of {side.upper()}"
+    if not any(path.exists() for path in paths):
         raise DiptychError(
-            f"none of the {len(paths)} held-out pictures of {side.upper()} can be read as "
-            f"{pixel_format.describe()}; the first should be {paths[0]}"
-            f"{'' if paths[0].exists() else moved}"
+            f"{them} are not where they were: {paths[0]} is missing. If they have moved, say where "
+            f"to: {run.moved_command}"
         )
-    return found
+    raise DiptychError(
+        f"none of {them} can be read as {pixel_format.describe()}; the first is {paths[0]}"
+    )
 
 
 def _is_all_of(held: Heldout, tests: Path | None) -> bool:

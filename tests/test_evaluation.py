@@ -762,6 +762,15 @@ def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Comm
     assert again.returncode == 0, again.stderr
     assert "have changed" not in again.stdout
 
+    shutil.copy(others[1], tests[0])
+    for name in ("model", "model-best"):  # to go on takes the checkpoints alone
+        (run / f"{name}.safetensors").write_bytes(b"damaged")
+    mended = diptych("train", "--run", run, "--resume", "--steps", "32")
+    assert mended.returncode == 0, mended.stderr
+    assert (run / "model-best-damaged.safetensors").read_bytes() == b"damaged"
+    for name in ("model", "model-best"):
+        assert load_model(run / f"{name}.safetensors", CPU).info.step == 32
+
 
 def test_the_best_stays_where_its_step_is_taken_back(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")

@@ -535,6 +535,12 @@ def test_what_cannot_be_exported_ends_in_one_line(
         deploy(deep, "onnx", ["b"], tmp_path, uint8=True)
     with pytest.raises(DiptychError, match=r"README.md exists"):
         deploy(pair, "torch", ["b"], tmp_path)
+    (tmp_path / "own" / "README.md").mkdir(parents=True)
+    (tmp_path / "own" / "to_b.pt2").write_text("before")
+    with pytest.raises(DiptychError, match=r"README.md is a folder: remove it"):
+        deploy(pair, "torch", ["b"], tmp_path / "own", overwrite=True)
+    assert (tmp_path / "own" / "to_b.pt2").read_text() == "before"
+    shutil.rmtree(tmp_path / "own")
 
     without = "import sys; sys.modules['onnxscript'] = None; from diptych.cli.main import main as m"
     export = ["export", str(model), "-o", str(tmp_path), "--format"]

@@ -119,6 +119,24 @@ def test_many_bad_steps_send_the_run_back_once_at_half_the_rate(
     assert names == ["step-00000040", "step-00000050", "step-00000060"]
 
 
+def test_a_stop_just_then_is_no_second_chance(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Poison(monkeypatch, "generator_loss", set(range(33, 33 + MOST_IN_A_ROW + 10)))
+    rate = {"optimizer": {"schedule": "constant", "rate": 1e-4}}
+    folder = RunFolder(tmp_path / "run")
+
+    def stop(line: str) -> None:
+        if "NaN" in line:
+            raise KeyboardInterrupt
+
+    config = build_config(merge(merge(TINY, SETTINGS), rate))
+    with pytest.raises(KeyboardInterrupt):
+        start_run(data_folders(towns), folder, config, Listener(warn=stop))
+    assert resume_run(folder)
+    assert [line["rate"] for line in folder.read_metrics()] == [1e-4] * 6 + [5e-5] * 6
+
+
 def test_stops_while_steps_are_left_out_keep_the_way_back(
     towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +214,7 @@ def test_going_back_passes_over_what_was_saved_while_failing(
     """Time ran out in the middle of the failing steps: that checkpoint may hold the cause."""
     from diptych.training.start import resume_run
 
-    Poison(monkeypatch, "generator_loss", set(range(33, 33 + MOST_IN_A_ROW)))
+    Poison(monkeypatch, "generator_loss", set(range(33, 33 + MOST_IN_A_ROW + 10)))
     settings = build_config(merge(merge(TINY, SETTINGS), {}))
     folder = RunFolder(tmp_path / "run")
     made: list[int] = []  # steps: the minutes are over after the 37th

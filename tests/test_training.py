@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
 from command import LONGEST
@@ -45,6 +46,7 @@ from diptych.training.health import Health
 from diptych.training.learned import runs_before
 from diptych.training.room import bytes_needed, memory_needed
 from diptych.training.run_folder import RunFolder
+from diptych.training.schedule import Plateau
 from diptych.training.session import Listener
 from diptych.training.start import resume_run, start_run
 from diptych.training.state import TrainingState
@@ -436,11 +438,60 @@ def test_settings_that_were_edited_are_named(towns: Path, tmp_path: Path) -> Non
     """But not the length, which a command may change."""
     one = trainer(towns)
     one.state.save(tmp_path, one.keeper.pair())
-    (said,) = trainer(towns, loss={"cycle": 9.0}).state.load(tmp_path)
+    edited = trainer(towns, loss={"cycle": 9.0}, optimizer={"patience": 3})
+    (said,) = edited.state.load(tmp_path)
     assert said == (
-        "config.yaml has been edited: loss.cycle is 10.0 so far, not 9.0; the run goes on with that"
+        "config.yaml has been edited: loss.cycle is 10.0 so far, not 9.0 and optimizer.patience is "
+        "10 so far, not 3; the run goes on with that"
     )
     assert not trainer(towns, training={"steps": 99}).state.load(tmp_path)
+
+
+def test_a_run_goes_on_with_edited_settings(towns: Path, tmp_path: Path) -> None:
+    one = trainer(towns, training={"ema_half_life": 2, "history": 4})
+    for _ in range(4):
+        one.step()
+    one.state.plateau = replace(one.state.plateau, best=0.5, waited=3, share=0.1)
+    one.state.save(tmp_path, one.keeper.pair())
+    again = trainer(
+        towns,
+        optimizer={"decay_factor": 0.5, "patience": 5},
+        data={"size": 48},
+        training={"ema_half_life": 0, "history": 4, "judged": 3},
+    )
+    again.state.load(tmp_path)
+    assert again.state.plateau == Plateau(0.5, 5, best=0.5, waited=3, share=0.1)
+    assert torch.equal(weights(again), weights(one))  # trained, not averaged
+    for _ in range(6):
+        again.step()  # (its fakes are larger than those that were remembered)
+    assert {one.shape[2] for one in again.state.histories["a"].pictures} == {48}
+
+
+def test_pictures_are_not_read_otherwise_than_they_were(tmp_path: Path, diptych: Command) -> None:
+    """Their values would be far from those that the networks know."""
+    folders = tmp_path / "a", tmp_path / "b"
+    for side, folder in enumerate(folders):
+        folder.mkdir()
+        for i in range(4):
+            values = np.random.default_rng([side, i]).integers(0, 65_536, (40, 40, 3))
+            tifffile.imwrite(folder / f"{i}.tif", values.astype(np.uint16), photometric="rgb")
+    run = RunFolder(tmp_path / "run")
+    done = diptych("train", *folders, "--run", run.path, *TINY_OPTIONS, "--steps", "2")
+    assert done.returncode == 0, done.stderr
+    settings = run.settings.read_text()
+    for before, now, what in (
+        ("depth: 8bit", "depth: native", "uint16"),
+        ("range: null", "range: [0, 128]", "uint8, 0 to 128"),
+    ):
+        assert before in settings
+        run.settings.write_text(settings.replace(before, now, 1))
+        refused = diptych("train", "--run", run.path, "--resume", "--steps", "4")
+        assert refused.returncode == 1, refused.stdout
+        assert "learned from pictures of A as 3 channels, uint8, 0 to 255, and" in refused.stderr
+        assert what in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    run.settings.write_text(settings)
+    assert diptych("train", "--run", run.path, "--resume", "--steps", "4").returncode == 0
 
 
 def test_a_full_memory_is_not_taken_for_damage(

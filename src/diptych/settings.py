@@ -157,12 +157,14 @@ def flat(tree: Tree, above: str = "") -> dict[str, object]:
     return found
 
 
-def first_difference(its: Tree, other: Tree, where: str) -> str | None:
-    """``training.batch is 2 {where}, not 4``: the first setting that is another in ``other``."""
+def differences(its: Tree, other: Tree, where: str) -> list[str]:
+    """``training.batch is 2 {where}, not 4``, of each setting that is another in ``other``."""
     one, another = flat(its), flat(other)
-    apart = (name for name in one if one[name] != another[name])
-    name = next(apart, None)
-    return name and f"{name} is {one[name]} {where}, not {another[name]}"
+    return [
+        f"{name} is {one[name]} {where}, not {another[name]}"
+        for name in one
+        if one[name] != another[name]
+    ]
 
 
 def build_config(tree: Tree) -> Config:

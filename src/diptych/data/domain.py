@@ -262,9 +262,8 @@ def _measured(entries: Sequence[Entry]) -> tuple[Range, ...]:
     lows = np.min([entry.lows for entry in entries], axis=0).tolist()
     highs = np.max([entry.highs for entry in entries], axis=0).tolist()
     if lows == highs:
-        raise DiptychError(
-            f"all pictures hold the one value {lows[0]:g}: give the range, as --range-a 0,65535"
-        )
+        same = f"the one value {lows[0]:g}" if len(set(lows)) == 1 else "one value in each channel"
+        raise DiptychError(f"all pictures hold {same}: give the range, as --range-a 0,65535")
     pairs = zip(lows, highs, strict=True)
     return tuple((low, high if low < high else low + _step(low)) for low, high in pairs)
 

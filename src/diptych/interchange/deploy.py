@@ -36,7 +36,8 @@ def deploy(
     ``uint8``: the file takes and gives pictures; else float32 in [-1, 1]. The formats of TensorFlow
     hold both. ``float16``: half precision (ONNX). ``strength``: that which ``pair`` was loaded
     with, for the README. Raises UsageError for what does not go together, DiptychError where a
-    package is missing or a file cannot be written; then what is in ``out`` stays as it is.
+    package is missing or a file cannot be written; what is in ``out`` stays as it is until all is
+    written beside it.
     """
     directions = [one_way(pair, to) for to in ways]
     runtime = RUNTIMES[format_]
@@ -61,6 +62,10 @@ def deploy(
             facts = _facts(directions[0], pair.info)
             text = readme(format_, directions, facts, pixels, float16, strength)
             (aside / "README.md").write_text(text, "utf-8")
+            for name in names:
+                if (out / name).exists() and (out / name).is_dir() != (aside / name).is_dir():
+                    kind = "folder" if (out / name).is_dir() else "file"
+                    raise DiptychError(f"{out / name} is a {kind}: remove it or choose another -o")
             for name in names:
                 if (aside / name).is_dir() and (out / name).is_dir():
                     shutil.rmtree(out / name)

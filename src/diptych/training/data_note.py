@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from diptych.config import DomainConfig
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError
 from diptych.files import write_whole
@@ -108,9 +109,20 @@ def _changes(run: RunFolder, side: Side, domain: Domain) -> str:
     )
 
 
-def as_before(run: RunFolder, domain: Domain, side: Side) -> Domain:
-    """The domain with values mapped as ``write_data`` has noted: the networks know no others."""
-    return replace(domain, pixel_format=run.data()[side]["pixel_format"])
+def as_before(run: RunFolder, domain: Domain, side: Side, reading: DomainConfig) -> Domain:
+    """The domain with values mapped as ``write_data`` has noted: the networks know no others.
+
+    Raises DiptychError where ``reading`` has been edited, so that values would be others.
+    """
+    before, now = run.data()[side]["pixel_format"], domain.pixel_format
+    same_kind = (before.channels, before.dtype) == (now.channels, now.dtype)
+    if not same_kind or (reading.ranges and before != now):
+        raise DiptychError(
+            f"{run.path} learned from pictures of {side.upper()} as {before.describe()}, and its "
+            f"config.yaml reads them as {now.describe()}: take {side}.depth, {side}.channels and "
+            f"{side}.range back, or start a new run"
+        )
+    return replace(domain, pixel_format=before)
 
 
 def with_heldout(run: RunFolder, domain: Domain, side: Side) -> Domain:

@@ -55,6 +55,10 @@ class History:
         self.pictures = [state[f"picture-{i}"].to(device) for i in range(len(state) - 1)]
         self.generator.set_state(state["generator"])
 
+    def keep_size(self, size: int) -> None:
+        """Forget pictures of another height: D can be shown only one (settings were edited)."""
+        self.pictures = [one for one in self.pictures if one.shape[2] == size]
+
 
 def _copy(fake: Tensor) -> Tensor:
     """In the layout that a checkpoint gives back: sums depend on it in their last digits."""

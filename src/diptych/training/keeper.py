@@ -121,11 +121,11 @@ class Keeper:
                 f"checkpoint of {self.run.path}, if it has one, is unharmed"
             )
         state.load(self.run.checkpoints, healthy=True)
-        self.saved = state.step
         state.setbacks += 1
         self.owes_save = False  # what was due is of the steps that are taken back
         if distributed.rank() == 0:
             checkpoint.drop_after(self.run.checkpoints, state.step)
         if log is not None:
             log.go_back(state.step)
+        self.save(log)  # (else a run that is stopped now would forget that it went back)
         return f"{seen}: back to step {state.step}, on with {LOWER_RATE:.0%} of the rate"

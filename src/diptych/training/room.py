@@ -15,6 +15,7 @@ from diptych.cut import CUT
 from diptych.errors import DiptychError
 from diptych.memory import memory_at_hand
 from diptych.networks.blocks import count_parameters
+from diptych.training import distributed
 from diptych.training.checkpoint import KEEP_LAST
 from diptych.training.schedule import weights_at
 from diptych.training.step import detached
@@ -29,7 +30,8 @@ def bytes_needed(trainer: Trainer) -> int:
     """About how much a run writes, in bytes: checkpoints, models and sample sheets.
 
     Counted from above: a checkpoint holds each weight with Adam's two moments and each picture of
-    the histories as float32; a sheet, six pictures a row, is taken to be uncompressed.
+    each process's histories as float32; a sheet, six pictures a row, is taken to be uncompressed.
+    (Where only the minutes are given, sheets and what ``keep_every`` keeps are left out.)
     """
     config, state, steps = trainer.config, trainer.state, trainer.steps
     training, pixels = config.training, config.data.size**2
@@ -40,7 +42,8 @@ def bytes_needed(trainer: Trainer) -> int:
     weights = count_parameters(state.model)
     generators = count_parameters(state.model.generators)
     averages = generators if state.average is not None else 0
-    checkpoint = FLOAT * (3 * weights + averages + training.history * channels * pixels)
+    histories = distributed.world_size() * training.history * channels * pixels
+    checkpoint = FLOAT * (3 * weights + averages + histories)
     model = FLOAT * generators
     sheet = training.samples * 6 * pixels * 3
 

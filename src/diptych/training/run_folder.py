@@ -42,6 +42,14 @@ def run_at(place: Path) -> RunFolder:
     return RunFolder(real.parents[1] if inside else place)
 
 
+def model_step(model: Path) -> int | None:
+    """Of which step a model file is; None if it is not there, or damaged."""
+    try:
+        return read_info(model).step
+    except DiptychError:
+        return None
+
+
 def _named(name: str) -> cached_property[Path]:
     return cached_property(lambda run: run.path / name)
 
@@ -106,20 +114,22 @@ class RunFolder:
 
     def is_finished(self) -> bool:
         """Whether the model is of the training's end. Raises DiptychError if there is no run."""
-        ((length, wanted),) = self.config().training.length.items()
+        lengths = self.config().training.length
         metrics = self.read_metrics()
-        if not metrics:
+        if not metrics or not lengths:
             return False
         last = metrics[-1]  # (a training ends with a line, where times and epochs are rounded)
-        made = {"steps": last["step"], "epochs": last["epoch"], "minutes": last["seconds"] / 60}
-        return self.has_model_of(int(last["step"])) and made[length] >= wanted - 1e-4
+        made = {
+            "steps": last["step"],
+            "epochs": last.get("epoch", 0),
+            "minutes": last.get("seconds", 0) / 60,
+        }
+        whole = all(made[length] >= wanted - 1e-4 for length, wanted in lengths.items())
+        return whole and self.has_model_of(int(last["step"]))
 
     def has_model_of(self, step: int) -> bool:
         """Whether the model file is of this step."""
-        try:
-            return read_info(self.model).step == step
-        except DiptychError:  # (it is not there, or damaged)
-            return False
+        return model_step(self.model) == step
 
     def check_free(self) -> None:
         """Refuse a folder that holds a run with anything saved, or other files."""

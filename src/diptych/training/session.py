@@ -25,7 +25,6 @@ from diptych.evaluation.yardstick import Yardstick, make_yardstick
 from diptych.files import explain_os_errors, is_text, write_whole
 from diptych.lock import only_one
 from diptych.memory import freed_memory_kept
-from diptych.model_file import read_info
 from diptych.settings import changed, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed
@@ -43,7 +42,7 @@ from diptych.training.provenance import made_with, rounding
 from diptych.training.records import append_line
 from diptych.training.remarks import remarks
 from diptych.training.room import check_disk, check_memory
-from diptych.training.run_folder import RunFolder
+from diptych.training.run_folder import RunFolder, model_step
 from diptych.training.trainer import Trainer
 from diptych.training.watch import Watch
 
@@ -147,7 +146,8 @@ class Session:
         check_shapes(self.config, a, b)
         if self.resumes:
             check_data(self.run, a, b)
-            a, b = as_before(self.run, a, "a"), as_before(self.run, b, "b")
+            a = as_before(self.run, a, "a", self.config.a)
+            b = as_before(self.run, b, "b", self.config.b)
             if not self.moved:  # the test folders may have got more pictures since
                 a, b = with_heldout(self.run, a, "a"), with_heldout(self.run, b, "b")
         return a, b
@@ -191,12 +191,13 @@ class Session:
             "cannot be compared"
         )
         if run.best_model.exists():
-            aside = run.best_model.with_stem(f"model-best-until-{read_info(run.best_model).step}")
+            known = model_step(run.best_model)
+            name = "damaged" if known is None else f"until-{known}"
+            aside = run.best_model.with_stem(f"model-best-{name}")
             run.best_model.rename(aside)
             said = f"{said}; the best model by the pictures before is {aside.name}"
         self.listener.warn(said)
-        step = read_info(run.model).step if run.model.exists() else 0
-        append_line(run.warnings, step, {"text": said})
+        append_line(run.warnings, model_step(run.model) or 0, {"text": said})
 
     def _weights(self, trainer: Trainer) -> list[str]:
         """The first ones, or those of the newest checkpoint; returns what a person should know."""

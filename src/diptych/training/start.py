@@ -10,7 +10,7 @@ from diptych.config import LENGTHS, Config
 from diptych.data.domain import Folders, data_folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import AnyPath, as_path, lies_in
-from diptych.settings import Tree, changed, first_difference
+from diptych.settings import Tree, changed, differences
 from diptych.training.choice import make_config, settings_given
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import SILENT, Listener, Session
@@ -115,8 +115,8 @@ def resume_run(
     others = {name: value for name, value in training.items() if name not in LENGTHS}
     wanted = changed(own, {**given, "training": others})
     if wanted != own:
-        said = first_difference(own.model_dump(), wanted.model_dump(), "in the run")
-        raise UsageError(f"{ONLY_LENGTH} ({said})")
+        said = differences(own.model_dump(), wanted.model_dump(), "in the run")
+        raise UsageError(f"{ONLY_LENGTH} ({said[0]})")
     config = changed(own, {"training": length})
     folders = moved or run.folders()
     if moved is not None and run.folders().tested and not moved.tested:

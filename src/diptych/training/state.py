@@ -17,7 +17,7 @@ from diptych.device import choose_precision
 from diptych.errors import DiptychError, out_of_memory
 from diptych.model_file import MODEL, GeneratorPair, load_model, save_model
 from diptych.networks.fast.casting import lay_out_as_cast
-from diptych.settings import Tree, first_difference, flat
+from diptych.settings import Tree, differences, flat
 from diptych.training import checkpoint, distributed
 from diptych.training.guard import GuardedAdam
 from diptych.training.history import History
@@ -85,7 +85,7 @@ class TrainingState:
             both = (pair.info.generator, self.config.generator)
             its, asked = ({"generator": one.model_dump()} for one in both)
             usual = "channels of A and B, and discriminators, must be the same"
-            reason = first_difference(its, asked, "there") or usual
+            reason = next(iter(differences(its, asked, "there")), usual)
             raise DiptychError(
                 f"{path} holds other networks than the settings describe: {reason}"
             ) from error
@@ -160,15 +160,16 @@ class TrainingState:
                 )
             self.step, self.seconds = step, numbers["seconds"]
             self.setbacks = numbers["setbacks"]
-            if self.average is None:
-                self.model.load_state_dict({**parts["networks"], **parts["model"]})
-            else:
-                self.model.load_state_dict(parts["networks"])
+            # (Of generators that are averaged, the model file holds the averages.)
+            self.model.load_state_dict({**parts["model"], **parts["networks"]})
+            if self.average is not None:
                 for name, network in zip(("G_ab", "G_ba"), self.average, strict=False):
                     network.load_state_dict(_below(name, parts["model"]))
             _unflatten(self.optimizer_G, parts["optimizer-G"])
             _unflatten(self.optimizer_D, parts["optimizer-D"])
-            self.plateau = Plateau(**numbers["plateau"])
+            adam = self.config.optimizer
+            now = {"factor": adam.decay_factor, "patience": adam.patience}
+            self.plateau = Plateau(**{**numbers["plateau"], **now})
             self.scaler.load_state_dict(numbers["scaler"])
             own = parts[f"process-{distributed.rank()}"]
             self.bad_in_row = own["bad-in-row"].to(self.device)
@@ -177,6 +178,8 @@ class TrainingState:
             self.losses.counts = {name: value.to(self.device) for name, value in counts.items()}
             for name, history in self.histories.items():
                 history.load(_below(f"history-{name}", own), self.device)
+                if self.config.data.one_size:
+                    history.keep_size(self.config.data.size)
             torch.set_rng_state(own["random"])
             if "random-cuda" in own:
                 torch.cuda.set_rng_state(own["random-cuda"], self.device)
@@ -191,11 +194,12 @@ class TrainingState:
 
 
 def _edited(before: Tree, config: Config) -> list[str]:
-    """A line, if settings that a run keeps (so not its length) have changed."""
+    """A line of those settings that a run keeps (so not its length) and that have changed."""
     known, now = flat(before), flat(config.model_dump(mode="json"))
     kept = [n for n in known if n in now and n.removeprefix("training.") not in LENGTHS]
-    said = first_difference({n: known[n] for n in kept}, {n: now[n] for n in kept}, "so far")
-    return [f"config.yaml has been edited: {said}; the run goes on with that"] if said else []
+    said = differences({n: known[n] for n in kept}, {n: now[n] for n in kept}, "so far")
+    whole = " and ".join(said)
+    return [f"config.yaml has been edited: {whole}; the run goes on with that"] if said else []
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -131,7 +131,7 @@ class Trainer:
         return finished
 
     def _tell(self, watch: Watch, pace: float, log: Log) -> None:
-        """Call ``watch``. What it draws of random numbers changes nothing in the training."""
+        """Call ``watch``. What it draws of the CPU's random numbers changes nothing here."""
         state, losses = self.state, self.losses
         try:
             with torch.random.fork_rng(devices=[]):

@@ -175,7 +175,7 @@ CASES = [
     (["translate", "MODEL", "a", "-o", "out.png"], 2, ["out.png is one picture", "name a folder"]),
     *((["translate", "MODEL", given, "-o", "bad.yaml"], 2, ["bad.yaml is a file: name a folder"])
       for given in ("a/town-0000.png", "a")),
-    (["translate", "MODEL", "a", "-o", "bad.yaml/out"], 1, ["cannot write bad.yaml/out/town-"]),
+    (["translate", "MODEL", "a", "-o", "bad.yaml/out"], 1, ["cannot make the folder bad.yaml/out"]),
     (["translate", "MODEL", "a/town-0000.png", "-o", "out.png", "--format", "jpg"], 2,
      ["out.png and --format jpg disagree"]),
     (["translate", "MODEL", "a", "-o", "out", "--to", "c"], 2, ["--to 'c'"]),

@@ -17,7 +17,8 @@ from diptych.data.many import PIXELS_WAITING, ahead, workers
 from diptych.data.opening import DamagedPictureError, TooLargeError, opened
 from diptych.data.pixels import Pixels
 from diptych.data.size import pixels_of
-from diptych.errors import DiptychError, unheard
+from diptych.errors import unheard
+from diptych.files import explain_os_errors
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.at_once import at_once
@@ -232,12 +233,12 @@ def _part(on_part: Callable[[float], None], before: int, count: int) -> Callable
 def _written(made: _Read) -> Outcome:
     """Write a translation, if its format can hold it. Raises DiptychError if the disk fails."""
     job, problem = made.job, None
-    try:
+    with explain_os_errors(f"make the folder {job.target.parent}"):
         job.target.parent.mkdir(parents=True, exist_ok=True)
+    try:
         picture = made.extras.added_to(made.picture, format_of(job.target.suffix))
-        write_picture(job.target, picture, made.extras.metadata)
+        with explain_os_errors(f"write {job.target}"):
+            write_picture(job.target, picture, made.extras.metadata)
     except (TooLargeError, ValueError) as error:
         problem = str(error)
-    except OSError as error:
-        raise DiptychError(f"cannot write {job.target}: {error.strerror or error}") from error
     return Outcome(job, problem, made.remarks)

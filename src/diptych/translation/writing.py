@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -64,8 +65,13 @@ def check_sides(name: str, height: int, width: int) -> None:
 
 def write_picture(path: Path, picture: Pixels, metadata: Metadata = NOTHING) -> None:
     """Write stored pixels in the format that the file's ending names, as ``encode_picture``."""
-    with written_aside(path) as aside, open(aside.path, "wb") as file:
-        encode_picture(file, format_of(path.suffix), picture, metadata)
+    try:
+        with written_aside(path) as aside, open(aside.path, "wb") as file:
+            encode_picture(file, format_of(path.suffix), picture, metadata)
+    except OSError as error:
+        if error.errno is None:  # (NumPy tells only how much the disk took)
+            raise OSError(errno.ENOSPC, f"the disk may be full ({error})") from error
+        raise
 
 
 def sweep(jobs_lie_in: set[Path]) -> None:
@@ -122,13 +128,10 @@ def encode_picture(
         whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
         form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]
         fits = name != "jpg" or max(metadata.per_inch or (0, 0)) <= MOST_PER_INCH
-        to_pil(picture).save(whole, form, quality=95, **(_dpi(metadata) if fits else {}))
+        known = metadata.per_inch if fits else None
+        dpi = {"dpi": known or (0, 0)} if known or name == "bmp" else {}  # (BMP's usual is 96)
+        to_pil(picture).save(whole, form, quality=95, **dpi)
         file.write(whole.getbuffer())
-
-
-def _dpi(metadata: Metadata) -> dict[str, tuple[float, float]]:
-    """As Pillow takes it."""
-    return {} if metadata.per_inch is None else {"dpi": metadata.per_inch}
 
 
 def _write_tiff(file: BinaryIO, picture: Pixels, metadata: Metadata) -> None:

@@ -92,7 +92,7 @@ def test_what_they_cannot_write_ends_it(
     made: list[Helpers], translator: Translator, towns: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
-    with pytest.raises(DiptychError, match="cannot make the folder .*out: File exists"):
+    with pytest.raises(DiptychError, match=r"cannot make the folder .*out: File exists"):
         translate_files(translator, jobs(towns, tmp_path / "out"), "b")
     assert not any(process.is_alive() for process in made[0].processes)
 

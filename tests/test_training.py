@@ -849,7 +849,7 @@ def test_pictures_may_move_and_test_folders_grow(towns: Path, tmp_path: Path) ->
         DiptychError, match=r"towns/trainA, which is not there: .* --resume --data DIR"
     ):
         resume_run(run, longer)
-    with pytest.raises(DiptychError, match="are not where they were: .* If they have moved"):
+    with pytest.raises(DiptychError, match=r"are not where they were: .* If they have moved"):
         package.evaluate(run.path)
     moved = data_folders(tmp_path / "moved")
     with pytest.raises(UsageError, match="has test folders too: give --data DIR"):

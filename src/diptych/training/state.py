@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +168,8 @@ class TrainingState:
                     network.load_state_dict(_below(name, parts["model"]))
             _unflatten(self.optimizer_G, parts["optimizer-G"])
             _unflatten(self.optimizer_D, parts["optimizer-D"])
-            adam = self.config.optimizer
-            now = {"factor": adam.decay_factor, "patience": adam.patience}
-            self.plateau = Plateau(**{**numbers["plateau"], **now})
+            seen = {name: numbers["plateau"][name] for name in ("best", "waited", "share")}
+            self.plateau = replace(self.plateau, **seen)
             self.scaler.load_state_dict(numbers["scaler"])
             own = parts[f"process-{distributed.rank()}"]
             self.bad_in_row = own["bad-in-row"].to(self.device)

@@ -56,10 +56,10 @@ def _write_chunk(file: BinaryIO, name: bytes, content: bytes) -> None:
 
 def _filtered(picture: Pixels) -> Iterator[Rows]:
     """The picture's bytes, a few rows at a time, each row by the better of the two filters."""
-    height, pixel = len(picture), picture.itemsize * picture.shape[2]
-    count = max(1, AT_ONCE // picture[:1].nbytes)
-    above = np.zeros((1, picture[:1].nbytes), np.uint8)
-    for top in range(0, height, count):
+    pixel, row = picture.itemsize * picture.shape[2], picture[:1].nbytes
+    count = max(1, AT_ONCE // row)
+    above = np.zeros((1, row), np.uint8)
+    for top in range(0, len(picture), count):
         rows = _bytes(picture[top : top + count])
         yield _by_better_filter(rows, above, pixel)
         above = rows[-1:]

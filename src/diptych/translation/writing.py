@@ -127,11 +127,15 @@ def encode_picture(
     else:
         whole = io.BytesIO()  # (of a file that a disk took a part of, Pillow would say nothing)
         form = {"jpg": "JPEG", "webp": "WEBP", "bmp": "BMP"}[name]
-        fits = name != "jpg" or max(metadata.per_inch or (0, 0)) <= MOST_PER_INCH
-        known = metadata.per_inch if fits else None
-        dpi = {"dpi": known or (0, 0)} if known or name == "bmp" else {}  # (BMP's usual is 96)
-        to_pil(picture).save(whole, form, quality=95, **dpi)
+        to_pil(picture).save(whole, form, quality=95, **_dpi(name, metadata.per_inch))
         file.write(whole.getbuffer())
+
+
+def _dpi(name: str, per_inch: tuple[float, float] | None) -> dict[str, tuple[float, float]]:
+    """As Pillow takes it: pixels per inch that the format can hold."""
+    if per_inch is None or (name == "jpg" and max(per_inch) > MOST_PER_INCH):
+        return {"dpi": (0, 0)} if name == "bmp" else {}  # (else Pillow says 96 in a BMP)
+    return {"dpi": per_inch}
 
 
 def _write_tiff(file: BinaryIO, picture: Pixels, metadata: Metadata) -> None:

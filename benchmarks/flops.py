@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from diptych.config import Config, DiscriminatorConfig, GeneratorConfig
+from diptych.config import Config
+from diptych.network_config import DiscriminatorConfig, GeneratorConfig
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from PIL import Image
 from plain import copy_weights, generator
 from torch import nn
 
-from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
 from diptych.device import choose_translating_precision
 from diptych.memory import freed_memory_kept
 from diptych.model_file import GeneratorPair, ModelInfo
+from diptych.network_config import GeneratorConfig
 from diptych.networks import initialise, make_generator
 from diptych.translation.files import translate_files
 from diptych.translation.jobs import plan_folder

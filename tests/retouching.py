@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.network_config import GeneratorConfig
 from diptych.networks import ResnetGenerator, make_generator
 
 RETOUCH = GeneratorConfig(

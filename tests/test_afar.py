@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 import diptych as package
 from diptych.api import Run
-from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.settings import build_config
 from diptych.training.run_folder import RunFolder

@@ -21,12 +21,12 @@ from conftest import SHARED, Command, needs_vnni, start
 from measured import run_measured
 from PIL import Image, ImageCms
 
-from diptych.config import GeneratorConfig, Norm
 from diptych.data.pixels import RGB
 from diptych.device import TranslatingPrecision
 from diptych.errors import DiptychError, UsageError
 from diptych.interchange.model import import_model
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.network_config import GeneratorConfig, Norm
 from diptych.networks import make_generator
 from diptych.translation.jobs import Job, left_to_do, plan_file
 from diptych.translation.translator import Translator, load

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import nn
 
 from diptych import device
-from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
 from diptych.errors import UsageError
 from diptych.interchange.model import import_model
 from diptych.model_file import GeneratorPair, ModelInfo
+from diptych.network_config import GeneratorConfig
 from diptych.networks import initialise, make_generator
 from diptych.networks.fast.eight_bits import AT_ONCE, EightBitConv
 from diptych.networks.fast.norms import InstanceNorm

@@ -25,7 +25,6 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 import diptych as package
-from diptych.config import GeneratorConfig
 from diptych.data import town
 from diptych.data.pixels import RGB
 from diptych.errors import DiptychError, UsageError
@@ -48,6 +47,7 @@ from diptych.evaluation.yardstick import make_yardstick
 from diptych.files import file_sha256
 from diptych.lock import only_one
 from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
+from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.report.compare import _grid as comparison_grid
 from diptych.report.page import picture_url

@@ -21,13 +21,13 @@ from conftest import SHARED, Command
 from PIL import Image
 
 import diptych as package
-from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.interchange.deploy import deploy
 from diptych.interchange.examples import RUNTIMES
 from diptych.interchange.program import AnySize, ExportedWay, Pictures, one_way, trace
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model, save_model
+from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.translation.translator import Translator
 

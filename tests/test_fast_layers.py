@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from diptych.config import GeneratorConfig, Norm
+from diptych.network_config import GeneratorConfig, Norm
 from diptych.networks import make_generator
 from diptych.networks.fast import resize, winograd
 from diptych.networks.fast.norms import (

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diptych.config import Config, GeneratorConfig
+from diptych.config import Config
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.model_file import ModelInfo
+from diptych.network_config import GeneratorConfig
 from diptych.training.health import LONG, Health
 from diptych.training.samples import Translated
 

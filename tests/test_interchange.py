@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 import diptych as package
-from diptych.config import GeneratorConfig
 from diptych.errors import DiptychError, UsageError
 from diptych.interchange.model import import_model, latest
 from diptych.interchange.official import (
@@ -27,6 +26,7 @@ from diptych.interchange.official import (
     rebuild,
 )
 from diptych.model_file import load_model
+from diptych.network_config import GeneratorConfig
 from diptych.networks import initialise, make_generator
 from diptych.training import choice
 from diptych.training.choice import make_config

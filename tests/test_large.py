@@ -20,10 +20,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from diptych import memory
-from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.translation import large
 from diptych.translation.feature_store import FeatureStore, in_file, in_memory

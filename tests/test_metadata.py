@@ -14,11 +14,12 @@ from conftest import TINY_OPTIONS, Command
 from PIL import Image
 from web import as_png, running
 
-from diptych.config import DomainConfig, GeneratorConfig
+from diptych.config import DomainConfig
 from diptych.data.decode import read_picture
 from diptych.data.metadata import NOTHING, metadata_of
 from diptych.data.pixels import RGB
 from diptych.model_file import ModelInfo
+from diptych.network_config import GeneratorConfig
 from diptych.translation.extras import extras_of
 from diptych.translation.files import translate_files
 from diptych.translation.jobs import plan_folder

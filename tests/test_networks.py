@@ -9,8 +9,9 @@ from conftest import SHARED
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from diptych.config import Config, DiscriminatorConfig, GeneratorConfig
+from diptych.config import Config
 from diptych.cyclegan import CycleGAN
+from diptych.network_config import DiscriminatorConfig, GeneratorConfig
 from diptych.networks import initialise, make_discriminator, make_generator
 from diptych.networks.blocks import BlurDown, count_parameters, group_norm, norm_layer, upsample
 from diptych.networks.discriminator import shrunk, texture

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from diptych.config import DiscriminatorConfig, GeneratorConfig
 from diptych.data.pixels import DType, PixelFormat, preview, resize, resize_labels, with_channels
 from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
+from diptych.network_config import DiscriminatorConfig, GeneratorConfig
 from diptych.translation.files import translate_files
 from diptych.translation.jobs import plan_folder
 from diptych.translation.translator import Translator, load

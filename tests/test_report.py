@@ -18,12 +18,12 @@ from conftest import TINY, Command
 from PIL import Image
 
 import diptych as package
-from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness
 from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
 from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
+from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart
 from diptych.report.compare import _grid, comparison_tables

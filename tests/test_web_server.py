@@ -41,10 +41,10 @@ from uvicorn.server import ServerState
 from web import Server, as_png, running, wait_until
 
 from diptych.cli.ui import ui
-from diptych.config import GeneratorConfig
 from diptych.data.pixels import RGB
 from diptych.errors import DiptychError, UsageError
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.training.samples import Translated
 from diptych.translation.translator import load

@@ -18,9 +18,9 @@ import torch
 from command import LONGEST
 from PIL import Image
 
-from diptych.config import GeneratorConfig
 from diptych.data.pixels import PixelFormat
 from diptych.model_file import GeneratorPair, load_model, save_model
+from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 
 # Notes every file that Python opens for writing, and every address that it looks up or connects to.

@@ -20,10 +20,10 @@ import torch
 from tasks import TASKS, folders
 from torch import Tensor
 
-from diptych.config import DiscriminatorConfig
 from diptych.data.batches import Batches
 from diptych.data.domain import open_domains, read_for_looking
 from diptych.losses import OBJECTIVES
+from diptych.network_config import DiscriminatorConfig
 from diptych.networks import initialise, make_discriminator
 from diptych.training.choice import make_config
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from diptych.conflicts import refuse_conflicts
+from diptych.network_config import SMALLEST, DiscriminatorConfig, GeneratorConfig
+from diptych.section import BelowOne, Count, CountOrZero, Positive, Section, Several, Share, Weight
 
-Norm = Literal["instance", "batch", "group", "pixel", "none"]
-Downsample = Literal["stride", "antialias"]
-Upsample = Literal["transpose", "resize", "antialias"]
-Output = Literal["picture", "retouch"]
 Method = Literal["cyclegan", "cut", "fastcut"]
 Adversarial = Literal["lsgan", "bce", "hinge", "wgangp"]
 Preprocess = Literal["resize-crop", "resize", "crop", "scale-width-crop", "none"]
@@ -25,105 +23,7 @@ Precision = Literal["auto", "float32", "bf16", "fp16"]
 Depth = Literal["8bit", "native"]
 FeatureName = Literal["inception", "efficientnet-lite0"]
 
-SMALLEST = 16  # pixels a side: below, reflection padding inside the networks has no room
 LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
-
-Count = Annotated[int, Field(ge=1, le=10**12)]
-CountOrZero = Annotated[int, Field(ge=0, le=10**12)]
-Several = Annotated[int, Field(ge=1, le=2**20)]  # at once
-Width = Annotated[int, Field(ge=1, le=4096)]  # channels
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A group of settings: unknown keys are refused, values never change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GeneratorConfig(Section):
-    """The networks ``G_ab`` and ``G_ba``."""
-
-    architecture: Literal["resnet", "unet", "mobile"] = "resnet"
-    width: Width = 64  # channels of the first layer
-    halvings: Annotated[int, Field(ge=1, le=3)] = 2  # of the picture, before the blocks (resnet)
-    blocks: Annotated[int, Field(ge=0, le=256)] = 9  # residual blocks (resnet)
-    levels: Annotated[int, Field(ge=2, le=10)] = 8  # halvings of the picture (unet)
-    norm: Norm = "instance"
-    downsample: Downsample = "stride"
-    upsample: Upsample = "transpose"
-    output: Output = "picture"  # retouch: the network paints changes to its input (resnet)
-    least_change: Weight = 0.0  # in use, smaller changes fade; pictures are [-1, 1] (retouch)
-    strength: Positive = 1.0  # in use, of what is changed (retouch)
-    dropout: BelowOne = 0.0
-    widths: tuple[Width, ...] | None = None  # of each layer (mobile)
-
-    @model_validator(mode="after")
-    def _check(self) -> GeneratorConfig:
-        if self.widths is not None and self.architecture != "mobile":
-            raise ValueError("generator.widths are for the architecture mobile")
-        if self.architecture != "resnet":
-            for name, value in (
-                ("output", self.output),
-                ("downsample", self.downsample),
-                ("upsample", self.upsample),
-            ):
-                if value in ("retouch", "antialias"):
-                    raise ValueError(f"generator.{name} {value} needs architecture resnet")
-            if self.halvings != 2:
-                raise ValueError("generator.halvings are for the architecture resnet")
-        if self.architecture == "mobile" and self.dropout:
-            raise ValueError("generator.dropout is not for the architecture mobile")
-        if len(self.mobile_widths()) != self.blocks + 5:
-            raise ValueError(f"generator.widths must be {self.blocks + 5} for {self.blocks} blocks")
-        return self
-
-    @property
-    def size_multiple(self) -> int:
-        """Height and width must be a multiple of this many pixels."""
-        multiple: int = 2 ** (self.levels if self.architecture == "unet" else self.halvings)
-        return multiple
-
-    def mobile_widths(self) -> tuple[int, ...]:
-        """Channels of each layer of the mobile generator; by default as those of the resnet."""
-        if self.widths is not None:
-            return self.widths
-        w = self.width
-        return (w, 2 * w, 4 * w, *[4 * w] * self.blocks, 2 * w, w)
-
-
-class DiscriminatorConfig(Section):
-    """The networks ``D_a`` and ``D_b``."""
-
-    architecture: Literal["patch", "pixel"] = "patch"
-    width: Width = 64
-    layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
-    norm: Literal[Norm, "spectral"] = "instance"
-    padding: bool = True  # without it D cannot see where a picture ends (patch)
-    fine: bool = False  # the first layer looks at every pixel, not at every second (patch)
-    texture: bool = False  # a second network judges fine structure in grey (patch)
-    sees: Count | None = None  # pixels: larger ones are shrunk for D, to under twice as many
-    augment: bool = False  # shift and recolour what D sees, real and fake alike
-
-    @property
-    def step(self) -> int:
-        """Pixels from one patch to the next."""
-        return int(2**self.layers)
-
-    @property
-    def patch(self) -> int:
-        """Pixels a side of what one verdict sees."""
-        return 6 * self.step + 1 if self.fine else 9 * self.step - 2
-
-    @model_validator(mode="after")
-    def _check(self) -> DiscriminatorConfig:
-        for name, value in (("fine", self.fine), ("texture", self.texture)):
-            if value and self.architecture != "patch":
-                raise ValueError(f"discriminator.{name} needs architecture patch")
-        return self
 
 
 class LossConfig(Section):
@@ -270,7 +170,8 @@ class TrainingConfig(Section):
     @property
     def length(self) -> dict[str, float]:
         """The length that is given, if one is: ``{"steps": 1000}``."""
-        return {name: given for name in LENGTHS if (given := getattr(self, name)) is not None}
+        each = {"steps": self.steps, "epochs": self.epochs, "minutes": self.minutes}
+        return {name: given for name, given in each.items() if given is not None}
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:

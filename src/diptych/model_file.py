@@ -15,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from diptych.config import DiscriminatorConfig, GeneratorConfig, Preprocess
+from diptych.config import Preprocess
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError, out_of_memory
 from diptych.files import is_text, write_whole
+from diptych.network_config import DiscriminatorConfig, GeneratorConfig
 from diptych.networks import make_discriminator, make_generator
 from diptych.words import first_line
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from diptych.config import LENGTHS, Config, Section
+from diptych.config import LENGTHS, Config
 from diptych.errors import DiptychError, UsageError
+from diptych.section import Section
 from diptych.words import first_line, nearest, within
 
 Tree = dict[str, Any]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from diptych.config import SMALLEST, DataConfig
+from diptych.config import DataConfig
 from diptych.data.pixels import Pixels, resize
+from diptych.network_config import SMALLEST
 
 LONGEST = 16  # times its width: a strip that is enlarged may always be that long
 ENLARGED = 4  # times the file's own pixels: no cut where a picture takes no more than that

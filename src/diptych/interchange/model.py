@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from diptych.config import Norm
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, write_whole
@@ -20,6 +19,7 @@ from diptych.interchange.official import (
     rebuild,
 )
 from diptych.model_file import GeneratorPair, ModelInfo, Side
+from diptych.network_config import Norm
 
 NORMS: tuple[Norm, ...] = ("instance", "batch", "none")  # of the field's networks
 

@@ -17,10 +17,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from diptych.config import DiscriminatorConfig, GeneratorConfig, Norm
 from diptych.errors import DiptychError
 from diptych.interchange.places import Places, block_places, resnet_places, unet_places
 from diptych.interchange.pth_file import Tensors, read_weights
+from diptych.network_config import DiscriminatorConfig, GeneratorConfig, Norm
 from diptych.networks import make_discriminator, make_generator
 from diptych.words import first_line
 

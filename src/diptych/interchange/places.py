@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from diptych.config import GeneratorConfig
+from diptych.network_config import GeneratorConfig
 
 
 @dataclass(frozen=True)

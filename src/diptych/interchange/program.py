@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as tracing
 
-from diptych.config import SMALLEST
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError
 from diptych.model_file import GeneratorPair, Side
+from diptych.network_config import SMALLEST
 
 
 @dataclass(frozen=True)

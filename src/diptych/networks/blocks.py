@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diptych.config import Downsample, Norm, Upsample
+from diptych.network_config import Downsample, Norm, Upsample
 from diptych.networks.fast.norms import GroupNorm, InstanceNorm, PixelNorm
 from diptych.networks.fast.resize import ResizeConv
 from diptych.networks.fast.tracing import compiled_for_gpu, quick_on

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from diptych.config import DiscriminatorConfig
+from diptych.network_config import DiscriminatorConfig
 from diptych.networks.augment import augment
 from diptych.networks.blocks import NormLayer, as_computed, full_precision, norm_layer
 

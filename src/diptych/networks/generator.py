@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diptych.config import GeneratorConfig, Upsample
+from diptych.network_config import GeneratorConfig, Upsample
 from diptych.networks.blocks import (
     as_computed,
     decoder,

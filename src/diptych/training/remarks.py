@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from diptych.config import Config, ContrastConfig, GeneratorConfig, LossConfig, OptimizerConfig
+from diptych.config import Config, ContrastConfig, LossConfig, OptimizerConfig
 from diptych.data.cache import contents
 from diptych.data.domain import Domain
 from diptych.data.suits import are_grey, doubts
 from diptych.errors import DiptychError
+from diptych.network_config import GeneratorConfig
 from diptych.settings import preset_names, read_preset, section
 from diptych.training.data_note import were_exchanged
 from diptych.training.learned import learned_by, runs_before

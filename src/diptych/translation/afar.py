@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.config import SMALLEST
 from diptych.data.pixels import PixelFormat, Pixels, resize
 from diptych.errors import UsageError
 from diptych.model_file import ModelInfo
+from diptych.network_config import SMALLEST
 from diptych.translation.scaling import scaled_shape, scaled_tensor
 from diptych.words import counted
 

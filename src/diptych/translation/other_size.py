@@ -8,10 +8,11 @@ from numbers import Integral
 
 from torch import Tensor, nn
 
-from diptych.config import SMALLEST, Config
+from diptych.config import Config
 from diptych.data.opening import MOST_PIXELS
 from diptych.errors import UsageError
 from diptych.model_file import GeneratorPair, Side
+from diptych.network_config import SMALLEST
 from diptych.translation.translator import Translator
 
 VIEW = 256  # pixels a side that people look at, where that costs no detail

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diptych.config import SMALLEST
 from diptych.data.pixels import Pixels
 from diptych.errors import unheard
 from diptych.model_file import GeneratorPair, Side
+from diptych.network_config import SMALLEST
 from diptych.networks.fast.translating import for_translating
 from diptych.networks.fast.with_eight_bits import with_eight_bit_convolutions
 from diptych.surroundings import usual_torch

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diptych.config import SMALLEST
 from diptych.device import TranslatingPrecision
 from diptych.errors import DiptychError
 from diptych.model_file import Side
+from diptych.network_config import SMALLEST
 from diptych.training.run_folder import RunFolder
 from diptych.translation.strength import check_strength
 from diptych.translation.translator import Translator, load

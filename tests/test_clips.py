@@ -183,6 +183,13 @@ def test_joined_recordings_go_on(
     assert difference(pictures[25:], pictures[:25]) < 3
 
 
+def test_a_file_in_the_place_of_the_folder(translator: Translator, tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mp4", moving(2))
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(DiptychError, match=r"cannot make the folder .*out: File exists"):
+        translate_clip(translator, Job(tmp_path / "in.mp4", tmp_path / "out" / "a.mp4"), "b")
+
+
 def test_a_clock_that_leaps_ahead(translator: Translator, tmp_path: Path) -> None:
     """As where a recording is joined with one of an hour later; elsewhere a pause is a pause."""
     now, later = range(10), range(90_000, 90_010)

@@ -175,6 +175,25 @@ def test_only_what_no_run_has_learned_from_is_compared(trained: Path, tmp_path: 
     assert [name for name, _ in rows] == [Path(path).name for path in held[2:]]
 
 
+def test_pictures_in_folders_of_each_runs_own_are_compared(trained: Path, tmp_path: Path) -> None:
+    runs = [RunFolder(trained), RunFolder(tmp_path / "elsewhere")]
+    shutil.copytree(trained, runs[1].path)
+    data = json.loads(runs[1].data_record.read_text())
+    held = [Path(path) for path in data["a"]["heldout"]]
+    copies = [tmp_path / "copies" / path.name for path in held]
+    copies[0].parent.mkdir()
+    for path, copy in zip(held, copies, strict=True):
+        shutil.copy(path, copy)
+    copies[0].write_bytes(copies[1].read_bytes())  # another picture of the same name
+    data["a"]["heldout"] = [str(path) for path in reversed(copies)]
+    runs[1].data_record.write_text(json.dumps(data))
+    _, rows = _grid(runs, "b", 8)
+    assert [name for name, _ in rows] == [path.name for path in held[1:]]
+    for _, (picture, first, second) in rows:
+        assert picture
+        assert first == second  # (the same networks, and the same picture)
+
+
 def test_runs_are_compared_by_their_own_scores(trained: Path) -> None:
     def direction(to: Side, n: int) -> DirectionScores:
         kid = Interval(n / 1000, (n + 1) / 1000, (n + 2) / 1000)

@@ -60,8 +60,9 @@ def test_translates_as_the_library_does(served: Server, trained: Path, town: Pat
 
     large = translator.to_b(town, size=48)
     assert large.size == (48, 48)
-    jpeg = opened(served.translate(body, size=48, format="jpg"))
-    assert jpeg.format == "JPEG"
+    for name in ("jpg", "JPEG"):
+        jpeg = opened(served.translate(body, size=48, format=name))
+        assert jpeg.format == "JPEG"
     assert np.abs(np.asarray(jpeg, np.int16) - np.asarray(large, np.int16)).mean() < 10
     lossless = opened(served.translate(body, size=48, format="bmp"))
     assert lossless.format == "BMP"

@@ -144,6 +144,12 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it lies in. Raises DiptychError if it cannot be made."""
+    with explain_os_errors(f"make the folder {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def explain_os_errors(doing: str) -> Iterator[None]:
     """Turn an OSError (disk full, no permission) into one line: "cannot {doing}: reason"."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import filecmp
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -151,22 +155,49 @@ def _grid(
     First in a row stands the picture, then each run's translation.
     """
     side = other_side(to)
-    first, *others = (run.data()[side]["heldout"] for run in runs)
-    common = [Path(path) for path in first if all(path in other for other in others)]
+    shown = list(islice(_held_out_by_all(runs, side), most))
     names: list[str] = []
     columns: list[dict[Path, str]] = []
-    for run in runs:
+    for n, run in enumerate(runs):
         translator = load(run.path, "cpu")
         config = with_size(run.config(), viewed_size(translator))
         if to not in translator.pair.ways:
             continue
         own, other = translator.formats(to)
-        found = read_for_looking(common[:most], config.reading(side), own, config)
+        firsts = {row[n]: row[0] for row in shown}
+        found = read_for_looking(firsts, config.reading(side), own, config)
         if not columns:
-            columns.append({path: picture_url(p, own) for path, p in found})
+            columns.append({firsts[path]: picture_url(p, own) for path, p in found})
         fakes = [translator.arrays([p], to)[0] for _, p in found]
         views = [picture_url(fake, other) for fake in fakes]
         names.append(str(run.path))
-        columns.append({path: view for (path, _), view in zip(found, views, strict=True)})
+        columns.append({firsts[path]: url for (path, _), url in zip(found, views, strict=True)})
     pictures = columns[0] if columns else {}
     return names, [(p.name, [column.get(p, "") for column in columns]) for p in pictures]
+
+
+def _held_out_by_all(runs: Sequence[RunFolder], side: Side) -> Iterator[tuple[Path, ...]]:
+    """Pictures that every run holds out, each with its file in the folders of every run.
+
+    Runs may have folders of their own: files of one name and content are one picture.
+    """
+    first, *others = ([Path(path) for path in run.data()[side]["heldout"]] for run in runs)
+    named: list[dict[str, list[Path]]] = [defaultdict(list) for _ in others]
+    for by_name, held in zip(named, others, strict=True):
+        for path in held:
+            by_name[path.name].append(path)
+    for path in first:
+        found = [_same_picture(path, by_name[path.name]) for by_name in named]
+        if None not in found:
+            yield (path, *(one for one in found if one is not None))
+
+
+def _same_picture(path: Path, candidates: Sequence[Path]) -> Path | None:
+    """That of the candidates which is, or holds the same as, the file ``path``."""
+    if path in candidates:
+        return path
+    for other in candidates:
+        with suppress(OSError):
+            if filecmp.cmp(path, other, shallow=False):
+                return other
+    return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import Pixels, with_channels
 from diptych.errors import DiptychError, UsageError, unheard
-from diptych.files import explain_os_errors, flush_to_disk
+from diptych.files import explain_os_errors, flush_to_disk, make_folder
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.at_once import at_once
@@ -98,8 +98,8 @@ def translate_clip(
             else:
                 fakes = translator.arrays(pictures, to)
             if writer is None:
+                make_folder(job.target.parent)
                 with explain_os_errors(f"write {job.target}"):
-                    job.target.parent.mkdir(parents=True, exist_ok=True)
                     aside.path.touch()  # (FFmpeg's own reasons say less)
                 height, width = fakes[0].shape[:2]
                 writer = ClipFile(aside.path, job.target, clip, width, height)

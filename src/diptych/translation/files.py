@@ -18,7 +18,7 @@ from diptych.data.opening import DamagedPictureError, TooLargeError, opened
 from diptych.data.pixels import Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import unheard
-from diptych.files import explain_os_errors
+from diptych.files import explain_os_errors, make_folder
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.at_once import at_once
@@ -233,8 +233,7 @@ def _part(on_part: Callable[[float], None], before: int, count: int) -> Callable
 def _written(made: _Read) -> Outcome:
     """Write a translation, if its format can hold it. Raises DiptychError if the disk fails."""
     job, problem = made.job, None
-    with explain_os_errors(f"make the folder {job.target.parent}"):
-        job.target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.target.parent)
     try:
         picture = made.extras.added_to(made.picture, format_of(job.target.suffix))
         with explain_os_errors(f"write {job.target}"):

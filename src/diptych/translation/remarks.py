@@ -15,14 +15,17 @@ from diptych.translation.extras import SEEN_THROUGH, Extras
 from diptych.translation.jobs import Job
 from diptych.translation.writing import format_of
 
+About = Literal[
+    "values", "darkness", "georeference", "no data", "pages", "frames",
+    "frames that FFmpeg does not play", "transparency",
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Remark:
     """``about`` names what many pictures of a folder may have in common."""
 
-    about: Literal[
-        "values", "darkness", "georeference", "no data", "pages", "frames", "transparency"
-    ]
+    about: About
     said: str
 
 
@@ -44,7 +47,8 @@ def remarks(
     if is_animated(job.source):
         unplayed = job.source.suffix.lower() in UNPLAYED
         advice = "" if unplayed else ": for all of it give an -o that ends in .mp4"
-        found.append(Remark("frames", f"it moves, and its first picture was translated{advice}"))
+        about: About = "frames that FFmpeg does not play" if unplayed else "frames"
+        found.append(Remark(about, f"it moves, and its first picture was translated{advice}"))
     elif has_more_pages(job.source):
         found.append(Remark("pages", "it has several pages, and the first was translated"))
     ending = format_of(job.target.suffix)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -19,7 +19,7 @@ from diptych.data.pixels import DType, PixelFormat
 from diptych.model_file import Side
 from diptych.templates import template
 from diptych.translation.strength import STRONGEST
-from diptych.translation.writing import FileFormat
+from diptych.translation.writing import FileFormat, format_of
 from diptych.version import __version__
 from diptych.web.bodies import read_picture_and_fields
 from diptych.web.guard import refuse
@@ -63,7 +63,7 @@ class Options(BaseModel):
         None, description="How many times as much as it has learned to a model that retouches "
         "changes the picture. Default: as the server was started with, mostly 1.",
     )  # fmt: skip
-    format: FileFormat | SkipJsonSchema[None] = Field(
+    format: Annotated[FileFormat, BeforeValidator(format_of)] | SkipJsonSchema[None] = Field(
         None, description="Of the answer. Default: png, or tif where png cannot hold the values."
     )
 

@@ -96,6 +96,16 @@ def pil(picture: Array | Image.Image, form: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
+def heic(picture: Array | Image.Image, **options: Any) -> bytes:
+    """Encoded by x265."""
+    from pillow_heif import from_pillow
+
+    out = io.BytesIO()
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    from_pillow(image).save(out, **options)
+    return out.getvalue()
+
+
 def tif(array: Array, **options: Any) -> bytes:
     """Encoded by tifffile."""
     out = io.BytesIO()

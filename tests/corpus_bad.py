@@ -18,6 +18,7 @@ from corpus import (
     chunk,
     deep,
     grey,
+    heic,
     moving,
     npy,
     pil,
@@ -59,6 +60,7 @@ def single_frames() -> dict[str, bytes]:
         "noise.bmp": pil(NOISE, "BMP"),
         "noise.gif": pil(NOISE, "GIF"),
         "noise.avif": pil(NOISE, "AVIF"),
+        "noise.heic": heic(NOISE),
         "raw.tif": pil(NOISE, "TIFF"),
         "lzw.tif": pil(NOISE, "TIFF", compression="tiff_lzw"),
         "deflate.tif": pil(NOISE, "TIFF", compression="tiff_adobe_deflate"),
@@ -131,7 +133,7 @@ def no_pictures() -> Iterator[Case]:
     }
     for word, content in others.items():
         for ending in ("jpg", "png", "tif", "npy", "webp", "gif"):
-            reason = {"empty": "it is empty", "heic": "HEIC"}.get(word, "not a picture")
+            reason = "it is empty" if word == "empty" else "not a picture"
             yield refused(f"no-{word}.{ending}", content, reason)
     yield refused("no-dimensions.npy", npy(np.uint8(7)), "shape")
     yield refused("line.npy", npy(np.arange(9, dtype=np.uint8)), "shape")

@@ -18,6 +18,7 @@ from corpus import (
     deep,
     few_colours,
     grey,
+    heic,
     holes,
     moving,
     npy,
@@ -60,6 +61,13 @@ def ordinary() -> Iterator[Case]:
     yield same("lossless.webp", pil(NOISE, "WEBP", lossless=True), NOISE)
     for ending, form in (("jpg", "JPEG"), ("webp", "WEBP"), ("avif", "AVIF")):
         yield same(f"plain.{ending}", pil(RGB, form, quality=95), RGB, LOSSY)
+    yield same("plain.heic", heic(RGB, quality=95), RGB, LOSSY)
+    other = heic(RGB, quality=95).replace(b"ftypheic", b"ftypmif1", 1)  # (as other phones begin)
+    yield same("other.heif", other, RGB, LOSSY)
+    fading = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
+    fading[:12, ..., 3] = 0
+    paper = np.where(fading[..., 3:] == 0, np.uint8(255), RGB)
+    yield same("clear.heic", heic(Image.fromarray(fading), quality=95), paper, LOSSY)
     yield same("plain.gif", pil(RGB, "GIF"), RGB, 12)
     yield same("UPPER.PNG", pil(NOISE, "PNG"), NOISE)
     yield same("two.tar.png", pil(NOISE, "PNG"), NOISE)
@@ -77,6 +85,7 @@ def turned() -> Iterator[Case]:
     for orientation, array in stored.items():
         exif = Image.Exif()
         exif[0x0112] = orientation
+        exif_bytes = exif.tobytes()  # (Pillow takes the orientation out as it writes AVIF)
         array = np.ascontiguousarray(array)
         for ending, form in FORMATS.items():
             if form == "AVIF" and orientation not in range(1, 9):
@@ -84,6 +93,9 @@ def turned() -> Iterator[Case]:
             lossless = form in ("PNG", "TIFF")
             content = pil(array, form, exif=exif, **({} if lossless else {"quality": 95}))
             yield same(f"turned-{orientation}.{ending}", content, RGB, 0 if lossless else LOSSY)
+        if orientation in range(1, 9):  # (as AVIF)
+            content = heic(array, quality=95, exif=exif_bytes)
+            yield same(f"turned-{orientation}.heic", content, RGB, LOSSY)
         tag = [(0x0112, 3, 1, orientation, True)]
         # (Its first 8 bits make RGB: the upper bytes are the picture, the lower ones its half.)
         fine = array.astype(np.uint16) * 256 + array // 2
@@ -120,6 +132,8 @@ def profiles() -> Iterator[Case]:
             lossless = form in ("PNG", "TIFF")
             content = pil(RGB, form, icc_profile=profile, **({} if lossless else {"quality": 95}))
             yield same(f"profile-{word}.{ending}", content, RGB, 0 if lossless else LOSSY)
+        content = heic(RGB, quality=95, icc_profile=profile, icc_profile_type="prof")
+        yield same(f"profile-{word}.heic", content, RGB, LOSSY)
     junk = b"name\0\0" + b"not deflated"
     yield same("profile-broken.png", with_chunk(pil(NOISE, "PNG"), b"iCCP", junk), NOISE)
 
@@ -285,6 +299,7 @@ def wrong_endings() -> Iterator[Case]:
         "bmp": (pil(NOISE, "BMP"), NOISE, 0.0), "gif": (pil(RGB, "GIF"), RGB, 12.0),
         "webp": (pil(NOISE, "WEBP", lossless=True), NOISE, 0.0),
         "avif": (pil(RGB, "AVIF", quality=95), RGB, LOSSY),
+        "heic": (heic(RGB, quality=95), RGB, LOSSY),
     }  # fmt: skip
     for kind, (content, pixels, within) in kinds.items():
         for ending in kinds:

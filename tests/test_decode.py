@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from corpus import heic
 from PIL import Image
 
 from diptych.config import DomainConfig
@@ -52,7 +54,7 @@ def test_pages_of_their_own_sizes_are_more_pages(rgb: np.ndarray[Any, Any], tmp_
     np.testing.assert_array_equal(read_picture(path, COLOUR), rgb)
 
 
-@pytest.mark.parametrize("ending", sorted(SUFFIXES - {".npy"}))
+@pytest.mark.parametrize("ending", sorted(SUFFIXES - {".npy", ".heic", ".heif", ".hif"}))
 def test_every_8bit_format_is_read(ending: str, rgb: np.ndarray[Any, Any], tmp_path: Path) -> None:
     path = tmp_path / f"picture{ending}"
     Image.fromarray(rgb).save(path, **({"quality": 95} if ending != ".png" else {}))
@@ -160,6 +162,17 @@ def test_first_page_of_a_tiff_and_first_frame_of_a_gif(
         first.save(tmp_path / name, save_all=True, append_images=[second])
         assert np.abs(read_picture(tmp_path / name, COLOUR).astype(int) - rgb).mean() < 12
     np.testing.assert_array_equal(read_picture(tmp_path / "pages.tif", NATIVE), rgb)
+
+
+def test_heic_is_named_where_the_package_for_it_is_missing(
+    rgb: np.ndarray[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "phone.jpg").write_bytes(heic(rgb))
+    assert read_picture(tmp_path / "phone.jpg", COLOUR).shape == rgb.shape
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    for reading in (COLOUR, NATIVE):
+        with pytest.raises(DamagedPictureError, match="it is a HEIC picture: pip install pi-heif"):
+            read_picture(tmp_path / "phone.jpg", reading)
 
 
 def test_what_is_no_picture_is_refused_with_its_reason(

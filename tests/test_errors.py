@@ -39,7 +39,7 @@ def here(tmp_path: Path, towns: Path) -> Path:
     (tmp_path / "dicom").mkdir()
     for name in ("1.DCM", "2.dcm", "3.nii"):
         (tmp_path / "dicom" / name).write_bytes(b"of another kind")
-    (tmp_path / "iphone.jpg").write_bytes(bytes(4) + b"ftypheic" + bytes(100))
+    (tmp_path / "iphone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     (tmp_path / "exp").mkdir()
     for name in ("latest_net_G_A.pth", "net_D.pth"):
         shape = {"model.0.weight": torch.zeros(4, 3, 4, 4), "model.2.filt": torch.zeros(4, 1, 3, 3)}
@@ -167,7 +167,7 @@ CASES = [
     (["evaluate", "MODEL"], 1, ["is a file: give the run folder", "evaluate RUN --model"]),
     (["import", "a/town-0000.png", "-o", "x.safetensors"], 1, ["0000.png is not a .pth"]),
     (["import", "pop.webp", "-o", "x.safetensors"], 1, ["pop.webp is not a .pth"]),
-    (["translate", "MODEL", "iphone.jpg", "-o", "out"], 1, ["it is a HEIC picture: save it as"]),
+    (["translate", "MODEL", "iphone.HEIC", "-o", "out"], 1, ["iphone.HEIC: not a picture"]),
     (["translate", "MODEL", "a", "-o", "a/out"], 2, ["would lie among the pictures of a"]),
     (["translate", "MODEL", "a/town-0000.png", "-o", "x.exr"], 2, ["cannot write 'exr'", "tif"]),
     (["translate", "MODEL", "a/town-0000.png", "-o", "x.mxf"], 2, ["a video as x.mxf", ".mp4"]),

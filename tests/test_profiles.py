@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import Command
+from corpus import heic
 from PIL import Image, ImageCms
 
 import diptych as package
@@ -83,6 +84,17 @@ def test_colours_are_those_of_srgb(
     assert np.abs(read - right).mean() < 1
     stored = read_picture(path, DomainConfig(depth="native", channels=3))
     assert np.abs(stored.astype(int) - soft).mean() <= (1 if ending == "jpg" else 0)
+
+
+def test_pictures_of_phones(soft: Array, tmp_path: Path) -> None:
+    """HEIC in Display P3."""
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(heic(soft, quality=-1, chroma=444, icc_profile=profile(P3)))
+    right = shown(soft, P3)
+    read = read_picture(path, DomainConfig())
+    assert np.abs(right - soft).mean() > 3
+    assert np.abs(read - right).mean() < 1
+    assert np.abs(read - right).max() < 5  # (lossless, but for what YCbCr rounds)
 
 
 def test_transparent_pictures_palettes_and_deep_ones_too(soft: Array, tmp_path: Path) -> None:

@@ -1338,9 +1338,9 @@ def test_python_is_told_what_a_person_is(towns: Path, tmp_path: Path) -> None:
     data = tmp_path / "towns"
     shutil.copytree(towns, data)
     (data / "trainA" / "broken.png").write_bytes(b"no picture")
-    (data / "trainA" / "phone.HEIC").write_bytes(bytes(4) + b"ftypheic" + bytes(100))
+    (data / "trainA" / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     now: Any = np.float32(0)  # (numbers come from NumPy too)
-    with pytest.warns(UserWarning, match=r"left out 2 pictures of .*broken.png .*HEIC picture: "):
+    with pytest.warns(UserWarning, match=r"left out 2 pictures of .*broken.png .*phone.HEIC "):
         run = package.train(data=data, run=tmp_path / "run", settings=TINY, max_minutes=now)
     assert not run.finished
     with pytest.warns(UserWarning, match="left out") as caught:

@@ -149,12 +149,11 @@ def _say_result(
 def _check_request(run: Path, inputs: Sequence[Path], out: Path, size: int | None) -> None:
     """Raise UsageError for what was mixed up."""
     from diptych.data.decode import SUFFIXES
-    from diptych.data.folder import PHONES
     from diptych.errors import UsageError
 
     if "-" in (str(out), *map(str, inputs)):
         raise UsageError("translate reads and writes files, not pipes: name them")
-    if run.is_file() and run.suffix.lower() in SUFFIXES | PHONES:
+    if run.is_file() and run.suffix.lower() in SUFFIXES:
         raise UsageError(f"{run} is a picture: the run comes first, then pictures, then -o OUT")
     if not _is_model(run):
         for place in filter(_is_model, inputs):

@@ -37,7 +37,7 @@ LARGEST = 1e30  # so that float32 holds the difference of two
 MOST_UNKNOWN = 0.5  # of a picture to learn from: what is filled teaches little
 SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff", ".gif",
-     ".npy"] + ([".avif"] if AVIF else [])
+     ".npy", ".heic", ".heif", ".hif"] + ([".avif"] if AVIF else [])
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from diptych.data.heic import have_pillow_read_heic, is_heic
 from diptych.data.opening import (
     AVIF,
     DamagedPictureError,
@@ -17,7 +18,6 @@ from diptych.data.opening import (
 from diptych.data.pixels import Pixels, from_pil
 from diptych.data.profile import as_srgb
 
-HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim")  # how an iPhone's pictures begin
 # Not all that Pillow knows: it would hand PostScript to another program, for one.
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *AVIF]
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -38,11 +38,10 @@ def read_image(file: BinaryIO, channels: int, background: str, profiles: bool = 
 
 def open_image(file: BinaryIO) -> Image.Image:
     """Read a file's header with Pillow. Raises DamagedPictureError if it is far too large."""
-    file.seek(0)
-    if file.read(12)[4:] in HEIC:
-        raise DamagedPictureError("it is a HEIC picture: save it as JPEG")
-    file.seek(0)
-    image = Image.open(file, formats=FORMATS)
+    heic = is_heic(file)
+    if heic:
+        have_pillow_read_heic()
+    image = Image.open(file, formats=["HEIF"] if heic else FORMATS)
     # (Pillow has this limit as well, but a program may have lifted it.)
     check_size(*image.size, bytes_a_pixel=4)
     return image

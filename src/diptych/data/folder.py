@@ -23,7 +23,6 @@ OTHER_PICTURES = frozenset([
     ".tga",
 ]) - SUFFIXES  # fmt: skip
 NO_ENDING = "without an ending"
-PHONES = frozenset([".heic", ".heif"])  # pictures that Pillow cannot read: to be named as such
 
 
 def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path]:
@@ -32,13 +31,13 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
     Files are chosen by their ending, one of ``endings``; hidden files and folders are passed over,
     and what storage systems keep beside pictures (``OF_STORAGE``). Links to folders are followed,
     into each folder once (they can form loops). What cannot be read is in the list too,
-    so that reading can name it: HEIC, and what has such an ending and is no ordinary file (a pipe,
-    a link to nowhere).
+    so that reading can name it: what has such an ending and is no ordinary file (a pipe, a link to
+    nowhere).
     Raises DiptychError if the folder is missing, cannot be listed, or holds no picture.
     """
 
     files = _files(folder)
-    found = [path for path in files if path.suffix.lower() in endings | PHONES]
+    found = [path for path in files if path.suffix.lower() in endings]
     if not found:
         names, there = " ".join(sorted(endings)), kinds_in_words(_kinds(files))
         but = f"; there are {there}: save pictures of other kinds as TIFF, PNG or JPEG"
@@ -51,7 +50,7 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
 
 def passed_over(folder: Path) -> dict[str, int]:
     """How many files are in ``folder`` that are taken for no pictures, by ending (``.mp4``)."""
-    return _kinds(path for path in _files(folder) if path.suffix.lower() not in SUFFIXES | PHONES)
+    return _kinds(path for path in _files(folder) if path.suffix.lower() not in SUFFIXES)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal, get_args
 import numpy as np
 
 from diptych.data.decode import SUFFIXES
-from diptych.data.folder import OTHER_PICTURES, PHONES
+from diptych.data.folder import OTHER_PICTURES
 from diptych.data.metadata import ASCII, NO_DATA, NOTHING, Metadata
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
@@ -26,7 +26,7 @@ from diptych.translation.png import write_png
 FileFormat = Literal["png", "jpg", "webp", "tif", "bmp", "npy"]
 FORMATS = get_args(FileFormat)
 # Endings by which people mean a file and no folder, also of formats that are only read, or neither.
-PICTURE_ENDINGS = SUFFIXES | PHONES | OTHER_PICTURES | {".pdf"}
+PICTURE_ENDINGS = SUFFIXES | OTHER_PICTURES | {".npz", ".pdf"}
 MOST_A_SIDE = {"jpg": 65_500, "webp": 16_383}  # pixels; the others hold what memory does
 MOST_PER_INCH = 65_000  # in JPEG
 

@@ -165,7 +165,7 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
     )
     async def translate(request: Request, options: Annotated[Options, Query()]) -> Response:
         """Send a picture as the body, or a form with a file called picture and the options as
-        further fields. JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF and .npy are read."""
+        further fields. JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC and .npy are read."""
         started = time.perf_counter()
         service.model(options.model)  # (no nonsense in the address, even if the form says better)
         data, fields = await read_picture_and_fields(request)

@@ -36,6 +36,7 @@ def bad_cases() -> Iterator[Case]:
     """All of this file's cases."""
     yield from cut()
     yield from unfinished()
+    yield from damaged_ends()
     yield from no_pictures()
     yield from bombs()
     yield from bad_values()
@@ -109,6 +110,17 @@ def unfinished() -> Iterator[Case]:
         for tenths in (0, 3, 6, 9):
             have = content[: len(content) * tenths // 10]
             yield refused(f"zeros-{stem}-{tenths}.{ending}", have.ljust(len(content), b"\0"), ".")
+
+
+def damaged_ends() -> Iterator[Case]:
+    """TIFFs without their last bytes, where libtiff keeps what it says of the pixels."""
+    kept: Outcome = WholeOrRefused(Right(NOISE))
+    for compression in ("tiff_lzw", "tiff_adobe_deflate"):
+        content = pil(NOISE, "TIFF", compression=compression, strip_size=400)
+        for lost in (*range(1, 24), 40, 60, 80, 100, 120):
+            for how, part in (("cut", b""), ("zeros", bytes(lost))):
+                name = f"{how}-{compression}-{lost}-last.tif"
+                yield Case(name, content[:-lost] + part, kept, kept)
 
 
 def no_pictures() -> Iterator[Case]:

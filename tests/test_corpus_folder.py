@@ -161,6 +161,7 @@ def test_files_and_folders_without_permission(tmp_path: Path) -> None:
         "from diptych.data.decode import DamagedPictureError, read_picture\n"
         "from diptych.data.folder import find_pictures\n"
         "from diptych.errors import DiptychError\n"
+        "from diptych.translation.translator import load\n"
         "if os.geteuid() == 0:\n"  # to whom permissions mean nothing
         "    os.chmod('.', 0o755)\n"
         "    os.setuid(65534)\n"
@@ -170,6 +171,8 @@ def test_files_and_folders_without_permission(tmp_path: Path) -> None:
         "            try: print(path, read_picture(path, DomainConfig()).shape)\n"
         "            except DamagedPictureError as error: print(path, error)\n"
         "    except DiptychError as error: print(error)\n"
+        "try: load('locked')\n"
+        "except DiptychError as error: print(error)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=LONGEST
@@ -182,4 +185,5 @@ def test_files_and_folders_without_permission(tmp_path: Path) -> None:
         "locked/x.png permission denied",
         "cannot list the folder locked/below: Permission denied: make it readable, or move it away",
         "cannot list the folder b/dark: Permission denied: make it readable, or move it away",
+        "cannot read locked: Permission denied",
     ], done.stderr

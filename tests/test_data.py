@@ -24,8 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from diptych.data import cache_folder
 from diptych.data.batches import Batches, crop, resized
-from diptych.data.cache import read_cache
+from diptych.data.cache import PictureCache, read_cache
 from diptych.data.cache_folder import open_cache, place_of
 from diptych.data.check import check
 from diptych.data.decode import DamagedPictureError, read_picture, reading_of
@@ -408,6 +409,30 @@ open_cache(folder, find_pictures(folder), settings.a, settings.data, 4)
     )
     assert len(cache) == 3
     assert [path.stat().st_ino for path in (tmp_path / "cache").iterdir()] == made
+
+
+def test_a_cache_that_another_process_forgets_as_soon_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that opens the same folder with a picture more, while we forget older caches."""
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    write_pictures(tmp_path / "pictures", 3)
+    settings, forget = config(), cache_folder._forget_others
+
+    def opened() -> PictureCache:
+        files = find_pictures(tmp_path / "pictures")
+        return open_cache(tmp_path / "pictures", files, settings.a, settings.data, 4)
+
+    def forget_and_be_forgotten(place: Path) -> None:
+        monkeypatch.setattr(cache_folder, "_forget_others", forget)
+        forget(place)
+        Image.new("RGB", (40, 40)).save(tmp_path / "pictures" / "new.png")
+        assert len(opened()) == 4
+
+    monkeypatch.setattr(cache_folder, "_forget_others", forget_and_be_forgotten)
+    cache = opened()
+    assert len(cache) == 3
+    assert cache[2].shape[2] == 3
 
 
 @pytest.mark.parametrize("stale", [False, True])

@@ -260,6 +260,44 @@ def test_native_tiff_shows_what_the_file_means(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_picture(tmp_path / "a.tif", four), rgba)
 
 
+def test_transparency_beside_ink_and_of_few_bits(tmp_path: Path) -> None:
+    """Ink is turned into light, alpha is not; of 12 bits in 16 alpha spans 12."""
+    inked = np.zeros((4, 6, 2), np.uint8)
+    inked[..., 0] = np.arange(6) * 40
+    inked[2:, :, 1] = 255  # to be seen
+    tifffile.imwrite(
+        tmp_path / "ink.tif", inked, photometric="miniswhite", planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )  # fmt: skip
+    read = read_picture(tmp_path / "ink.tif", NATIVE)[..., 0]
+    assert (read[:2] == 255).all()
+    np.testing.assert_array_equal(read[2:], 255 - inked[2:, :, 0])
+    twelve = np.random.default_rng(0).integers(0, 4096, (20, 24, 4), dtype=np.uint16)
+    tifffile.imwrite(
+        tmp_path / "12.tif", twelve, photometric="rgb", extrasamples=["unassalpha"],
+        bitspersample=12,
+    )  # fmt: skip
+    alpha = twelve[..., 3:] / 4095
+    right = twelve[..., :3] * alpha + 4095 * (1 - alpha)
+    assert np.abs(read_picture(tmp_path / "12.tif", NATIVE) - right).max() <= 0.5
+    assert np.abs(read_picture(tmp_path / "12.tif", COLOUR) - right / 16).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("background", "behind"), [("#ffffff00", (255, 255, 255)), ("#ff880080", (255, 136, 0))]
+)
+def test_a_background_is_never_transparent_itself(
+    background: str, behind: tuple[int, ...], tmp_path: Path
+) -> None:
+    rgba = np.full((2, 2, 4), (10, 20, 30, 128), np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "x.png")
+    tifffile.imwrite(tmp_path / "x.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
+    right = (np.array([10, 20, 30]) * 128 + np.array(behind) * 127) / 255
+    for name in ("x.png", "x.tif"):
+        read = read_picture(tmp_path / name, COLOUR, background)
+        assert np.abs(read - right).max() <= 1
+
+
 def test_transparency_is_kept_as_a_channel_where_asked_for(tmp_path: Path) -> None:
     rgba = np.full((3, 5, 4), (200, 50, 10, 128), np.uint8)
     Image.fromarray(rgba).save(tmp_path / "x.png")

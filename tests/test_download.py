@@ -31,6 +31,7 @@ class Server:
     def __init__(self) -> None:
         self.content = CONTENT
         self.tag = '"one"'
+        self.etag: str | None = None  # where it is not the tag
         self.ranges = True  # whether Range requests are understood
         self.cuts: list[int] = []  # after how many bytes each coming transfer breaks off
         self.asked: list[str | None] = []  # the Range header of each request
@@ -56,7 +57,8 @@ class Server:
                     self.end_headers()
                     return
                 self.send_response(206 if first else 200)
-                self.send_header("ETag", server.tag)
+                self.send_header("ETag", server.etag or server.tag)
+                self.send_header("Last-Modified", server.tag)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body[: server.cuts.pop(0)] if server.cuts else body)
@@ -103,6 +105,16 @@ def test_a_cut_download_goes_on_where_it_broke(server: Server, tmp_path: Path) -
     fetch(f"{server.address}/x", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == CONTENT
     assert server.asked == [None, "bytes=300000-", "bytes=500000-"]
+
+
+def test_a_download_goes_on_by_its_date_where_the_tag_says_little(
+    server: Server, tmp_path: Path
+) -> None:
+    server.tag, server.etag = "Wed, 21 Oct 2015 07:28:00 GMT", 'W/"about the same"'
+    server.cuts = [300_000]
+    fetch(f"{server.address}/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=300000-"]
 
 
 def test_a_later_call_goes_on_too(server: Server, tmp_path: Path) -> None:

@@ -305,6 +305,18 @@ def test_resolution_is_turned_with_the_picture(
             assert made.info["dpi"] == pytest.approx((across, down), rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_resolution_is_what_a_file_says_and_none_is_invented(kind: str, tmp_path: Path) -> None:
+    """Pillow takes a JPEG that says nothing for one of 72 dpi, and looks into no EXIF of others."""
+    path, exif = tmp_path / f"x.{kind}", Image.Exif()
+    exif[0x010F] = "Camera"
+    Image.new("RGB", (40, 24)).save(path, exif=exif)
+    assert metadata_of(path).per_inch is None
+    exif[282], exif[283], exif[296] = 100.0, 200.0, 3  # a centimetre
+    Image.new("RGB", (40, 24)).save(path, exif=exif)
+    assert metadata_of(path).per_inch == pytest.approx((254, 508), rel=1e-3)
+
+
 def test_exif_that_is_broken_costs_nothing_else(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (40, 24), (0, 0, 0, 0))
     clear.save(tmp_path / "x.png", dpi=(100, 200), exif=b"Exif\0\0no tags")

@@ -30,8 +30,10 @@ from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
+from diptych.translation import files
 from diptych.translation.files import translate_files
 from diptych.translation.jobs import Job, plan_folder
+from diptych.translation.reading import read_file
 from diptych.translation.translator import Translator, load
 from diptych.translation.writing import check_format, encode_picture, write_picture
 
@@ -46,6 +48,12 @@ def translator(trained: Path) -> Translator:
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def png_of(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -276,7 +284,9 @@ def test_what_is_given_twice_is_translated_once(
 ) -> None:
     (tmp_path / "in").mkdir()
     noise(20, 20).save(tmp_path / "in" / "a.png")
+    (tmp_path / "link").symlink_to("in")
     twice = [tmp_path / "in" / "a.png", tmp_path / "in", tmp_path / "in" / "a.png"]
+    twice += [tmp_path / "link" / "a.png", tmp_path / "link", tmp_path / "link" / ".." / "in"]
     done = diptych("translate", trained, *twice, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
@@ -593,6 +603,7 @@ def test_a_batch_that_is_none_is_refused(translator: Translator) -> None:
         ([good, good[:8]], "2 shapes"),
         ([good / np.float32(255)], "the array is float32"),
         ([good[..., :1]], r"\(H, W, 3\) of uint8"),
+        ([good[:0]], "without pixels"),
         ([noise(30, 26)], "an? Image is no NumPy array"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -601,6 +612,64 @@ def test_a_batch_that_is_none_is_refused(translator: Translator) -> None:
         translator.arrays([good], "c")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="to 'c'"):
         translator.decode(b"", "c")  # type: ignore[arg-type]
+    for shape, said in (
+        ((1, 4, 8, 8), r"is not \(N, 3, H, W\)"), ((3, 8, 8), "is not"), ((0, 3, 8, 8), "pixels"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=said):
+            translator.tensor(torch.zeros(shape), "b")
+
+
+def test_files_that_cannot_be_read_are_diptychs_errors(
+    translator: Translator, tmp_path: Path
+) -> None:
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    for read in (
+        lambda: translator.read(tmp_path / "x.png", "b"),
+        lambda: translator.decode(b"no picture", "b"),
+        lambda: translator.decode(png_of(noise(20, 20)), "b", most_pixels=10),
+    ):
+        with pytest.raises(DiptychError):
+            read()
+    (tmp_path / "good.png").write_bytes(png_of(noise(20, 20)))
+    with (
+        open(tmp_path / "good.png", encoding="latin-1") as text,
+        pytest.raises(DiptychError, match="open as text: open it with 'rb'"),
+    ):
+        translator.to_b(text)
+    with pytest.raises(DiptychError, match="closed file"):
+        translator.to_b(text)
+
+
+def test_a_picture_that_vanishes_is_reported(
+    translator: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at it: the others are translated."""
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        noise(20, 20, i).save(tmp_path / "in" / f"{i}.png")
+
+    def read_and_lose(path: Path, *given: Any) -> Any:
+        read = read_file(path, *given)
+        if path.name == "1.png":
+            path.unlink()
+        return read
+
+    monkeypatch.setattr(files, "read_file", read_and_lose)
+    jobs = plan_folder([tmp_path / "in"], tmp_path / "out", "png")
+    outcomes = translate_files(translator, jobs, "b")
+    assert {one.job.source.name: one.problem for one in outcomes} == {
+        "0.png": None, "1.png": "no such file", "2.png": None,
+    }  # fmt: skip
+
+
+def test_a_folder_in_the_place_of_a_translation(
+    trained: Path, pictures: Path, tmp_path: Path, diptych: Command
+) -> None:
+    (tmp_path / "out" / "odd.png").mkdir(parents=True)
+    for option in ("--skip-existing", "--overwrite"):
+        done = diptych("translate", trained, pictures / "odd.png", "-o", tmp_path / "out", option)
+        assert done.returncode == 2
+        assert f"{tmp_path / 'out' / 'odd.png'} is a folder: choose another" in done.stderr
 
 
 def test_odd_sizes_are_padded_by_reflection_and_cropped_back(translator: Translator) -> None:
@@ -701,7 +770,7 @@ def test_of_a_list_it_is_said_which(translator: Translator) -> None:
 @pytest.mark.parametrize("picture", [np.zeros((8, 8, 3), np.uint8), torch.zeros(3, 8, 8)])
 @pytest.mark.parametrize(("size", "reason"), [
     (0, "size 0: give a number of pixels"), (-3, "size -3: give"), (14_000, "pixels, too many"),
-    ("32", "size '32': give a number of pixels"),
+    ("32", "size '32': give a number of pixels"), (10**400, "size 1000"),
 ])  # fmt: skip
 def test_python_refuses_sizes_beyond_reason(
     translator: Translator, picture: Any, size: Any, reason: str
@@ -713,6 +782,7 @@ def test_python_refuses_sizes_beyond_reason(
 def test_options_in_python_are_checked(trained: Path) -> None:
     assert load(trained, "cpu", tile="128").tile == 128  # type: ignore[arg-type]
     for wrong, reason in [({"tile": 0}, "tile '0': give auto, off"), ({"tile": "x"}, "tile 'x'"),
+                          ({"tile": "9" * 5000}, "tile '9999"), ({"see": "9" * 5000}, "see '9999"),
                           ({"precision": "bfloat16"}, "did you mean 'bf16'")]:  # fmt: skip
         with pytest.raises(UsageError, match=reason):
             load(trained, "cpu", **wrong)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from torch import nn
 from diptych.config import Preprocess
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError, out_of_memory
-from diptych.files import is_text, write_whole
+from diptych.files import explain_os_errors, is_text, write_whole
 from diptych.network_config import DiscriminatorConfig, GeneratorConfig
 from diptych.networks import make_discriminator, make_generator
 from diptych.words import first_line
@@ -196,7 +196,9 @@ def load_model(path: Path, device: torch.device) -> GeneratorPair:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
+    with explain_os_errors(f"read {path}"):
+        there = path.is_file()
+    if not there:
         raise DiptychError(f"there is no model {path}: give a run folder or its model.safetensors")
     try:
         with safe_open(path, framework="pt") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -29,6 +30,11 @@ def typed(text: object) -> str:
 
         return subprocess.list2cmdline([word])
     return shlex.quote(word)
+
+
+def whole_number(text: str) -> int | None:
+    """The number that up to nine digits say; None for any other text."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def how_to_install(extra: str) -> str:

@@ -41,14 +41,16 @@ def off_background(mixed: Pixels, alpha: Pixels, background: str) -> Pixels:
     return MissingPixels(hidden, 0).filled(alone) if hidden.any() else alone
 
 
-def on_background(array: Pixels, background: str, premultiplied: bool = False) -> Pixels:
+def on_background(
+    array: Pixels, background: str, premultiplied: bool = False, bits: int | None = None
+) -> Pixels:
     """``(H, W, 2 or 4)`` with alpha in the last channel as ``(H, W, 1 or 3)``; dtype is kept.
 
-    Alpha spans the dtype's range, 0 to 1 for floats. ``premultiplied``: the colours were already
-    multiplied by it.
+    Alpha and colours span 0 to 1 for floats, else as many ``bits`` as count, by default the dtype's
+    own. ``premultiplied``: the colours were already multiplied by alpha.
     """
     whole_number = array.dtype.kind == "u"
-    full = float(np.iinfo(array.dtype).max) if whole_number else 1.0
+    full = float(2 ** (bits or 8 * array.dtype.itemsize) - 1) if whole_number else 1.0
     rgb = np.array(parse_background(background), np.float64) / 255 * full
     behind: Pixels = rgb if array.shape[2] == 4 else rgb @ LUMINANCE
     mixed = np.empty((*array.shape[:2], array.shape[2] - 1), array.dtype)

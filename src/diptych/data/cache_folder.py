@@ -85,8 +85,9 @@ def open_cache(
                     place = own
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+        cache = read_cache(place)  # (first: another process may forget this one as soon)
         _forget_others(place)
-        return read_cache(place)
+        return cache
 
 
 def sweep(root: Path) -> None:

@@ -118,9 +118,11 @@ def _transfer(address: str, part: Path, on_bytes: OnBytes) -> bool:
         have = have if goes_on else 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None and length.isdecimal() else None
-        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        tag = answer.headers.get("ETag")
+        if tag is None or tag.startswith("W/"):  # (of a file that is only about the same)
+            tag = answer.headers.get("Last-Modified")
         with explain_os_errors(f"write {part}"):
-            if tag is not None and not tag.startswith("W/"):
+            if tag is not None:
                 version.write_text(tag)
             out = open(part, "ab" if goes_on else "wb")  # noqa: SIM115
         with out:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from diptych.data.alpha import parse_background
 from diptych.data.heic import have_pillow_read_heic, is_heic
 from diptych.data.opening import (
     AVIF,
@@ -88,7 +90,7 @@ def from_image(image: Image.Image, channels: int, background: str, profiles: boo
 def _strip(image: Image.Image, channels: int, background: str) -> Pixels:
     if image.has_transparency_data and channels in (1, 3):
         rgba = _as(image, "RGBA")
-        image = Image.new("RGBA", rgba.size, background)
+        image = Image.new("RGBA", rgba.size, (*parse_background(background), 255))
         image.alpha_composite(rgba)
     if channels == 2:  # Pillow knows no way to it from colour
         rgba = _as(image, "RGBA")
@@ -103,9 +105,17 @@ def _as(image: Image.Image, mode: str) -> Image.Image:
 def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation; 1 (upright) where it is missing or unreadable."""
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # broken EXIF data says nothing against the picture
+        return int(exif_of(image).get(ORIENTATION, 1))
+    except (TypeError, ValueError):
         return 1
+
+
+def exif_of(image: Image.Image) -> Mapping[int, Any]:
+    """EXIF data by tag; none where it is broken, which says nothing against the picture."""
+    try:
+        return image.getexif()
+    except Exception:  # (decoders raise nearly every exception there is)
+        return {}
 
 
 def _upright(image: Image.Image) -> Image.Image:

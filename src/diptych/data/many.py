@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from diptych.data.opening import NO_MEMORY, DamagedPictureError
 
-PIXELS_WAITING = 2**25  # read and not yet translated, or translated and not yet written
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -32,20 +31,19 @@ def ahead(
     work: Callable[[Item], Result],
     items: Iterable[Item],
     count: int,
-    pixels_of: Callable[[Item], int] = lambda item: 0,
+    size_of: Callable[[Item], int] = lambda item: 0,
+    room: int = 0,
 ) -> Iterator[Result]:
     """The results of ``work`` in order; up to ``count`` are under way before they are needed.
 
-    Fewer where ``pixels_of`` says that they are large: as many as ``PIXELS_WAITING`` allows.
+    Fewer where ``size_of`` says that they are large: as many as have ``room``, but always one.
     """
     waiting: deque[tuple[int, Future[Result]]] = deque()
     for item in items:
-        pixels = pixels_of(item)
-        while len(waiting) >= count or (
-            waiting and pixels + sum(n for n, _ in waiting) > PIXELS_WAITING
-        ):
+        size = size_of(item)
+        while len(waiting) >= count or (waiting and size + sum(n for n, _ in waiting) > room):
             yield waiting.popleft()[1].result()
-        waiting.append((pixels, pool.submit(work, item)))
+        waiting.append((size, pool.submit(work, item)))
     while waiting:
         yield waiting.popleft()[1].result()
 

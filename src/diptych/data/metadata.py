@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from diptych.data.eight_bit import open_image, orientation_of
+from PIL import Image
+
+from diptych.data.eight_bit import exif_of, open_image, orientation_of
 from diptych.data.opening import kind_of, no_warnings, told_by
 from diptych.data.tiff import channels_of, first_picture, first_whole, open_tiff, page_orientation
 
@@ -29,6 +31,7 @@ GEOREFERENCE = {  # the tags of GeoTIFF 1.1 (OGC 19-008r4, clause 7), and what g
 }
 NO_DATA = 42113  # GDAL's tag
 INCH, CENTIMETRE = 2, 3  # TIFF's units of resolution
+ACROSS, DOWN, UNIT = 282, 283, 296  # tags of the resolution, in TIFF and in EXIF
 SIDEWAYS = (5, 6, 7, 8)  # EXIF's orientations that exchange across and down
 MICRONS = {"nm": 1e-3, "um": 1.0, "\\u00B5m": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0,
            "mm": 1e3}  # microscopes' units  # fmt: skip
@@ -73,11 +76,25 @@ def read_metadata(file: BinaryIO) -> Metadata:
                 return _of_tiff(file)
             with open_image(file) as image:
                 return Metadata(
-                    _sensible(image.info.get("dpi"), orientation_of(image)),
+                    _sensible(_dpi(image), orientation_of(image)),
                     transparent=image.has_transparency_data,
                 )
     except Exception:  # what is wrong with it shows when it is read
         return NOTHING
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """What the file's own header says, or else its EXIF data."""
+    # (Of a JPEG whose header says nothing Pillow says 72, or what EXIF has across for both.)
+    if image.format not in ("JPEG", "MPO") or image.info.get("jfif_unit") in (1, 2):
+        found: tuple[float, float] | None = image.info.get("dpi")
+        if found is not None:
+            return found
+    exif = exif_of(image)
+    inch = {INCH: 1.0, CENTIMETRE: 2.54}.get(exif.get(UNIT, INCH))
+    if inch is None or not (ACROSS in exif and DOWN in exif):
+        return None
+    return float(exif[ACROSS]) * inch, float(exif[DOWN]) * inch
 
 
 def _of_tiff(file: BinaryIO) -> Metadata:
@@ -130,11 +147,11 @@ def _stated_resolution(tiff: Any, page: Any) -> tuple[float, float] | None:
     across, down = (_microns(tiff.ome_metadata or "", axis) for axis in "XY")
     if across and down:
         return 25_400 / across, 25_400 / down
-    unit = {INCH: 1.0, CENTIMETRE: 2.54}.get(_value(page, 296, INCH), 0.0)
+    unit = {INCH: 1.0, CENTIMETRE: 2.54}.get(_value(page, UNIT, INCH), 0.0)
     if not unit and tiff.is_imagej:
         micron = MICRONS.get((tiff.imagej_metadata or {}).get("unit", ""), 0.0)
         unit = 25_400 / micron if micron else 0.0
-    (across, a), (down, b) = (_value(page, tag, (0, 1)) for tag in (282, 283))
+    (across, a), (down, b) = (_value(page, tag, (0, 1)) for tag in (ACROSS, DOWN))
     return (across * unit / a, down * unit / b) if a and b else None
 
 

@@ -13,8 +13,8 @@ from typing import BinaryIO, Literal, TypeVar
 
 from PIL import Image, features
 
+from diptych.errors import DiptychError
 from diptych.surroundings import shared
-from diptych.words import printable
 
 Kind = Literal["npy", "tiff", "png", "other"]
 Answer = TypeVar("Answer")
@@ -29,11 +29,8 @@ for _name in ("tifffile", "PIL"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
-class DamagedPictureError(Exception):
+class DamagedPictureError(DiptychError):
     """This file cannot be read as a picture; the message is the reason, in one short line."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(printable(reason))
 
 
 class TooLargeError(DamagedPictureError):

@@ -51,6 +51,11 @@ class PixelFormat:
         return pairs if isinstance(self.low, tuple) else pairs[0]
 
     @property
+    def bytes_a_pixel(self) -> int:
+        """Of memory."""
+        return self.channels * np.dtype(self.dtype).itemsize
+
+    @property
     def lowest(self) -> float:
         """``low``, of the channel where it is lowest."""
         return min(_each(self.low))

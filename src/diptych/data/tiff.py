@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from diptych.data.pixels import Pixels, check_grey, from_pil, to_pil, with_chann
 from diptych.data.profile import as_srgb
 
 PROFILE = 34675  # tag
+# Those that say how pixels are stored: size, bits, compression, colours, parts, and the like.
+OF_PIXELS = frozenset([
+    256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 530,
+])  # fmt: skip
 CHANNELS_FIRST = ("SYX", "CYX")
 AXES = ("YX", "YXS", "YXC", *CHANNELS_FIRST, "QYX")  # tifffile's names for what can be one picture
 
@@ -37,7 +41,7 @@ class _Page:
     profile: bytes | None  # of its colours
 
     def on(self, background: str) -> Pixels:
-        return on_background(self.array, background, self.premultiplied)
+        return on_background(self.array, background, self.premultiplied, self.bits)
 
 
 def read_tiff(file: BinaryIO, channels: int | None, background: str) -> Pixels:
@@ -160,6 +164,7 @@ def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:
     file.seek(0)
     with open_tiff(file) as tiff:
         page, source = first_whole(tiff), first_picture(tiff)
+        _check_tags(page, file)
         if _is_for_pillow(page, keep_ink):
             return None
         if source.axes not in AXES:
@@ -177,7 +182,9 @@ def _first_page(file: BinaryIO, keep_ink: bool) -> _Page | None:
         if page.photometric == photometric.PALETTE:
             array, colours = _in_colour(array[..., 0], np.asarray(page.colormap)), 3
         elif page.photometric == photometric.MINISWHITE and array.dtype.kind in "bu":
-            array = ~array if array.dtype == np.bool_ else (2**bits - 1 - array).astype(array.dtype)
+            array = array.copy()
+            ink = array[..., :colours]  # (what follows is transparency, if there is any)
+            ink[:] = ~ink if array.dtype == np.bool_ else 2**bits - 1 - ink
         if array.dtype == np.uint8 and bits < 8 and colours == 1:
             array = array * np.uint8(255 // (2**bits - 1))
         extra = [int(sample) for sample in page.extrasamples]
@@ -199,12 +206,28 @@ def _is_for_pillow(page: Any, keep_ink: bool) -> bool:
     return kind in (names.CIELAB, names.ICCLAB, names.ITULAB)
 
 
+def _check_tags(page: Any, file: BinaryIO) -> None:
+    """Raise where one that says what pixels are cannot be read: tifffile goes on without it."""
+    tiff = page.parent.tiff
+    order: Literal["little", "big"] = "little" if tiff.byteorder == "<" else "big"
+    file.seek(page.offset)
+    count = int.from_bytes(file.read(tiff.tagnosize), order)
+    entries = file.read(count * tiff.tagsize)
+    starts = range(0, len(entries), tiff.tagsize)
+    codes = {int.from_bytes(entries[start : start + 2], order) for start in starts}
+    if missing := codes & OF_PIXELS - set(page.tags.keys()):
+        raise DamagedPictureError(f"broken file: its tag {min(missing)} cannot be read")
+
+
 def _check_parts(page: Any, size: int) -> None:
     """Raise unless all strips or tiles lie in the file: tifffile leaves black what is missing."""
-    if math.prod(page.keyframe.chunked) > len(page.dataoffsets):
+    parts = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    # (Maps leave out parts of which nothing is known: there both numbers are 0.)
+    may_be_empty = page.keyframe.is_geotiff or page.keyframe.is_gdal
+    whole = all(count > 0 < offset or (offset == count and may_be_empty) for offset, count in parts)
+    if not whole or math.prod(page.keyframe.chunked) > len(parts):
         raise DamagedPictureError("broken file: parts of the picture are missing")
-    ends = [int(a) + int(b) for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    if max(ends, default=0) > size:
+    if max((int(offset) + int(count) for offset, count in parts), default=0) > size:
         raise DamagedPictureError("it is cut short: its end is missing")
 
 

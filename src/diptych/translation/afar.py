@@ -19,7 +19,7 @@ from diptych.errors import UsageError
 from diptych.model_file import ModelInfo
 from diptych.network_config import SMALLEST
 from diptych.translation.scaling import scaled_shape, scaled_tensor
-from diptych.words import counted
+from diptych.words import counted, whole_number
 
 See = int | Literal["auto", "own"]  # pixels of the shorter side that the network sees
 
@@ -36,8 +36,9 @@ def parse_see(text: str, name: str = "--see") -> See:
         return "auto"
     if text.lower() == "own":
         return "own"
-    if text.isascii() and text.isdecimal() and int(text) >= SMALLEST:
-        return int(text)
+    pixels = whole_number(text)
+    if pixels is not None and pixels >= SMALLEST:
+        return pixels
     raise UsageError(
         f"{name} {text!r}: give auto, own, or {SMALLEST} or more pixels of the shorter side"
     )

@@ -13,7 +13,8 @@ from threading import BoundedSemaphore
 
 import torch
 
-from diptych.data.many import PIXELS_WAITING, ahead, workers
+from diptych.data.decode import one_reason
+from diptych.data.many import ahead, workers
 from diptych.data.opening import DamagedPictureError, TooLargeError, opened
 from diptych.data.pixels import Pixels
 from diptych.data.size import pixels_of
@@ -34,6 +35,7 @@ from diptych.translation.writing import check_sides, format_of, write_picture
 
 # Up to so many pixels, each core has a picture of its own, and none waits.
 SIDE_BY_SIDE = 2**18
+BYTES_WAITING = 3 * 2**25  # read and not yet translated, or translated and not yet written
 ON_A_GPU = 2  # batches at once: one is computed, while the other goes there or comes back
 
 
@@ -69,6 +71,7 @@ def translate_files(
     stages = _Stages(translator, to, size)
     under_way = _UnderWay(on_done)
     device, threads = translator.device, torch.get_num_threads()
+    each = max(one.bytes_a_pixel for one in translator.formats(to))
     begun = 0
 
     def readable(attempts: Iterable[_Read | Outcome]) -> Iterator[_Read]:
@@ -87,9 +90,12 @@ def translate_files(
         _core_threads(threads) as cores,
     ):
         sized = ((job, pixels_of(job.source)) for job in jobs)
-        read = ahead(pool, stages.read_by_helper, sized, 2 * batch, lambda one: one[1])
+        read = ahead(
+            pool, stages.read_by_helper, sized, 2 * batch, lambda one: one[1] * each, BYTES_WAITING
+        )
         for shape, group in groupby(readable(read), lambda one: one.picture.shape):
             pixels = shape[0] * shape[1]
+            bytes_of_one = pixels * each
             side_by_side = (
                 device.type in ("cpu", "cuda") and pixels <= SIDE_BY_SIDE and len(jobs) > 1
             )
@@ -100,11 +106,12 @@ def translate_files(
             while chunk := list(islice(group, together)):
                 count = len(chunk)
                 if side_by_side:
-                    under_way.add(pixels * count, cores.submit(stages.translate_and_write, chunk))
+                    future = cores.submit(stages.translate_and_write, chunk)
+                    under_way.add(bytes_of_one * count, future)
                 else:
                     part = _part(on_part, begun, count)
                     for one in stages.translate(chunk, part):
-                        under_way.add(pixels, pool.submit(stages.write, [one]))
+                        under_way.add(bytes_of_one, pool.submit(stages.write, [one]))
                     del one
                 del chunk  # large ones are not to meet the next
                 begun += count
@@ -156,7 +163,7 @@ class _Stages:
         info = self.translator.info
         try:
             picture, missing = read_file(job.source, self.source_format, info.background)
-            with opened(job.source) as file:
+            with one_reason(), opened(job.source) as file:
                 extras = extras_of(file, missing, info, self.to, self.size)
             said = remarks(job, picture, extras, self.source_format, self.target_format, self.size)
             picture = scaled(picture, self.size)
@@ -204,10 +211,10 @@ class _UnderWay:
     def __init__(self, on_done: Callable[[Outcome], None]) -> None:
         self.outcomes: list[Outcome] = []
         self.on_done = on_done
-        self.futures: deque[tuple[int, Future[list[Outcome]]]] = deque()  # with their pixels
+        self.futures: deque[tuple[int, Future[list[Outcome]]]] = deque()  # with their bytes
 
-    def add(self, pixels: int, future: Future[list[Outcome]]) -> None:
-        self.futures.append((pixels, future))
+    def add(self, size: int, future: Future[list[Outcome]]) -> None:
+        self.futures.append((size, future))
 
     def done(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -218,7 +225,7 @@ class _UnderWay:
         while self.futures and (
             self.futures[0][1].done()
             or len(self.futures) > most_left
-            or sum(pixels for pixels, _ in self.futures) > PIXELS_WAITING
+            or sum(size for size, _ in self.futures) > BYTES_WAITING
         ):
             _, future = self.futures.popleft()
             for outcome in future.result():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -74,9 +75,12 @@ def plan_folder(inputs: Sequence[Path], out: Path, ending: str) -> list[Job]:
             address = str(given).startswith(("http:/", "https:/"))
             advice = "download it first" if address else "check the name"
             raise DiptychError(f"there is no picture {given}: {advice}")
+    if len(inputs) > 1:  # (the same may be called by several names, links too)
+        once = {(os.path.realpath(source), below): (source, below) for source, below in pairs}
+        pairs = list(once.values())
     wishes = [
         (source, below, below.with_suffix(clip_ending(source) if is_clip(source) else f".{ending}"))
-        for source, below in dict.fromkeys(pairs)
+        for source, below in pairs
     ]
     # (A picture x.jpg may lie beside a folder that is called x.png.)
     taken = {_as_one(out / folder) for _, below in pairs for folder in below.parents}
@@ -151,6 +155,8 @@ def left_to_do(jobs: Sequence[Job], existing: Existing) -> list[Job]:
             continue
         except OSError as error:
             raise DiptychError(f"cannot write {job.target}: {error.strerror}") from error
+        if job.target.is_dir():
+            raise UsageError(f"{job.target} is a folder: choose another output folder")
         if there in sources:
             raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
         if existing == "refuse":

@@ -14,6 +14,7 @@ from diptych.memory import memory_at_hand
 from diptych.translation.feature_store import check_room, in_file, in_memory
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.strips import Effort, Keep
+from diptych.words import whole_number
 
 Tile = int | Literal["auto", "off"]  # rows of a strip
 
@@ -29,8 +30,9 @@ def parse_tile(text: str, name: str = "--tile") -> Tile:
         return "auto"
     if text.lower() == "off":
         return "off"
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
+    rows = whole_number(text)
+    if rows is not None and rows > 0:
+        return rows
     raise UsageError(f"{name} {text!r}: give auto, off, or how many rows to translate at a time")
 
 

@@ -61,9 +61,11 @@ def as_stored(picture: Any, source: PixelFormat, background: str) -> Read:
     read = getattr(picture, "read", None)  # (of a file that is open, of whatever kind)
     if read is not None or isinstance(picture, bytes | bytearray | memoryview):
         try:
-            data = bytes(read() if read is not None else picture)
-            return read_bytes(data, source, background, MOST_PIXELS)
-        except (DamagedPictureError, OSError, TypeError) as error:  # (not open for reading, text)
+            data = read() if read is not None else picture
+            if isinstance(data, str):
+                raise UsageError("the file is open as text: open it with 'rb'")
+            return read_bytes(bytes(data), source, background, MOST_PIXELS)
+        except (DamagedPictureError, OSError, TypeError, ValueError) as error:  # (it is closed)
             raise DiptychError(f"cannot read the picture: {error}") from error
     if isinstance(picture, Image.Image):
         if not source.is_image:
@@ -93,6 +95,8 @@ def check_array(array: Any, source: PixelFormat) -> None:
             f"the array is {array.dtype} {array.shape}; this model takes (H, W, "
             f"{source.channels}) of {source.dtype}"
         )
+    if array.size == 0:
+        raise UsageError("cannot translate a picture without pixels")
 
 
 def as_batch(x: Tensor, source: PixelFormat) -> Tensor:
@@ -100,14 +104,7 @@ def as_batch(x: Tensor, source: PixelFormat) -> Tensor:
 
     Raises UsageError for what is none that a model takes.
     """
-    if x.ndim not in (3, 4) or x.shape[-3] != source.channels:
-        raise UsageError(f"the tensor's shape {tuple(x.shape)} is not (N, {source.channels}, H, W)")
-    if not x.is_floating_point():
-        raise UsageError(
-            f"the tensor is {x.dtype}: give one of floats in [-1, 1], or a NumPy array"
-        )
-    if 0 in x.shape:
-        raise UsageError("cannot translate a tensor without pixels")
+    check_tensor(x if x.ndim == 4 else x[None], source)
     if x.is_sparse or x.is_meta:
         raise UsageError("the tensor has no values, or is sparse: give a dense one")
     if not x.isfinite().all():
@@ -118,6 +115,18 @@ def as_batch(x: Tensor, source: PixelFormat) -> Tensor:
             "pictures in [-1, 1]"
         )
     return (x if x.ndim == 4 else x[None]).to(torch.float32)
+
+
+def check_tensor(x: Tensor, source: PixelFormat) -> None:
+    """Raise UsageError if it is no ``(N, C, H, W)`` batch of floats with ``source``'s channels."""
+    if x.ndim != 4 or x.shape[1] != source.channels:
+        raise UsageError(f"the tensor's shape {tuple(x.shape)} is not (N, {source.channels}, H, W)")
+    if not x.is_floating_point():
+        raise UsageError(
+            f"the tensor is {x.dtype}: give one of floats in [-1, 1], or a NumPy array"
+        )
+    if 0 in x.shape:
+        raise UsageError("cannot translate a tensor without pixels")
 
 
 def _checked(read: Read, source: PixelFormat) -> Read:

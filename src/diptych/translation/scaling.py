@@ -43,11 +43,11 @@ def allowed_shape(height: int, width: int, size: int | None) -> tuple[int, int]:
 def scaled_shape(height: int, width: int, size: int | None) -> tuple[int, int]:
     """Height and width, the shorter one scaled to ``size`` pixels; unchanged for None.
 
-    Raises UsageError for a size that is no whole number of 1 or more.
+    Raises UsageError for a size that is no whole number of 1 or more, or more than any picture's.
     """
     if size is None:
         return height, width
-    if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+    if not isinstance(size, Integral) or isinstance(size, bool) or not 1 <= size <= MOST_PIXELS:
         raise UsageError(f"size {size!r}: give a number of pixels, 1 or more")
     factor = size / min(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))

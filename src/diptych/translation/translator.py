@@ -15,7 +15,7 @@ from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.device import TranslatingPrecision, choose_device, choose_translating_precision
 from diptych.errors import DiptychError, UsageError, one_of, unheard
-from diptych.files import AnyPath, as_path
+from diptych.files import AnyPath, as_path, explain_os_errors
 from diptych.model_file import (
     IMPORT_ADVICE,
     MODEL,
@@ -35,7 +35,14 @@ from diptych.translation.afar import (
     tensor_from_afar,
 )
 from diptych.translation.large import Tile, parse_tile
-from diptych.translation.reading import as_batch, as_stored, check_array, read_bytes, read_file
+from diptych.translation.reading import (
+    as_batch,
+    as_stored,
+    check_array,
+    check_tensor,
+    read_bytes,
+    read_file,
+)
 from diptych.translation.scaling import allowed_shape, scaled, scaled_tensor
 from diptych.translation.strength import strengthen
 from diptych.translation.way import Way
@@ -132,20 +139,24 @@ class Translator:
         return self.info.formats(one_of("to", to, SIDES))
 
     def read(self, path: Path, to: Side) -> Pixels:
-        """Decode a file as training did. Raises DamagedPictureError with the reason."""
+        """Decode a file as training did. Raises DiptychError with the reason."""
         source, _ = self.formats(to)
         return read_file(path, source, self.info.background)[0]
 
     def decode(self, data: bytes, to: Side, most_pixels: int = MOST_PIXELS) -> Pixels:
-        """Decode what a file holds, as ``read`` does; TooLargeError for more pixels than that."""
+        """Decode what a file holds, as ``read`` does; of at most so many pixels."""
         source, _ = self.formats(to)
         return read_bytes(data, source, self.info.background, most_pixels)[0]
 
     @usual_place()
     @torch.no_grad()  # (a tensor of inference mode could not be used in anybody's training)
     def tensor(self, x: Tensor, to: Side) -> Tensor:
-        """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W."""
+        """Translate an ``(N, C, H, W)`` batch in [-1, 1]; any H and W.
+
+        Raises UsageError for what is no such batch.
+        """
         way = self._way(to)
+        check_tensor(x, way.source)
         height, width = x.shape[2:]
         seen = seen_shape(height, width, self.sees)
         return way.tensor(x) if seen is None else tensor_from_afar(x, seen, way.tensor)
@@ -250,11 +261,12 @@ def load(
     """
     tile, precision = parse_tile(str(tile), "tile"), one_of("precision", str(precision), PRECISIONS)
     place = as_path(path)
-    if place.is_dir():
-        if not (place / MODEL).is_file():
-            but = f"; {IMPORT_ADVICE}" if holds_foreign_weights(place) else ""
-            raise DiptychError(f"there is no model in {place} (yet): looked for {MODEL}{but}")
-        place = place / MODEL
+    with explain_os_errors(f"read {place}"):
+        if place.is_dir():
+            if not (place / MODEL).is_file():
+                but = f"; {IMPORT_ADVICE}" if holds_foreign_weights(place) else ""
+                raise DiptychError(f"there is no model in {place} (yet): looked for {MODEL}{but}")
+            place = place / MODEL
     where = choose_device(device)
     pair = load_model(place, where)
     strengthen(pair, strength)

@@ -128,6 +128,8 @@ CASES = [
     (train("a", "b", "--set", "training.features=foo"), 2, ["efficientnet-lite0, inception"]),
     (["report", "RUN", "-o", "a/town-0000.png"], 2, ["is no page"]),
     (["compare", "RUN", "RUN", "-o", "a/town-0000.png"], 2, ["is no page"]),
+    (["report", "RUN", "-o", "new.png"], 2, ["new.png: name a page, NAME.html"]),
+    (["compare", "RUN", "RUN", "-o", "new.md"], 2, ["new.md: name a page, NAME.html"]),
     (["compare", "RUN", "RUN", "-o", "index.html"], 2, ["index.html exists and is no page of"]),
     (["report", "RUN", "-o", "index.html"], 2, ["index.html exists and is no page of"]),
     (train("a", "b", "--channels", "7"), 2, ["1 or 3 channels", "native"]),

@@ -111,6 +111,10 @@ LIES: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     ("a range in part", lambda info: info["a"].update(low=[0.0, 0.0, 0.0])),
     ("no number", lambda info: info["b"].update(high=float("nan"))),
     ("unknown depth", lambda info: info["a"].update(dtype="object")),
+    ("no size", lambda info: info.update(size=-5)),
+    ("a size beyond reason", lambda info: info.update(size=10**12)),
+    ("steps below zero", lambda info: info.update(step=-1)),
+    ("no colour", lambda info: info.update(background="nonsense")),
     ("less than there is", lambda info: info.pop("b")),
     ("format in words", lambda info: info.update(format="newest")),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 import time
 import zipfile
@@ -215,6 +216,75 @@ def test_examples_directions_and_models(browser: Browser, towns: Path) -> None:
     wait_until(lambda: browser.texts("#back, #examples") == [])  # (a file has none)
     assert "cycle" not in browser.line()
     assert browser.texts("[data-testid=toast-text]") == []  # (its way back was never asked for)
+
+
+def test_every_choice_is_translated_once(
+    browser: Browser, served: Server, towns: Path, tmp_path: Path
+) -> None:
+    """Gradio tells of one change several times, and of a new model's usual choices too."""
+    browser.open()
+
+    def translations() -> int:
+        counts = re.findall(r"^diptych_pictures_total{.*} (\d+)", served.ask("/metrics").text, re.M)
+        return sum(map(int, counts))
+
+    def made_by(act: object) -> int:
+        before = translations()
+        browser.translated(act)
+        time.sleep(1)  # (for others to come)
+        return translations() - before
+
+    first, second = sorted((towns / "testA").iterdir())[:2]
+    assert made_by(lambda: browser.drop("#picture button[aria-dropeffect]", first)) == 1
+    assert made_by(lambda: browser.choose_files("#picture", [second])) == 1
+    assert made_by(lambda: browser.all("#examples button.thumbnail-item")[1].click()) == 1
+    assert made_by(lambda: browser.click("B → A", "label")) == 1
+    assert made_by(lambda: browser.choose("Model", "retouch")) == 1
+
+
+def test_names_are_no_html(browser: Browser, tmp_path: Path) -> None:
+    name = "_b_<img src=x onerror=alert(1)>*.png"
+    (tmp_path / name).write_bytes(b"no picture")
+    browser.open()
+    browser.click("Several pictures")
+    browser.choose_files("#files", [tmp_path / name])
+    wait_until(lambda: len(browser.all("#files tr")) == 1)
+    browser.click("Translate all")
+    wait_until(lambda: any(name in text for text in browser.texts("#several-line")))
+    assert browser.all("#several-line img") == []
+
+
+def test_what_a_closed_page_asked_for_is_given_up(trained: Path, tmp_path: Path) -> None:
+    """And others need not wait for it while it is open."""
+    large = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)
+    for i in range(40):
+        Image.fromarray(np.roll(large, i, 0)).save(tmp_path / f"{i}.jpg")
+    with running(tmp_path / "notes", [trained]) as server:
+        window = Browser(server, tmp_path)
+        try:
+            window.driver.get(server.address)
+            wait_until(lambda: window.all("#examples img"))
+            window.choose("Shorter side", "as it is")
+            window.click("Several pictures")
+            window.choose_files("#files", [tmp_path / f"{i}.jpg" for i in range(40)])
+            wait_until(lambda: len(window.all("#files tr")) == 40)
+            window.click("Translate all")
+            wait_until(lambda: server.ask("/healthz").json()["waiting"] > 0)
+        finally:
+            window.driver.quit()
+        wait_until(lambda: server.ask("/healthz").json()["waiting"] == 0)
+        made = re.findall(r"^diptych_pictures_total{.*} (\d+)", server.ask("/metrics").text, re.M)
+        assert sum(map(int, made)) < 30
+
+
+def test_the_keyboard_sees_where_it_is(browser: Browser) -> None:
+    browser.open()
+    browser.one("#choices input[type=radio]").send_keys(Keys.ARROW_RIGHT)
+    outlines = browser.driver.execute_script(
+        "return [...document.querySelectorAll('#choices label')]"
+        ".map((one) => getComputedStyle(one).outlineStyle)"
+    )
+    assert outlines.count("solid") == 1
 
 
 def test_a_slider_makes_changes_weaker(browser: Browser, towns: Path) -> None:

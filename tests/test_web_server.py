@@ -19,11 +19,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from command import LONGEST
@@ -135,7 +138,9 @@ def test_what_the_page_sends_is_bounded(public: Server, bearer: dict[str, str]) 
     long = json.dumps({"data": ["x" * 10**6], "fn_index": 0, "session_hash": "x"})
     join = f"{public.address}/gradio_api/queue/join"
     told = httpx.post(join, content=long, headers={**bearer, "content-type": "application/json"})
-    assert (told.status_code, told.json()["detail"]) == (413, "the message is too long")
+    assert (told.status_code, told.json()["detail"]) == (
+        413, f"{len(long)} bytes are too many: at most 1000000 are taken"
+    )  # fmt: skip
 
 
 def test_a_taken_port_is_named_or_passed_over() -> None:
@@ -297,7 +302,7 @@ def test_bodies_are_limited_as_they_come_and_let_go() -> None:
         await Response()(scope, receive, send)
 
     limits = Limits(megabytes=0.001)
-    app = LimitedBodies(reading, limits, "/long", 10**6)
+    app = LimitedBodies(reading, limits, {"/v1/translate": limits.body_bytes}, "/files")
 
     async def pieces(count: int) -> AsyncIterator[bytes]:
         for _ in range(count):
@@ -368,6 +373,67 @@ def test_large_pictures_are_shown_smaller(trained: Path, tmp_path: Path) -> None
         assert path is not None
         with Image.open(path) as image:
             assert image.size == size
+
+
+def test_what_was_translated_is_handed_over_where_the_page_is_nearly_full(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without previews; and uploads that wait to be read make no room."""
+    noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
+    service = Service(load_models([trained], "cpu", 10**6), Limits(batch=1), Metrics())
+    folder = PageFolder(tmp_path.resolve())
+    uploads = [
+        {"path": str(folder.write(f"{i}.png", as_png(Image.fromarray(one)))), "orig_name": "x.png"}
+        for i, one in enumerate(noise)
+    ]
+    for upload in uploads:
+        os.utime(upload["path"], (0, 0))  # (long since: to be removed first)
+    size = sum(Path(upload["path"]).stat().st_size for upload in uploads)
+    actions = Actions(service, folder)
+    told: list[int] = []
+
+    def several(most: int) -> tuple[list[Path], Path | None, str]:
+        monkeypatch.setattr("diptych.web.page_folder.MOST_BYTES", most)
+        work = actions.translate_several(uploads, trained.name, "b", None, None, told.append)
+        return asyncio.run(work)
+
+    monkeypatch.setattr("diptych.web.page_folder.KEPT_SECONDS", 10**10)
+    try:
+        previews, packed, line = several(size + 90_000)
+        assert (line[:10], len(previews) < 6) == ("6 pictures", True)
+        assert packed is not None
+        with ZipFile(packed) as archive:
+            assert len(archive.namelist()) == 6
+        packed.unlink()
+        for preview in previews:
+            preview.unlink()
+        _, packed, line = several(size + 40_000)
+        assert "left out. x.png: the page holds too many pictures" in line
+        assert packed is not None
+        with ZipFile(packed) as archive:
+            assert 1 <= len(archive.namelist()) < 6
+        assert told == [*range(1, 7)] * 2
+        assert folder.coming == 0
+    finally:
+        assert service.close()
+
+
+def test_servers_of_one_machine_leave_each_others_visitors_in(tmp_path: Path) -> None:
+    """Cookies know no ports."""
+    one, other = (Guard(FastAPI(), KEY, PageFolder(tmp_path)) for _ in range(2))
+    cookies = "; ".join(f"{guard.cookie}={guard.session}" for guard in (one, other))
+    for guard in (one, other):
+        assert guard._has_key(
+            HTTPConnection({"type": "http", "headers": [(b"cookie", cookies.encode())]})
+        )
+
+
+def test_nobody_without_the_key_takes_room(public: Server, bearer: dict[str, str]) -> None:
+    for path in ("/login", "/v1/translate", "/gradio_api/upload"):
+        refused = httpx.post(f"{public.address}{path}", content=bytes(5000), timeout=LONGEST)
+        assert refused.status_code == (413 if path == "/login" else 401)
+    pieces = httpx.post(f"{public.address}/login", content=iter([bytes(3000)] * 3))
+    assert pieces.status_code == 413
 
 
 def test_a_served_model_sees_no_more_than_the_server_allows(tmp_path: Path) -> None:
@@ -525,12 +591,14 @@ def test_an_answer_that_nobody_reads_is_thrown_away(monkeypatch: pytest.MonkeyPa
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await Response(content)(scope, receive, send)
 
-    async def left_after(read: Callable[[asyncio.StreamReader], Awaitable[int]]) -> int:
+    async def left_after(
+        read: Callable[[asyncio.StreamReader], Awaitable[int]], limits: Limits
+    ) -> int:
         config = uvicorn.Config(app, lifespan="off")
         config.load()
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: PatientOnce(config, state, {}), "127.0.0.1", 0
+            lambda: PatientOnce(config, state, {}, limits=limits), "127.0.0.1", 0
         )
         async with server:
             port = server.sockets[0].getsockname()[1]
@@ -556,8 +624,18 @@ def test_an_answer_that_nobody_reads_is_thrown_away(monkeypatch: pytest.MonkeyPa
             await asyncio.sleep(0.001)
         return count
 
-    assert asyncio.run(left_after(nothing)) == 0
-    assert asyncio.run(left_after(slowly)) > len(content)
+    async def by_drops(reader: asyncio.StreamReader) -> int:
+        count = 0
+        while chunk := await reader.read(20_000):
+            count += len(chunk)
+            await asyncio.sleep(0.01)
+        return count
+
+    assert asyncio.run(left_after(nothing, Limits())) == 0
+    assert asyncio.run(left_after(slowly, Limits())) > len(content)
+    hurried = Limits(upload_seconds=0.5)  # (2.5 times as much for as many bytes as 2.5 pictures)
+    with suppress(ConnectionResetError):
+        assert asyncio.run(left_after(by_drops, hurried)) < len(content) / 2
 
 
 def test_names_that_no_page_can_show() -> None:

@@ -7,23 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import nn
 
 from diptych.config import Preprocess
+from diptych.data.alpha import parse_background
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError, out_of_memory
 from diptych.files import explain_os_errors, is_text, write_whole
 from diptych.network_config import DiscriminatorConfig, GeneratorConfig
 from diptych.networks import make_discriminator, make_generator
+from diptych.section import CountOrZero
 from diptych.words import first_line
 
 FORMAT = 1
+LARGEST = 2**16  # pixels a side, that a model can have been trained on
 MODEL = "model.safetensors"  # in a run folder, and in each of its checkpoints
 IMPORT_ADVICE = "weights of the CycleGAN and CUT code become one by diptych import"
 Side = Literal["a", "b"]
@@ -47,10 +50,10 @@ class ModelInfo:
     generator: GeneratorConfig
     a: PixelFormat
     b: PixelFormat
-    size: int  # pixels a side of the crops trained on
+    size: Annotated[int, Field(ge=1, le=LARGEST)]  # pixels a side of the crops trained on
     preprocess: Preprocess
     background: str
-    step: int
+    step: CountOrZero
     discriminator: DiscriminatorConfig | None = None  # of D_a and D_b, if they are there too
     kid: float | None = None  # of a run's best model, on its held-out pictures
 
@@ -151,8 +154,12 @@ def _info(path: Path, metadata: dict[str, str]) -> ModelInfo:
         fields = json.loads(metadata["diptych"])
         if fields.pop("format") > FORMAT:
             raise DiptychError(f"{path} was written by a newer diptych: update yours")
-        return TypeAdapter(ModelInfo).validate_python(fields)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        info = TypeAdapter(ModelInfo).validate_python(fields)
+        parse_background(info.background)
+        return info
+    except (
+        AttributeError, KeyError, TypeError, ValueError, RecursionError, UsageError,
+    ) as error:  # fmt: skip
         raise DiptychError(f"{path} is damaged: {first_line(error)}") from error
 
 

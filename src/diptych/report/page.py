@@ -34,7 +34,8 @@ from diptych.translation.other_size import at_size, viewed_size, with_size
 from diptych.translation.translator import load
 
 MOST_RANKED = 4  # best and worst pictures of each direction
-LARGE = 128  # pixels a side: PNG files of more would make a heavy page
+LARGEST_PNG = 128  # pixels a side: more would make a heavy page
+PAGE_ENDINGS = (".html", ".htm", "")
 MOST_SHEETS = 24  # on the slider: first, last, and evenly between
 MOST_WEBP = 16_383  # pixels a side
 
@@ -123,6 +124,8 @@ def check_page_name(path: Path) -> Path:
     """
     if path.exists() and not (path.is_file() and _is_of_diptych(path)):
         raise UsageError(f"{path} exists and is no page of diptych's: choose another name")
+    if path.suffix.lower() not in PAGE_ENDINGS:
+        raise UsageError(f"{path}: name a page, NAME.html")
     with explain_os_errors(f"write the page {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path
@@ -245,7 +248,7 @@ def _rows(
 
 def picture_url(picture: Pixels, pixel_format: PixelFormat) -> str:
     """A picture to look at: large ones are packed as WebP, which shows no difference there."""
-    small = max(picture.shape[:2]) <= LARGE
+    small = max(picture.shape[:2]) <= LARGEST_PNG
     return data_url(preview(picture, pixel_format), "PNG" if small else "WEBP")
 
 

@@ -236,7 +236,7 @@ def _answer_errors(api: FastAPI) -> None:
     async def invalid(
         request: Request, error: RequestValidationError | ValidationError
     ) -> JSONResponse:
-        return refuse(RefusedError(422, _one_sentence(error)))
+        return refuse(RefusedError(422, one_sentence(error)))
 
     @api.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
@@ -278,7 +278,8 @@ def _describe(model: ServedModel) -> Model:
     )
 
 
-def _one_sentence(error: RequestValidationError | ValidationError) -> str:
+def one_sentence(error: RequestValidationError | ValidationError) -> str:
+    """What is wrong with the first option that is."""
     first = error.errors()[0]
     option = next((str(part) for part in first["loc"] if part != "query"), "request")
     if first["type"] == "extra_forbidden":

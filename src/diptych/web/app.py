@@ -12,7 +12,7 @@ from diptych.templates import template
 from diptych.web.api import make_api
 from diptych.web.bodies import LimitedBodies
 from diptych.web.forms import typed_key
-from diptych.web.guard import API, COOKIE, UPLOAD, Guard
+from diptych.web.guard import API, JOIN, MOST_LOGIN, MOST_MESSAGE, UPLOAD, Guard
 from diptych.web.metrics import Measured
 from diptych.web.page_folder import MOST_BYTES, PageFolder
 from diptych.web.service import Service
@@ -33,13 +33,17 @@ def make_app(service: Service, folder: PageFolder, key: str | None) -> ASGIApp:
             return RedirectResponse("login?wrong=1", 303)
         answer = RedirectResponse("./", 303)
         answer.set_cookie(
-            COOKIE, guard.session, httponly=True, samesite="strict",
+            guard.cookie, guard.session, httponly=True, samesite="strict",
             secure=request.url.scheme == "https",
         )  # fmt: skip
         return answer
 
     _mount_page(api, service, folder)
-    bodies = LimitedBodies(guard, service.limits, UPLOAD, MOST_BYTES // 2)
+    most = {
+        "/v1/translate": service.limits.body_bytes, UPLOAD: MOST_BYTES // 2, JOIN: MOST_MESSAGE,
+        "/login": MOST_LOGIN,
+    }  # fmt: skip
+    bodies = LimitedBodies(guard, service.limits, most, to_files=UPLOAD)
     return Measured(bodies, service.metrics, API)
 
 

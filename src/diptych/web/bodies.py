@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -15,40 +16,46 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from diptych.web.guard import refuse
 from diptych.web.limits import Limits, RefusedError
 
-HELD_BODIES = 16  # of the largest size: more than that is not kept in memory at any time
+HELD_BODIES = 16  # of the largest size: more than that is not kept in memory as it comes in
+OTHERS = 65_536  # bytes of bodies that are neither pictures nor forms
 
 
 class LimitedBodies:
-    """Refuses bodies that are too long or too slow; ``long_path`` may take ``long_bytes``."""
+    """Refuses bodies that are too long or too slow.
 
-    def __init__(self, app: ASGIApp, limits: Limits, long_path: str, long_bytes: int) -> None:
+    ``most``: bytes by path. Those of ``to_files`` go to files, piece by piece, and take no memory.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limits: Limits, most: Mapping[str, int], to_files: str
+    ) -> None:
         self.app = app
         self.limits = limits
-        self.long_path = long_path
-        self.long_bytes = long_bytes
+        self.most = most
+        self.to_files = to_files
         self.held = 0  # bytes of bodies of all requests under way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_long = scope["path"] == self.long_path
-        most = self.long_bytes if is_long else self.limits.body_bytes
+        path = scope["path"]
+        most = self.most.get(path, OTHERS)
         text = Headers(scope=scope).get("content-length", "0")
         length = int(text) if text.isdecimal() else 0
-        # As much time for each picture's worth as for one picture.
-        seconds = self.limits.upload_seconds * max(1.0, length / self.limits.body_bytes)
-        body = _Body(scope, receive, send, most, seconds)
+        body = _Body(scope, receive, send, most, self.limits.seconds_for(length))
         if length > most:
-            taken = most if is_long else self.limits.picture_bytes
-            await body.refuse(413, f"{length} bytes are too many: at most {taken} are taken")
+            taken = min(most, self.limits.picture_bytes) if path != self.to_files else most
+            advice = ": give them in parts" if path == self.to_files else ""
+            sentence = f"{length} bytes are too many: at most {taken} are taken{advice}"
+            await body.refuse(413, sentence)
             return
         room = HELD_BODIES * self.limits.body_bytes
 
         async def receive_some() -> Message:
             message = await body.receive()
             count = len(message.get("body", b""))
-            if count and not is_long:  # (that one goes to files piece by piece)
+            if count and path != self.to_files:
                 if self.held + count > room:
                     return await body.refuse(429, "too many uploads at once: try again", 2)
                 self.held += count

@@ -19,7 +19,6 @@ from diptych.web.forms import with_boundary_alone
 from diptych.web.limits import RefusedError
 from diptych.web.page_folder import PageFolder
 
-COOKIE = "diptych"
 OPEN = ("/healthz", "/login", "/favicon.ico")  # need no key
 GET = ("GET", "HEAD")
 API = {
@@ -34,6 +33,7 @@ PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/pwa_ic
 PAGE_FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
 FILE, UPLOAD, JOIN = "/gradio_api/file=", "/gradio_api/upload", "/gradio_api/queue/join"
 MOST_MESSAGE = 10**6  # bytes of what the page's buttons say
+MOST_LOGIN = 4096  # bytes
 
 HEADERS = {
     # The page may load nothing from anywhere else, nor be shown inside another page.
@@ -55,6 +55,8 @@ class Guard:
         self.app = app
         self.key = key
         self.folder = folder
+        # (A name of its own: to browsers all servers of a machine are one, whatever their ports.)
+        self.cookie = f"diptych-{secrets.token_hex(4)}"
         self.session = secrets.token_urlsafe(32)  # in the cookie of those who know the key
 
     def knows(self, key: str) -> bool:
@@ -132,7 +134,7 @@ class Guard:
         scheme, _, given = client.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and any(map(self.knows, _readings(given.strip()))):
             return True
-        cookie = client.cookies.get(COOKIE, "")
+        cookie = client.cookies.get(self.cookie, "")
         return hmac.compare_digest(cookie.encode(), self.session.encode())
 
     async def log_in(self, key: str) -> bool:
@@ -151,8 +153,6 @@ class Guard:
                 break
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(body) > MOST_MESSAGE:
-                raise RefusedError(413, "the message is too long")
         try:
             self.folder.check_names(json.loads(body))
         except (ValueError, RecursionError) as error:

@@ -48,6 +48,10 @@ class Limits:
         """The longest picture as it is sent."""
         return int(self.megabytes * 1e6)
 
+    def seconds_for(self, length: int) -> float:
+        """In which so many bytes must come, or be taken: for each picture's worth as for one."""
+        return self.upload_seconds * max(1.0, length / self.body_bytes)
+
     def check_sent(self, length: int) -> None:
         """Raise RefusedError for a picture of so many bytes that it is too long."""
         if length > self.picture_bytes:

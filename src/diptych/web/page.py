@@ -10,10 +10,10 @@ import gradio as gr
 from diptych.web.page_actions import Actions
 from diptych.web.page_events import Events, directions_of, file_label, shows, sizes_of, usual_size
 
-STRONGEST = 3  # on the page, times as much as learned; programs may ask for more
+SLIDER_END = 3  # times as much as learned; programs may ask for more
 HERE = Path(__file__).parent
 CSS = (HERE / "page.css").read_text("utf-8")
-NAMES = (HERE / "page.js").read_text("utf-8")
+SCRIPT = (HERE / "page.js").read_text("utf-8")
 FAVICON = HERE / "favicon.svg"
 HEADER = """<header><svg viewBox="0 0 32 32" aria-hidden="true"><path d="M3 7l12-3v24L3 25z"/>
 <path d="M17 4l12 3v18l-12 3z"/></svg><h1>diptych</h1></header>"""
@@ -50,8 +50,8 @@ def make_page(actions: Actions) -> gr.Blocks:
                 filterable=False,
             )  # fmt: skip
             strength = gr.Slider(
-                0, max(STRONGEST, first.strength), value=first.strength, step=0.1, label="Strength",
-                elem_id="strength", min_width=160, visible=first.retouches,
+                0, max(SLIDER_END, first.strength), value=first.strength, step=0.1,
+                label="Strength", elem_id="strength", min_width=160, visible=first.retouches,
             )  # fmt: skip
         with gr.Tab("One picture"), gr.Row(equal_height=False):
             with gr.Column(min_width=320):
@@ -72,7 +72,7 @@ def make_page(actions: Actions) -> gr.Blocks:
                     label="Left: before. Right: after", elem_id="slider", interactive=False,
                     buttons=["fullscreen"], max_height=420, slider_position=50,
                 )  # fmt: skip
-                line = gr.Markdown("", elem_id="line")
+                line = gr.HTML("", elem_id="line", padding=False)
                 download = gr.DownloadButton("Download the translation", interactive=False)
                 back = gr.Image(
                     label="Translated back again", elem_id="back", interactive=False, height=260,
@@ -81,7 +81,7 @@ def make_page(actions: Actions) -> gr.Blocks:
         with gr.Tab("Several pictures"):
             files = gr.File(label="Pictures", file_count="multiple", elem_id="files", height=180)
             go = gr.Button("Translate all", variant="primary")
-            several_line = gr.Markdown("", elem_id="several-line")
+            several_line = gr.HTML("", elem_id="several-line", padding=False)
             zip_file = gr.DownloadButton("Download them as a zip", interactive=False)
             results = gr.Gallery(
                 label="Translations", columns=6, height="auto", elem_id="results", buttons=[],
@@ -91,19 +91,20 @@ def make_page(actions: Actions) -> gr.Blocks:
 
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         choices = [model, to, size, strength]
-        gr.on(
-            [picture.change, file.change, model.change, to.change, size.change, strength.change],
-            events.translate,
-            [picture, file, *choices], [slider, back, line, download], preprocess=False,
-            trigger_mode="always_last", api_visibility="private", show_progress="minimal",
-            show_progress_on=[slider],
-            concurrency_limit=None,
-        )  # fmt: skip
+        translate: dict[str, Any] = {
+            "fn": events.translate, "inputs": [picture, file, *choices],
+            "outputs": [slider, back, line, download], "preprocess": False,
+            "trigger_mode": "always_last", "api_visibility": "private", "show_progress": "minimal",
+            "show_progress_on": [slider], "concurrency_limit": None,
+        }  # fmt: skip
+        gr.on([one.change for one in (picture, file, to, size, strength)], **translate)
+        choose = model.change(events.choose_model, model, [to, size, strength, back], **quiet)
+        choose.then(**translate)
         go.click(
             events.translate_several, [files, *choices], [results, several_line, zip_file],
             preprocess=False, api_visibility="private", show_progress_on=[results],
+            concurrency_limit=None,
         )  # fmt: skip
-        model.change(events.choose_model, model, [to, size, strength, back], **quiet)
         gr.on(
             [model.change, to.change], events.choose_direction, [model, to], [picture, file],
             **quiet,
@@ -113,6 +114,7 @@ def make_page(actions: Actions) -> gr.Blocks:
             trigger_mode="always_last", **quiet,
         )  # fmt: skip
         examples.select(events.pick, [model, to], [picture, file], **quiet)
-        page.load(js=NAMES, api_visibility="private")
+        page.load(js=SCRIPT, api_visibility="private")
+        page.unload(events.leave)
     page.queue(max_size=actions.service.limits.waiting, api_open=False)
     return page

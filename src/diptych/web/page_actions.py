@@ -7,6 +7,7 @@ import io
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ MOST_AT_ONCE = 200  # pictures for one zip
 MOST_PACKED = MOST_BYTES // 2  # bytes of its pictures
 THUMBNAIL = 160  # pixels
 SHOWN = 1600  # pixels of the longer side, as browsers are shown a picture; the result is whole
+TILE = 320  # the same of one among many
+IN_A_ZIP = 1000  # bytes that a file takes there besides its own
 MOST_EXAMPLES = 12
 MOST_OF_A_NAME = 200  # bytes: disks take 255, with an ending
 PATIENCE = 20  # times that one of several pictures waits for room
@@ -96,8 +99,9 @@ class Actions:
         ending = default_format(other)
         together = asyncio.Semaphore(self.service.limits.batch)
         done, room = 0, MOST_PACKED
+        zip_room = ExitStack()  # (so that there is some for what has been translated)
 
-        async def one(file: Any) -> tuple[bytes, Path] | str:
+        async def one(file: Any) -> tuple[bytes, bytes] | str:
             nonlocal done, room
             async with together:
                 try:
@@ -107,33 +111,37 @@ class Actions:
                     result = await self.service.encode(fake, ending, answer.extras)
                     if len(result) > room:
                         return f"{name_of(file)}: the zip is full, choose a smaller size"
+                    zip_room.enter_context(self.folder.room_for(len(result) + IN_A_ZIP))
                     room -= len(result)
-                    return result, await self._picture("after.png", fake, other)
+                    return result, await asyncio.to_thread(preview_png, fake, other, TILE)
                 except RefusedError as refusal:
                     return f"{name_of(file)}: {refusal}"
                 finally:
                     done += 1
                     on_done(done)
 
-        outcomes = await asyncio.gather(*(one(file) for file in files))
-        previews: list[Path] = []
-        problems: list[str] = []
-        contents: dict[str, bytes] = {}
-        for file, outcome in zip(files, outcomes, strict=True):
-            if isinstance(outcome, str):
-                problems.append(outcome)
-                continue
-            inside = free_name(f"{stem_of(file)}-to-{to}.{ending}", contents)
-            contents[inside] = outcome[0]
-            previews.append(outcome[1])
-        line = f"{counted(len(previews), 'picture')} in {time.perf_counter() - started:.1f} s"
-        if problems:
-            line += f"; {len(problems)} left out. " + ". ".join(problems[:5])
-        if not contents:
-            return [], None, line
-        packed = await asyncio.to_thread(pack, contents)
-        self.folder.make_room(len(packed))
-        return previews, self.folder.write(f"{model.name}-to-{to}.zip", packed), line
+        with zip_room, self.folder.kept(file["path"] for file in files):
+            outcomes = await asyncio.gather(*(one(file) for file in files))
+            problems: list[str] = []
+            contents: dict[str, bytes] = {}
+            tiles: list[bytes] = []
+            for file, outcome in zip(files, outcomes, strict=True):
+                if isinstance(outcome, str):
+                    problems.append(outcome)
+                    continue
+                inside = free_name(f"{stem_of(file)}-to-{to}.{ending}", contents)
+                contents[inside] = outcome[0]
+                tiles.append(outcome[1])
+            line = f"{counted(len(contents), 'picture')} in {time.perf_counter() - started:.1f} s"
+            if problems:
+                line += f"; {len(problems)} left out. " + ". ".join(problems[:5])
+            if not contents:
+                return [], None, line
+            packed = await asyncio.to_thread(pack, contents)
+            zip_room.close()
+            self.folder.make_room(len(packed))
+            whole = self.folder.write(f"{model.name}-to-{to}.zip", packed)
+            return self._small_views(tiles), whole, line
 
     async def _patiently(
         self, data: bytes, model: ServedModel, to: Side, size: int | None, strength: float | None
@@ -170,6 +178,14 @@ class Actions:
                 continue  # it was moved, perhaps
             made.append((path, self.folder.keep(f"{path.stem}.png", content)))
         return made
+
+    def _small_views(self, tiles: Sequence[bytes]) -> list[Path]:
+        """Their files; none where there is no room for them."""
+        try:
+            self.folder.make_room(sum(map(len, tiles)))
+        except RefusedError:
+            return []
+        return [self.folder.write("after.png", tile) for tile in tiles]
 
     async def _picture(self, name: str, picture: Pixels, pixel_format: PixelFormat) -> Path:
         content = await asyncio.to_thread(preview_png, picture, pixel_format, SHOWN)

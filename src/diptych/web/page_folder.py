@@ -11,9 +11,10 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class PageFolder:
     """A private folder; nothing outside it can be asked for."""
 
     path: Path
-    coming: int = 0  # bytes of uploads under way
+    coming: int = 0  # bytes of uploads and zips under way
+    needed: Counter[Path] = field(default_factory=Counter)  # files that are about to be read
 
     def holds(self, name: str) -> bool:
         """Whether ``name``, which a client sent, is a file in here."""
@@ -87,6 +89,16 @@ class PageFolder:
         finally:
             self.coming -= count
 
+    @contextmanager
+    def kept(self, names: Iterable[str]) -> Iterator[None]:
+        """Within the block these files are not removed."""
+        paths = [Path(os.path.realpath(name)) for name in names]
+        self.needed.update(paths)
+        try:
+            yield
+        finally:
+            self.needed.subtract(paths)
+
     def make_room(self, count: int) -> None:
         """Remove what is too old and, for ``count`` more bytes, what is oldest.
 
@@ -101,6 +113,8 @@ class PageFolder:
                         found.append((status.st_mtime, status.st_size, path))
         now, total = time.time(), count + self.coming + sum(size for _, size, _ in found)
         for made, size, path in sorted(found):
+            if self.needed[path] > 0:
+                continue
             if now - made < (KEPT_SECONDS if total <= MOST_BYTES else JUST_MADE):
                 break
             path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import socket
 import sys
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -75,8 +76,9 @@ def serve(
     ``ready`` is called when requests are answered. A second Ctrl-C ends it at once.
     """
     config = uvicorn.Config(
-        app, http=PatientOnce, ws="none", lifespan="on", log_level="error", access_log=False,
-        server_header=False, timeout_keep_alive=10,
+        app, http=partial(PatientOnce, limits=limits),  # type: ignore[arg-type]  # (it is called)
+        ws="none", lifespan="on",
+        log_level="error", access_log=False, server_header=False, timeout_keep_alive=10,
         timeout_graceful_shutdown=int(limits.upload_seconds + limits.answer_seconds) + 1,
     )  # fmt: skip
     # uvicorn raises the signal again at its end; that has been heard.
@@ -117,6 +119,11 @@ class PatientOnce(H11Protocol):
 
     timer: TimerHandle | None = None
     unread = 0  # bytes of answers that the client had not taken at the last look
+    ends = 0.0  # when it must have taken all of them
+
+    def __init__(self, *uvicorns: Any, limits: Limits, **named: Any) -> None:
+        super().__init__(*uvicorns, **named)
+        self.limits = limits
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """A client has come."""
@@ -142,9 +149,12 @@ class PatientOnce(H11Protocol):
             self.timer.cancel()
 
     def _out_of_time(self) -> None:
-        unread, self.unread = self.unread, self.transport.get_write_buffer_size()
+        before, self.unread = self.unread, self.transport.get_write_buffer_size()
         if self.unread:  # (closing would wait for it to be taken, and keep it in memory)
-            if self.unread == unread:
+            now = self.loop.time()
+            if not before:
+                self.ends = now + self.limits.seconds_for(self.unread)
+            if self.unread == before or now > self.ends:
                 self.transport.abort()
             self._wait()
             return

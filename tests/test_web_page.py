@@ -21,6 +21,7 @@ from PIL import Image
 pytest.importorskip("gradio", reason="the extra [web] is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 
+from corpus import heic
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -111,17 +112,17 @@ class Browser:
         before, after = map(self.picture, self.sources("#slider img")[:2])
         return before.tobytes() != after.tobytes() if before.size == after.size else None
 
-    def drop(self, selector: str, path: Path) -> None:
+    def drop(self, selector: str, path: Path, kind: str = "image/png") -> None:
         """As a mouse would that carries a file from elsewhere."""
         self.driver.execute_script(
             """
             const bytes = Uint8Array.from(atob(arguments[1]), (c) => c.charCodeAt(0));
             const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File([bytes], arguments[2], { type: "image/png" }));
+            dataTransfer.items.add(new File([bytes], arguments[2], { type: arguments[3] }));
             document.querySelector(arguments[0])
               .dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
             """,
-            selector, base64.b64encode(path.read_bytes()).decode(), path.name,
+            selector, base64.b64encode(path.read_bytes()).decode(), path.name, kind,
         )  # fmt: skip
 
     def paste(self, path: Path) -> None:
@@ -252,6 +253,20 @@ def test_names_are_no_html(browser: Browser, tmp_path: Path) -> None:
     browser.click("Translate all")
     wait_until(lambda: any(name in text for text in browser.texts("#several-line")))
     assert browser.all("#several-line img") == []
+
+
+def test_a_phones_pictures(browser: Browser, trained: Path, towns: Path, tmp_path: Path) -> None:
+    """Which Chromium does not know, dropped or chosen."""
+    towns_to_see = sorted((towns / "testA").iterdir())[:2]
+    phones = [tmp_path / name for name in ("IMG_1.HEIC", "IMG_2.heif")]
+    for town, path in zip(towns_to_see, phones, strict=True):
+        path.write_bytes(heic(Image.open(town).convert("RGB"), quality=95))
+    browser.open()
+    browser.translated(lambda: browser.drop("#picture button[aria-dropeffect]", phones[1], ""))
+    browser.translated(lambda: browser.choose_files("#picture", [phones[0]]))
+    (after,) = [one for one in browser.sources("#slider img") if is_after(one)]
+    assert_alike(browser.picture(after), package.load(trained, "cpu").to_b(phones[0]))
+    assert browser.texts("[data-testid=toast-text]") == []
 
 
 def test_what_a_closed_page_asked_for_is_given_up(trained: Path, tmp_path: Path) -> None:

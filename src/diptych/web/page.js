@@ -12,6 +12,26 @@
       });
   };
   name();
+  // Gradio takes for a picture what the browser calls one, and many do not know those of phones.
+  const unknown = (file) => !file.type && /\.(hei[cf]|hif)$/i.test(file.name);
+  const named = (files) => {
+    const all = new DataTransfer();
+    for (const file of files)
+      all.items.add(unknown(file) ? new File([file], file.name, { type: "image/heic" }) : file);
+    return all;
+  };
+  document.addEventListener("change", ({ target }) => {
+    if (target.matches("#picture input[type=file]") && [...target.files].some(unknown))
+      target.files = named(target.files).files;
+  }, true);
+  document.addEventListener("drop", (event) => {
+    const { target, dataTransfer } = event;
+    if (!target.closest("#picture") || ![...dataTransfer.files].some(unknown)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const again = { dataTransfer: named(dataTransfer.files), bubbles: true };
+    target.dispatchEvent(new DragEvent("drop", again));
+  }, true);
   // Gradio opens a list of choices again when the Tab key leaves it.
   document.addEventListener("focusout", ({ target }) => {
     if (target.matches("[role=combobox]"))

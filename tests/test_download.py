@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from diptych.data.catalog import DATA_SETS, find
+from diptych.data.catalog import DATA_SETS, data_set_named
 from diptych.data.download import fetch, unpack
 from diptych.errors import DiptychError, UsageError
 from diptych.lock import only_one
@@ -267,7 +267,7 @@ def test_the_catalog_names_the_twelve_sets_of_the_paper(diptych: Command) -> Non
         assert one.address().endswith(f"/cyclegan/datasets/{one.name}.zip")
         assert one.sha256 is None or len(one.sha256) == 64
     with pytest.raises(UsageError, match="did you mean 'horse2zebra'"):
-        find("horses2zebra")
+        data_set_named("horses2zebra")
 
 
 def test_get_from_the_command_line(server: Server, tmp_path: Path, diptych: Command) -> None:

@@ -49,7 +49,7 @@ from diptych.lock import only_one
 from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
-from diptych.report.compare import _grid as comparison_grid
+from diptych.report.compare import make_grid
 from diptych.report.page import picture_url
 from diptych.scoring import Target
 from diptych.training.log import Log
@@ -1032,11 +1032,11 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
 
 def test_a_comparison_shows_each_pictures_own_translation(trained: Path) -> None:
     run = RunFolder(trained)
-    names, rows = comparison_grid([run, run], "b", 3)
-    assert names == [str(trained)] * 2
-    assert len(rows) == 3
     translator = package.load(trained, "cpu")
-    for path, (name, (picture, *views)) in zip(run.data()["a"]["heldout"], rows, strict=False):
+    grid = make_grid([(run, translator)] * 2, "b", 3)
+    assert grid.runs == [str(trained)] * 2
+    assert len(grid.rows) == 3
+    for path, (name, (picture, *views)) in zip(run.data()["a"]["heldout"], grid.rows, strict=False):
         stored = np.asarray(Image.open(path).convert("RGB"))
         assert name == Path(path).name
         assert picture == picture_url(stored, RGB)

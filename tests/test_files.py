@@ -183,24 +183,35 @@ def test_threads_may_write_the_same_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_file_that_is_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Windows it cannot be replaced until its reader is done."""
-    real, readers = os.replace, [1, 1]
+@pytest.mark.parametrize(("windows", "number"), [(True, errno.EACCES), (False, errno.ESTALE)])
+def test_what_hinders_a_rename_may_pass(
+    windows: bool, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows readers of the old file are done, a disk of a network finds its way again."""
+    real, hindrances = os.replace, [1, 1]
 
     def replace(source: Path, target: Path) -> None:
-        if readers:
-            readers.pop()
-            raise PermissionError(errno.EACCES, "being read")
+        if hindrances:
+            hindrances.pop()
+            raise OSError(number, "not now")
         real(source, target)
+
+    monkeypatch.setattr("diptych.files.WINDOWS", windows)
 
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr("diptych.files.WAITS", (0, 0, 0))
     write_whole(tmp_path / "x", "new")
     assert (tmp_path / "x").read_text() == "new"
-    readers.extend([1] * 10)
-    with pytest.raises(PermissionError):
+    hindrances.extend([1] * 10)
+    with pytest.raises(OSError, match="not now"):
         write_whole(tmp_path / "x", "newer")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert len(hindrances) == 6  # (three times it waits)
+    monkeypatch.setattr("diptych.files.WINDOWS", False)
+    number = errno.EACCES  # what does not pass
+    with pytest.raises(PermissionError):
+        write_whole(tmp_path / "x", "newer")
+    assert len(hindrances) == 5
 
 
 def test_a_model_that_is_loaded_is_not_the_file(trained: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart
-from diptych.report.compare import _grid, comparison_tables
+from diptych.report.compare import comparison_tables, make_grid
 from diptych.report.page import _best_and_worst, _charts, _rows, _sheets, picture_url, write_report
 from diptych.settings import merge
 from diptych.training.run_folder import RunFolder
@@ -160,7 +160,8 @@ def test_each_domain_is_read_and_shown_in_its_own_way(mixed: RunFolder, to: Side
     views = [picture_url(picture, own), picture_url(fake, other)]
     (row,) = _rows(translator.pair, mixed.config(), data, to, [path], 3, paired=False)
     assert [row.picture, row.fake] == views
-    assert _grid([mixed], to, 3) == ([str(mixed.path)], [(Path(path).name, views)])
+    grid = make_grid([(mixed, translator)], to, 3)
+    assert (grid.runs, grid.rows) == ([str(mixed.path)], [(Path(path).name, views)])
 
 
 def test_only_what_no_run_has_learned_from_is_compared(trained: Path, tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_only_what_no_run_has_learned_from_is_compared(trained: Path, tmp_path: 
     data = json.loads((runs[1].path / "data.json").read_text())
     data["a"]["heldout"] = held[2:]
     (runs[1].path / "data.json").write_text(json.dumps(data))
-    _, rows = _grid(runs, "b", 8)
+    rows = make_grid([(run, package.load(run.path, "cpu")) for run in runs], "b", 8).rows
     assert [name for name, _ in rows] == [Path(path).name for path in held[2:]]
 
 
@@ -187,7 +188,7 @@ def test_pictures_in_folders_of_each_runs_own_are_compared(trained: Path, tmp_pa
     copies[0].write_bytes(copies[1].read_bytes())  # another picture of the same name
     data["a"]["heldout"] = [str(path) for path in reversed(copies)]
     runs[1].data_record.write_text(json.dumps(data))
-    _, rows = _grid(runs, "b", 8)
+    rows = make_grid([(run, package.load(run.path, "cpu")) for run in runs], "b", 8).rows
     assert [name for name, _ in rows] == [path.name for path in held[1:]]
     for _, (picture, first, second) in rows:
         assert picture

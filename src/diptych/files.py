@@ -16,7 +16,9 @@ from uuid import uuid4
 
 from diptych.errors import DiptychError, UsageError
 
-WAITS = (0.1, 0.5, 2.0) if os.name == "nt" else ()  # seconds, for a file that is being read
+WINDOWS = os.name == "nt"
+WAITS = (0.1, 0.5, 2.0)  # seconds, for what may pass
+MAY_PASS = (errno.EBUSY, errno.ESTALE)  # on disks of networks
 
 
 AnyPath = str | os.PathLike[str]  # as a program may call a file or a folder
@@ -67,12 +69,19 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename, over what is there. On Windows it waits a little for those who read the old file."""
+    """Rename, over what is there.
+
+    It waits a little where a disk of a network has lost its way, and on Windows for those who read
+    the old file.
+    """
     for seconds in WAITS:
         try:
             os.replace(source, target)
             return
-        except PermissionError:
+        except OSError as error:
+            being_read = WINDOWS and isinstance(error, PermissionError)
+            if not being_read and error.errno not in MAY_PASS:
+                raise
             time.sleep(seconds)
     os.replace(source, target)
 
@@ -132,7 +141,7 @@ def sync_folder(folder: Path) -> None:
 
     Where a file system (of a network, say) flushes no folders, it is left to that.
     """
-    if os.name == "nt":  # Windows cannot open folders, and syncs names by itself
+    if WINDOWS:  # which cannot open folders, and syncs names by itself
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

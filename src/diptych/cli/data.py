@@ -54,7 +54,7 @@ def get(
     from rich.filesize import decimal
 
     from diptych.cli.console import progress_bar, say
-    from diptych.data.catalog import AUTHORS, find
+    from diptych.data.catalog import AUTHORS, data_set_named
     from diptych.data.download import BrokenArchiveError, fetch, unpack
     from diptych.errors import DiptychError, UsageError
     from diptych.files import explain_os_errors
@@ -65,7 +65,7 @@ def get(
     if folder.exists():
         raise UsageError(f"{folder} exists already: use it, remove it, or choose another -o")
     if url is None:
-        data_set = find(name)
+        data_set = data_set_named(name)
         url, sha256 = data_set.address(mirror or AUTHORS), sha256 or data_set.sha256
     archive = folder.with_name(f".{folder.name}.zip")
     with explain_os_errors(f"write the folder {folder.parent}"):

@@ -88,7 +88,7 @@ DATA_SETS = (
 )  # fmt: skip
 
 
-def find(name: str) -> DataSet:
+def data_set_named(name: str) -> DataSet:
     """The data set of that name. Raises UsageError, naming the nearest one."""
     for data_set in DATA_SETS:
         if data_set.name == name:

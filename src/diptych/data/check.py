@@ -16,7 +16,7 @@ from diptych.config import Config, DataConfig
 from diptych.data.cache import PictureCache
 from diptych.data.cache_build import OnProgress, of_one_kind
 from diptych.data.domain import Domain, Folders, check_different, check_request, make_domain
-from diptych.data.findings import Finding, find
+from diptych.data.findings import Finding, find_problems
 from diptych.data.folder import find_pictures, passed_over
 from diptych.data.geometry import load_size
 from diptych.data.scan import Scan, scan_folder
@@ -91,7 +91,7 @@ def check(folders: Folders, config: Config, on_progress: OnProgress = unheard) -
     domains, refused = _domains(scans, config)
     return Check(
         parts=tuple(_part(scan) for scan in scans),
-        findings=find(scans, domains, config.data),
+        findings=find_problems(scans, domains, config.data),
         preset=config.preset,
         size=config.data.size,
         crops=_crops(config.data),

@@ -39,7 +39,9 @@ class Finding:
     cases: tuple[Case, ...]
 
 
-def find(scans: Sequence[Scan], domains: Sequence[Domain], data: DataConfig) -> tuple[Finding, ...]:
+def find_problems(
+    scans: Sequence[Scan], domains: Sequence[Domain], data: DataConfig
+) -> tuple[Finding, ...]:
     """All that can be said of the folders, and of the domains that can be made of them."""
     heldout = {path for domain in domains for path in domain.heldout}
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -30,6 +30,15 @@ class Runtime:
     signatures: bool = False  # a file takes both pictures and floats; floats have channels last
 
 
+TORCH = Runtime(
+    "PyTorch",
+    ("{}.pt2",),
+    ("torch", "numpy", "pillow"),
+    "import torch",
+    'model = torch.export.load(here / "{name}.pt2").module()',
+    "translated = model(torch.from_numpy(picture[None]))[0].numpy()",
+    "y = model(torch.from_numpy(x).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()",
+)
 RUNTIMES: dict[Format, Runtime] = {
     "onnx": Runtime(
         "ONNX Runtime",
@@ -60,23 +69,12 @@ RUNTIMES: dict[Format, Runtime] = {
         'y = model(x=x[None])["y"][0]',
         signatures=True,
     ),
-    "torch": Runtime(
-        "PyTorch",
-        ("{}.pt2",),
-        ("torch", "numpy", "pillow"),
-        "import torch",
-        'model = torch.export.load(here / "{name}.pt2").module()',
-        "translated = model(torch.from_numpy(picture[None]))[0].numpy()",
-        "y = model(torch.from_numpy(x).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()",
-    ),
-    "aotinductor": Runtime(
-        "PyTorch, compiled",
-        ("{}.compiled.pt2",),
-        ("torch", "numpy", "pillow"),
-        "import torch",
-        'model = torch._inductor.aoti_load_package(str(here / "{name}.compiled.pt2"))',
-        "translated = model(torch.from_numpy(picture[None]))[0].numpy()",
-        "y = model(torch.from_numpy(x).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()",
+    "torch": TORCH,
+    "aotinductor": replace(
+        TORCH,
+        title="PyTorch, compiled",
+        files=("{}.compiled.pt2",),
+        load='model = torch._inductor.aoti_load_package(str(here / "{name}.compiled.pt2"))',
     ),
 }
 

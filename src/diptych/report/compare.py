@@ -6,6 +6,7 @@ import filecmp
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from diptych.settings import flat
 from diptych.templates import template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
-from diptych.translation.translator import load
+from diptych.translation.translator import Translator, load
 from diptych.words import counted
 
 WAYS: tuple[Side, ...] = ("b", "a")
@@ -131,6 +132,15 @@ def _scores(direction: DirectionScores) -> list[str]:
     return [*set_cells(direction.distances.translations), cycle]
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Held-out pictures one way: first in each row the picture, then each run's translation."""
+
+    title: str
+    runs: list[str]
+    rows: list[tuple[str, list[str]]]  # a picture's name, and data URLs
+
+
 def write_comparison(
     runs: Sequence[RunFolder], tables: Sequence[ScoreTable], out: Path, pictures: int
 ) -> Path:
@@ -140,40 +150,40 @@ def write_comparison(
     DiptychError if the page cannot be written.
     """
     check_page_name(out)
-    grids = [(way_name(to), *grid) for to in WAYS if (grid := _grid(runs, to, pictures))[0]]
-    page = template("report/compare.html.j2").render(runs=len(runs), tables=tables, grids=grids)
+    loaded = [(run, load(run.path, "cpu")) for run in runs]
+    grids = [make_grid(loaded, to, pictures) for to in WAYS]
+    page = template("report/compare.html.j2").render(
+        runs=len(runs), tables=tables, grids=[grid for grid in grids if grid.runs]
+    )
     with explain_os_errors(f"write the comparison {out}"):
         write_whole(out, page)
     return out
 
 
-def _grid(
-    runs: Sequence[RunFolder], to: Side, most: int
-) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """The runs that translate to domain ``to``, and rows of a picture's name and data URLs.
-
-    First in a row stands the picture, then each run's translation.
-    """
-    side = other_side(to)
-    shown = list(islice(_held_out_by_all(runs, side), most))
-    names: list[str] = []
+def make_grid(loaded: Sequence[tuple[RunFolder, Translator]], to: Side, most: int) -> Grid:
+    """At most ``most`` pictures, and what those runs make of them that translate ``to`` it."""
+    shown = list(islice(_held_out_by_all([run for run, _ in loaded], other_side(to)), most))
+    grid = Grid(way_name(to), [], [])
     columns: list[dict[Path, str]] = []
-    for n, run in enumerate(runs):
-        translator = load(run.path, "cpu")
-        config = with_size(run.config(), viewed_size(translator))
+    for n, (run, translator) in enumerate(loaded):
         if to not in translator.pair.ways:
             continue
+        config = with_size(run.config(), viewed_size(translator))
         own, other = translator.formats(to)
         firsts = {row[n]: row[0] for row in shown}
-        found = read_for_looking(firsts, config.reading(side), own, config)
+        found = read_for_looking(firsts, config.reading(other_side(to)), own, config)
         if not columns:
-            columns.append({firsts[path]: picture_url(p, own) for path, p in found})
-        fakes = [translator.arrays([p], to)[0] for _, p in found]
-        views = [picture_url(fake, other) for fake in fakes]
-        names.append(str(run.path))
-        columns.append({firsts[path]: url for (path, _), url in zip(found, views, strict=True)})
-    pictures = columns[0] if columns else {}
-    return names, [(p.name, [column.get(p, "") for column in columns]) for p in pictures]
+            columns.append({firsts[path]: picture_url(picture, own) for path, picture in found})
+        grid.runs.append(str(run.path))
+        columns.append(
+            {
+                firsts[path]: picture_url(translator.arrays([picture], to)[0], other)
+                for path, picture in found
+            }
+        )
+    for path in columns[0] if columns else ():
+        grid.rows.append((path.name, [column.get(path, "") for column in columns]))
+    return grid
 
 
 def _held_out_by_all(runs: Sequence[RunFolder], side: Side) -> Iterator[tuple[Path, ...]]:

@@ -12,6 +12,7 @@ from diptych.data.decode import one_reason
 from diptych.data.eight_bit import read_transparency
 from diptych.data.metadata import Metadata, read_metadata
 from diptych.data.missing import MissingPixels, can_hold
+from diptych.data.opening import kind_of
 from diptych.data.pixels import Pixels
 from diptych.data.tiff import read_tiff_transparency
 from diptych.model_file import ModelInfo, Side
@@ -24,8 +25,8 @@ SEEN_THROUGH = ("png", "webp", "tif")  # formats that hold transparency
 class Extras:
     """What goes from a picture's file to its translation's."""
 
-    source: Metadata  # what the picture's file says
-    metadata: Metadata  # what the translation's will say
+    told: Metadata  # by the picture's file
+    to_tell: Metadata  # by the translation's
     missing: MissingPixels | None  # what was filled of the picture
     transparency: Pixels | None  # as a last channel of 8 bits
     background: str  # that the network saw behind it
@@ -35,7 +36,7 @@ class Extras:
         alpha = self.transparency if ending in SEEN_THROUGH else None
         if alpha is not None:
             translation = off_background(translation, alpha, self.background)
-        if self.missing is not None and self.metadata.no_data is not None:
+        if self.missing is not None and self.to_tell.no_data is not None:
             translation = translation.copy()
             self.missing.put_back(translation)
         return translation if alpha is None else np.concatenate([translation, alpha], axis=-1)
@@ -53,7 +54,7 @@ def extras_of(
     told, alpha = read_metadata(file), None
     if told.transparent and source.is_image and target.is_image:
         with one_reason():
-            in_tiff = bool(told.channels)
+            in_tiff = kind_of(file) == "tiff"
             alpha = read_tiff_transparency(file) if in_tiff else read_transparency(file)
         alpha = None if alpha is None else scaled(alpha, size)
     if size is not None:

@@ -244,7 +244,7 @@ def _written(made: _Read) -> Outcome:
     try:
         picture = made.extras.added_to(made.picture, format_of(job.target.suffix))
         with explain_os_errors(f"write {job.target}"):
-            write_picture(job.target, picture, made.extras.metadata)
+            write_picture(job.target, picture, made.extras.to_tell)
     except (TooLargeError, ValueError) as error:
         problem = str(error)
     return Outcome(job, problem, made.remarks)

@@ -38,7 +38,7 @@ def remarks(
     size: int | None,
 ) -> tuple[Remark, ...]:
     """What a person should know of ``picture``, as it was read from the job's source."""
-    found, metadata = list[Remark](), extras.source
+    found, metadata = list[Remark](), extras.told
     unknown = extras.missing is not None and extras.missing.places.all()
     if said := None if unknown else source.remark(picture):
         found.append(Remark("values", said))
@@ -60,7 +60,7 @@ def remarks(
     if extras.transparency is not None and ending not in SEEN_THROUGH:
         said = f"{ending} cannot hold its transparency: what was clear has the background's colour"
         found.append(Remark("transparency", said))
-    if extras.missing is not None and extras.metadata.no_data is None:
+    if extras.missing is not None and extras.to_tell.no_data is None:
         why = f"as {target.dtype}" if size is None else "scaled by --size"
         said = f"{why} it does not say where it has no data ({extras.missing.value:g})"
         found.append(Remark("no data", said))

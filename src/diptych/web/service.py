@@ -117,7 +117,7 @@ class Service:
             file = io.BytesIO()
             try:
                 whole = extras.added_to(picture, name)
-                encode_picture(file, name, whole, extras.metadata)
+                encode_picture(file, name, whole, extras.to_tell)
             except TooLargeError as error:
                 raise RefusedError(422, str(error)) from error
             except (OSError, ValueError) as error:

@@ -145,7 +145,8 @@ def no_pictures() -> Iterator[Case]:
     }
     for word, content in others.items():
         for ending in ("jpg", "png", "tif", "npy", "webp", "gif"):
-            reason = "it is empty" if word == "empty" else "not a picture"
+            usual = "not a picture"
+            reason = {"empty": "it is empty", "heic": "HEIC, cut short"}.get(word, usual)
             yield refused(f"no-{word}.{ending}", content, reason)
     yield refused("no-dimensions.npy", npy(np.uint8(7)), "shape")
     yield refused("line.npy", npy(np.arange(9, dtype=np.uint8)), "shape")

@@ -220,7 +220,16 @@ def test_sixteen_bits_that_would_become_black(
     assert black.advice == "the range is 0,65535: give one that fits them"
     narrow = build_config({"data": {"size": 32}, "a": {"depth": "native", "range": [0, 300]}})
     (white,) = (f for f in check(folders, narrow).findings if f.kind == "beyond the range")
-    assert white.cases[0].about == "values usually reach 4095, beyond the range 0,300"
+    assert white.cases[0].about == (
+        "93% of the values lie beyond the range 0,300, and are cut off (they reach from 0 to 4095)"
+    )
+    for given, kinds in (
+        ((-100_000, -5000), ["beyond the range"]), ((-1000, 3000), ["beyond the range"]),
+        ((-1000, 3900), []), ((0, 4095), []),
+    ):  # fmt: skip
+        config = build_config({"data": {"size": 32}, "a": {"depth": "native", "range": given}})
+        told = {f.kind for f in check(folders, config).findings}
+        assert sorted(told & {"beyond the range", "wide range", "nearly black"}) == kinds
 
 
 def test_sixteen_bits_of_which_half_is_read(clean: Path) -> None:

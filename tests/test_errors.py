@@ -169,7 +169,7 @@ CASES = [
     (["evaluate", "MODEL"], 1, ["is a file: give the run folder", "evaluate RUN --model"]),
     (["import", "a/town-0000.png", "-o", "x.safetensors"], 1, ["0000.png is not a .pth"]),
     (["import", "pop.webp", "-o", "x.safetensors"], 1, ["pop.webp is not a .pth"]),
-    (["translate", "MODEL", "iphone.HEIC", "-o", "out"], 1, ["iphone.HEIC: not a picture"]),
+    (["translate", "MODEL", "iphone.HEIC", "-o", "out"], 1, ["it is HEIC, cut short"]),
     (["translate", "MODEL", "a", "-o", "a/out"], 2, ["would lie among the pictures of a"]),
     (["translate", "MODEL", "a/town-0000.png", "-o", "x.exr"], 2, ["cannot write 'exr'", "tif"]),
     (["translate", "MODEL", "a/town-0000.png", "-o", "x.mxf"], 2, ["a video as x.mxf", ".mp4"]),

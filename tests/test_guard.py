@@ -19,6 +19,7 @@ from diptych.errors import DiptychError
 from diptych.settings import build_config, merge
 from diptych.training import checkpoint
 from diptych.training.guard import MOST_IN_A_ROW, GuardedAdam, any_not_finite
+from diptych.training.history import History
 from diptych.training.run_folder import RunFolder
 from diptych.training.session import Listener
 from diptych.training.start import resume_run, start_run
@@ -251,6 +252,32 @@ def test_what_was_saved_while_failing_is_gone_after_going_back(
     assert one.state.step == 2
     assert not one.health.said  # it may be due again
     assert [path.name for path in checkpoint.checkpoints(one.run.checkpoints)] == ["step-00000002"]
+
+
+def test_where_no_step_was_good_a_lower_rate_is_advised(
+    towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a run that was stopped, whose checkpoints are all of failing steps."""
+    Poison(monkeypatch, "generator_loss", set(range(100)))
+    folder, settings = RunFolder(tmp_path / "run"), build_config(merge(TINY, SETTINGS))
+    assert not start_run(data_folders(towns), folder, settings, max_minutes=0)
+    assert len(checkpoint.checkpoints(folder.checkpoints)) == 1
+    with pytest.raises(DiptychError, match="NaN or infinity: start again with a lower optimizer"):
+        resume_run(folder)
+
+
+def test_what_a_history_has_no_room_for_by_now_is_forgotten() -> None:
+    """It would be shown to D for ever. And what D cannot be shown with others is too."""
+    full = History(5, 0)
+    for i in range(5):
+        full.exchange(torch.full((1, 1, 4, 4 + i // 4), float(i)))
+    state = full.state()
+    for size, left in ((2, [0.0, 1.0]), (0, []), (9, [0.0, 1.0, 2.0, 3.0, 4.0])):
+        smaller = History(size, 0)
+        smaller.load(state, torch.device("cpu"))
+        assert [float(one.mean()) for one in smaller.pictures] == left
+    full.keep_size(4)  # (the last one is no square)
+    assert [float(one.mean()) for one in full.pictures] == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_weights_that_are_no_numbers_are_not_saved(towns: Path, tmp_path: Path) -> None:

@@ -38,12 +38,13 @@ from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.interrupt import InterruptedRunError, StopNowError, StopRequest
 from diptych.model_file import load_model, read_info, save_model
-from diptych.settings import build_config, merge, parse_assignment
+from diptych.settings import build_config, merge, parse_assignment, preset_names, read_preset
 from diptych.surroundings import shared, usual_torch
 from diptych.training import checkpoint
 from diptych.training.choice import make_config
 from diptych.training.health import Health
 from diptych.training.learned import runs_before
+from diptych.training.remarks import _of_settings
 from diptych.training.room import bytes_needed, memory_needed
 from diptych.training.run_folder import RunFolder
 from diptych.training.schedule import Plateau
@@ -430,8 +431,30 @@ def test_a_resumed_run_keeps_its_rate_and_its_scale(towns: Path, tmp_path: Path)
 
 def test_a_checkpoint_of_other_networks_is_refused(trained: Path, towns: Path) -> None:
     other = trainer(towns, generator={"width": 8})
-    with pytest.raises(DiptychError, match=r"does not fit the settings.*config\.yaml"):
+    with pytest.raises(DiptychError, match=r"generator.width was 4 and is 8 now.*take that back"):
         other.state.load(trained / "checkpoints")
+
+
+def test_a_run_without_one_of_its_files_says_what_to_do(
+    trained: Path, towns: Path, tmp_path: Path, diptych: Command
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    for name in ("data.json", "config.yaml"):
+        kept = (tmp_path / "run" / name).read_bytes()
+        for content in (b"{ cut", None):
+            (tmp_path / "run" / name).unlink()
+            if content is not None and name == "data.json":
+                (tmp_path / "run" / name).write_bytes(content)
+            for command in (
+                ["train", "--run", tmp_path / "run", "--resume", "--steps", "99"],
+                ["train", "--data", towns, "--run", tmp_path / "run", "--resume-if-there"],
+                ["report", tmp_path / "run"],
+            ):
+                done = diptych(*command)
+                assert done.returncode == 1
+                assert f"{name} is missing or damaged: bring it back" in done.stderr, command
+                assert "--from" in done.stderr
+            (tmp_path / "run" / name).write_bytes(kept)
 
 
 def test_settings_that_were_edited_are_named(towns: Path, tmp_path: Path) -> None:
@@ -441,8 +464,8 @@ def test_settings_that_were_edited_are_named(towns: Path, tmp_path: Path) -> Non
     edited = trainer(towns, loss={"cycle": 9.0}, optimizer={"patience": 3})
     (said,) = edited.state.load(tmp_path)
     assert said == (
-        "config.yaml has been edited: loss.cycle is 10.0 so far, not 9.0 and optimizer.patience is "
-        "10 so far, not 3; the run goes on with that"
+        "config.yaml has been edited, and the run goes on as it says: loss.cycle was 10.0 and is "
+        "9.0 now, optimizer.patience was 10 and is 3 now"
     )
     assert not trainer(towns, training={"steps": 99}).state.load(tmp_path)
 
@@ -1218,15 +1241,41 @@ def test_settings_of_the_other_method_are_remarked_on(
     )):  # fmt: skip
         done = diptych("train", *options, "--run", tmp_path / f"run-{i}", *more)
         assert done.returncode == 0, done.stderr
-        assert ("loss.cycle and loss.identity are CycleGAN's" in done.stdout) is said
+        told = " ".join(done.stdout.split())
+        assert ("is off: it is CycleGAN's; cut has contrast.source" in told) is said
         assert ("training.judged adds no fakes" in done.stdout) is (i == 3)
     options[-1] = "cyclegan"
     done = diptych("train", *options, "--run", tmp_path / "other", "--set", "contrast.source=5",
                    "--set", "optimizer.decay_steps=50", "--set", "generator.levels=6")  # fmt: skip
     said = " ".join(done.stdout.split())
-    assert "generator.levels are of U-Nets: this is a resnet" in said
-    assert "contrast.* are of CUT" in said
+    assert "generator.levels is off: they are of U-Nets, and this is a resnet" in said
+    assert "contrast.source is off: it is of CUT" in said
     assert "decay_steps is off: the schedule is linear, not step" in said
+    assert said.count("is off") == 3
+
+
+def test_settings_without_effect_are_remarked_on() -> None:
+    def said(**settings: dict[str, Any]) -> list[str]:
+        return [line.split(" is off")[0] for line in _of_settings(build_config(settings))]
+
+    assert said() == []
+    for preset in preset_names():
+        assert list(_of_settings(build_config(read_preset(preset)))) == []
+    assert said(generator={"architecture": "unet", "blocks": 6}) == ["generator.blocks"]
+    assert said(generator={"least_change": 0.1, "strength": 2}) == [
+        "generator.least_change", "generator.strength",
+    ]  # fmt: skip
+    pixel = {"architecture": "pixel", "layers": 2}
+    assert said(discriminator=pixel) == ["discriminator.layers"]
+    assert said(optimizer={"schedule": "constant", "decay_from": 0.2, "patience": 3}) == [
+        "optimizer.decay_from", "optimizer.patience",
+    ]  # fmt: skip
+    assert said(optimizer={"schedule": "plateau", "patience": 3}) == []
+    assert said(training={"judged": 2, "batch": 4}) == ["training.judged"]
+    (line,) = _of_settings(
+        build_config({"loss": {"adversarial": "wgangp"}, "discriminator": {"norm": "batch"}})
+    )
+    assert "wgangp bounds the slope at each by itself" in line
 
 
 def test_paths_mean_what_they_meant_at_the_call(

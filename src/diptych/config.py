@@ -37,7 +37,7 @@ class LossConfig(Section):
     identity: Weight = 5.0
     identity_end: Weight | None = None
     plain: Weight = 0.0  # what has no texture, like a clear sky, is to stay as it is
-    r1: Weight = 0.0  # weight of the squared slope of D at real pictures
+    r1: Weight = 0.0  # gamma: weight of half the squared slope of D, all verdicts, at real pictures
     noise: Weight = 0.0  # standard deviation of the noise on what D judges; pictures are [-1, 1]
     noise_end: Weight | None = None  # it moves linearly to this; None: it stays
     discriminator: Weight = 0.5  # the paper halves D's loss, so that D learns more slowly than G

@@ -82,8 +82,9 @@ PENALTY_WEIGHT = 10.0  # lambda of Gulrajani et al., 2017, section 4
 def gradient_penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """10 * mean((|dD/dx| - 1)^2) at random points between real and fake pictures.
 
-    Gulrajani et al., 2017, eq. 3. ``real`` and ``fake`` are ``(N, C, H, W)``; if one batch is
-    longer, its last pictures are left out.
+    Gulrajani et al., 2017, eq. 3; D there is the sum of its verdicts on a picture, so that the
+    bound is tighter the larger pictures are. ``real`` and ``fake`` are ``(N, C, H, W)``; if one
+    batch is longer, its last pictures are left out.
     """
     pairs = min(len(real), len(fake))
     real, fake = real[:pairs], fake[:pairs]
@@ -95,7 +96,10 @@ def gradient_penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def r1_penalty(D: nn.Module, real: Tensor) -> Tensor:
-    """mean |dD/dx|^2 / 2 at real pictures ``(N, C, H, W)`` (Mescheder et al., 2018, eq. 9)."""
+    """mean |dD/dx|^2 / 2 at real pictures ``(N, C, H, W)`` (Mescheder et al., 2018, eq. 9).
+
+    D there is the sum of its verdicts on a picture: the larger that is, the more it counts.
+    """
     x = real.detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
     return slope.square().flatten(1).sum(dim=1).mean() / 2

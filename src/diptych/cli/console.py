@@ -135,7 +135,8 @@ class _TrainingView:
         """A line at the start, and now and then."""
         now = time.monotonic()
         if name not in self.reading_plainly or now - self.last_line > PLAIN_EVERY:
-            say(f"reading {name}: {done} of {total} pictures")
+            begun = name in self.reading_plainly
+            say(f"reading {name}: {f'{done} of ' if begun else ''}{total} pictures")
             self.reading_plainly.add(name)
             self.last_line = now
 

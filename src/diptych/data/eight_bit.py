@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from diptych.data.alpha import parse_background
-from diptych.data.heic import have_pillow_read_heic, is_heic
+from diptych.data.heic import have_pillow_read_heic, is_avif, is_heic
 from diptych.data.opening import (
     AVIF,
     DamagedPictureError,
@@ -43,7 +43,13 @@ def open_image(file: BinaryIO) -> Image.Image:
     heic = is_heic(file)
     if heic:
         have_pillow_read_heic()
-    image = Image.open(file, formats=["HEIF"] if heic else FORMATS)
+    try:
+        image = Image.open(file, formats=["HEIF"] if heic else FORMATS)
+    except UnidentifiedImageError:
+        if heic or is_avif(file):  # (whose decoders say no more)
+            name = "HEIC" if heic else "AVIF"
+            raise DamagedPictureError(f"it is {name}, cut short or damaged") from None
+        raise
     # (Pillow has this limit as well, but a program may have lifted it.)
     check_size(*image.size, bytes_a_pixel=4)
     return image

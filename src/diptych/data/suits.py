@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
 import numpy as np
 
 from diptych.config import Config
-from diptych.data.decode import is_deeper, read_with_missing, reading_of
+from diptych.data.decode import is_deeper, read_picture, read_with_missing, reading_of
 from diptych.data.domain import Domain
 from diptych.data.metadata import Metadata, metadata_of
 from diptych.data.opening import DamagedPictureError
@@ -24,7 +24,8 @@ FEW = 20  # pictures to learn from
 FEWEST_SCORED = 8  # held-out ones, for distances between sets: its halves need 3 neighbours each
 LOOKED_AT = 20  # files, for what their headers say
 MANY_CHANNELS = 20  # more than instruments have, but for hyperspectral ones
-FAR_BEYOND = 4  # ranges: what stands out (bone, metal, a lamp) may well be cut off
+FAR_BEYOND = 4  # ranges: a few pictures, or what stands out in them, should not need more
+MOST_CUT_OFF = 0.1  # of all values: bone, metal, a lamp may well be
 
 
 DoubtKind = Literal[
@@ -70,13 +71,30 @@ def doubts(domain: Domain) -> list[Doubt]:
     elif stored.dtype == "uint8" and is_deeper(_first(domain)):
         about = "its pictures have more than 8 bits, of which the upper 8 are read"
         found.append(Doubt("deep", about, "--depth native reads all"))
-    usually = median(entry.high for entry in domain.cache.entries)
-    if usually > low + (high - low) * FAR_BEYOND:
-        about = f"values usually reach {usually:g}, beyond the range {low:g},{high:g}"
-        found.append(
-            Doubt("beyond the range", about, "all above it is one colour: give one that fits them")
+    if (share := cut_off(domain)) > MOST_CUT_OFF:
+        least = min(entry.low for entry in domain.cache.entries)
+        about = (
+            f"{share:.0%} of the values lie beyond the range {low:g},{high:g}, and are cut off "
+            f"(they reach from {least:g} to {reached:g})"
         )
-    return [*found, *_far_values(domain), *_by_files(domain)]
+        found.append(Doubt("beyond the range", about, "give one that fits, unless that is meant"))
+    elif not any(doubt.kind == "nearly black" for doubt in found):
+        found += _far_values(domain)
+    return [*found, *_by_files(domain)]
+
+
+def cut_off(domain: Domain) -> float:
+    """The share of values beyond the range, 0 to 1, in pictures from all over the domain."""
+    stored = domain.pixel_format
+    if stored.dtype == "uint8" and (stored.low, stored.high) == (0, 255):
+        return 0.0
+    shares = []
+    for index in domain.train[:: max(1, len(domain.train) // LOOKED_AT)]:
+        path = domain.folder / domain.cache.entries[index].name
+        with suppress(DamagedPictureError):  # (it was there when it was decoded)
+            picture = read_picture(path, reading_of(stored))
+            shares.append(float(((picture < stored.low) | (picture > stored.high)).mean()))
+    return sum(shares) / max(1, len(shares))
 
 
 def _first(domain: Domain) -> Path:

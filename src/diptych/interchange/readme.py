@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from diptych.interchange.examples import RUNTIMES, Format, Runtime, command
 from diptych.interchange.program import ExportedWay
+from diptych.translation.afar import NEAR
 
 KERAS = """
 ## Training on in Keras
@@ -40,7 +41,8 @@ def readme(
         f"# Pictures translated by {runtime.title}",
         "",
         f"Written by diptych {facts['diptych']}; the model was trained on pictures of "
-        f"{facts['trained_size']} px a side: scale much larger ones down first.",
+        f"{facts['trained_size']} px a side: scale larger ones down first, to at most "
+        f"{NEAR * int(facts['trained_size'])} px of the shorter side.",
         "",
         "| file | takes | gives |",
         "|---|---|---|",

@@ -36,7 +36,7 @@ def norm_layer(kind: Norm) -> NormLayer:
       change another, as spots do that grow to move the mean of a picture (Karras et al., 2020).
     * ``none``: no normalisation.
 
-    Instance norm has no scale and shift of its own: the next convolution has them.
+    Instance norm has no scale and shift here, as in the method's first implementation.
     """
     if kind == "instance":
         return InstanceNorm

@@ -29,7 +29,7 @@ class GuardedAdam(torch.optim.Adam):
         super().__init__(parameters, lr=rate, betas=betas, fused=self.fused)
 
     def step_unless(self, bad: Tensor) -> None:
-        """One step, or none."""
+        """One step, or none where ``bad`` is 1.0."""
         if self.fused:
             self.found_inf = bad
         elif bool(bad):
@@ -45,5 +45,5 @@ def any_not_finite(losses: Iterable[Tensor], parameters: Iterable[nn.Parameter])
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norms = torch.stack([norm.float() for norm in torch._foreach_norm(gradients)])
-    total = norms.sum() + torch.stack([loss.detach().float() for loss in losses]).sum()
+    total = norms.square().sum() + torch.stack([loss.detach().float() for loss in losses]).sum()
     return 1 - total.isfinite().float()

@@ -51,13 +51,17 @@ class History:
         return {**state, "generator": self.generator.get_state()}
 
     def load(self, state: dict[str, Tensor], device: torch.device) -> None:
-        """Take back what ``state`` gave."""
-        self.pictures = [state[f"picture-{i}"].to(device) for i in range(len(state) - 1)]
+        """Take back what ``state`` gave, or as much of it as there is room for by now."""
+        kept = range(min(len(state) - 1, self.size))
+        self.pictures = [state[f"picture-{i}"].to(device) for i in kept]
         self.generator.set_state(state["generator"])
 
     def keep_size(self, size: int) -> None:
-        """Forget pictures of another height: D can be shown only one (settings were edited)."""
-        self.pictures = [one for one in self.pictures if one.shape[2] == size]
+        """Forget pictures that are no such squares: D can be shown only one size.
+
+        (Settings were edited.)
+        """
+        self.pictures = [one for one in self.pictures if one.shape[2:] == (size, size)]
 
 
 def _copy(fake: Tensor) -> Tensor:

@@ -114,13 +114,18 @@ class Keeper:
         """
         state = self.state
         seen = f"{int(state.bad_in_row)} steps up to step {state.step} gave NaN or infinity"
-        if state.setbacks or not checkpoint.checkpoints(self.run.checkpoints):
-            raise DiptychError(
-                f"{seen}{', at a lower rate too' if state.setbacks else ''}: start again with a "
-                f"lower optimizer.rate (it was {self.config.optimizer.rate:g}); the last "
-                f"checkpoint of {self.run.path}, if it has one, is unharmed"
-            )
-        state.load(self.run.checkpoints, healthy=True)
+        too = ", at a lower rate too" if state.setbacks else ""
+        hopeless = DiptychError(
+            f"{seen}{too}: start again with a lower optimizer.rate (it was "
+            f"{self.config.optimizer.rate:g}); the last checkpoint of {self.run.path}, if it has "
+            "one, is unharmed"
+        )
+        if state.setbacks:
+            raise hopeless
+        try:
+            state.load(self.run.checkpoints, healthy=True)
+        except DiptychError as error:  # (there is none, or all are of failing steps)
+            raise hopeless from error
         state.setbacks += 1
         self.owes_save = False  # what was due is of the steps that are taken back
         if distributed.rank() == 0:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from diptych.config import Config, ContrastConfig, LossConfig, OptimizerConfig
+from diptych.config import Config, ContrastConfig
 from diptych.data.cache import contents
 from diptych.data.domain import Domain
 from diptych.data.suits import are_grey, doubts
 from diptych.errors import DiptychError
-from diptych.network_config import GeneratorConfig
-from diptych.settings import preset_names, read_preset, section
+from diptych.settings import build_config, flat, preset_names, read_preset
 from diptych.training.data_note import were_exchanged
 from diptych.training.learned import learned_by, runs_before
 from diptych.training.run_folder import RunFolder
 from diptych.words import counted
+
+SCHEDULES_WITH = {  # each of the optimizer's settings
+    "decay_from": ("linear", "cosine"),
+    "decay_steps": ("step",),
+    "decay_factor": ("step", "plateau"),
+    "patience": ("plateau",),
+}
 
 
 def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
@@ -87,27 +93,54 @@ def _of_settings(config: Config) -> Iterator[str]:
     """Those that change nothing: what a preset sets is taken for nobody's wish."""
     # (A run may be of a preset that is no more.)
     preset = read_preset(config.preset) if config.preset in preset_names() else {}
-    data, loss, adam, training = config.data, config.loss, config.optimizer, config.training
-    if data.zoom > 1 and not data.zooms:
-        yield f"data.zoom is off: there is none with data.preprocess {data.preprocess}"
-    usual = LossConfig.model_validate(section(preset, "loss"))
-    if config.method != "cyclegan" and (loss.cycle, loss.identity) != (usual.cycle, usual.identity):
+    usual = flat(build_config({**preset, "method": config.method}).model_dump())
+    asked_for = {name for name, value in flat(config.model_dump()).items() if value != usual[name]}
+    for name, reason in _without_effect(config):
+        if name in asked_for:
+            yield f"{name} is off: {reason}"
+    if config.data.zoom > 1 and not config.data.zooms:  # (a preset may have meant it)
+        yield f"data.zoom is off: there is none with data.preprocess {config.data.preprocess}"
+    D, training = config.discriminator, config.training
+    if config.loss.adversarial == "wgangp" and D.norm == "batch":
         yield (
-            f"loss.cycle and loss.identity are CycleGAN's: {config.method} has contrast.source and "
-            "contrast.target"
+            "discriminator.norm batch mixes the pictures of a batch, and wgangp bounds the slope "
+            "at each by itself: instance, group and none go with it"
         )
-    if config.method == "cyclegan" and config.contrast != ContrastConfig():
-        yield "contrast.* are of CUT: cyclegan has loss.cycle and loss.identity"
-    if adam.schedule != "step" and adam.decay_steps != OptimizerConfig().decay_steps:
-        yield f"optimizer.decay_steps is off: the schedule is {adam.schedule}, not step"
-    generator = config.generator
-    if generator.architecture != "unet" and generator.levels != GeneratorConfig().levels:
-        yield f"generator.levels are of U-Nets: this is a {generator.architecture}"
-    if generator.architecture == "unet" and generator.dropout and generator.levels < 6:
-        yield "generator.dropout is off: a U-Net has it from 6 generator.levels on"
-    asked_for = training.judged != section(preset, "training").get("judged")
-    if asked_for and not training.history and training.more_judged > training.untouched:
+    of_D = "training.judged" in asked_for
+    if of_D and not training.history and training.more_judged > training.untouched:
         yield "training.judged adds no fakes: without training.history there are no older"
+
+
+def _without_effect(config: Config) -> Iterator[tuple[str, str]]:
+    """Settings that are not used together with others, and why."""
+    G, D, adam, training = config.generator, config.discriminator, config.optimizer, config.training
+    if G.architecture == "unet":
+        yield "generator.blocks", "a U-Net has generator.levels"
+        if G.levels < 6:
+            yield "generator.dropout", "a U-Net has it from 6 generator.levels on"
+    else:
+        yield "generator.levels", f"they are of U-Nets, and this is a {G.architecture}"
+    if G.output != "retouch":
+        for name in ("least_change", "strength"):
+            yield f"generator.{name}", f"generator.output is {G.output}, not retouch"
+    if D.architecture == "pixel":
+        for name in ("layers", "padding"):
+            yield f"discriminator.{name}", "the discriminator sees single pixels"
+    if config.method == "cyclegan":
+        for name in ContrastConfig.model_fields:
+            yield f"contrast.{name}", "it is of CUT; cyclegan has loss.cycle and loss.identity"
+    else:
+        instead = f"it is CycleGAN's; {config.method} has contrast.source and contrast.target"
+        for name in ("cycle", "cycle_end", "cycle_every", "cycle_features"):
+            yield f"loss.{name}", instead
+        for name in ("identity", "identity_end"):
+            yield f"loss.{name}", instead
+    for name, schedules in SCHEDULES_WITH.items():
+        if adam.schedule not in schedules:
+            its = " or ".join(schedules)
+            yield f"optimizer.{name}", f"the schedule is {adam.schedule}, not {its}"
+    if training.judged is not None and training.judged <= training.batch:
+        yield "training.judged", f"training.batch is {training.batch}, as many or more"
 
 
 def _of_channels(config: Config, a: int, b: int) -> Iterator[str]:

@@ -103,6 +103,8 @@ class RunFolder:
     def _check_exists(self) -> None:
         if not self.exists():
             but = IMPORT_ADVICE if holds_foreign_weights(self.path) else "check the name"
+            if self._has_lost_settings():
+                raise DiptychError(self._lost(self.settings))
             if (whole := run_at(self.path)).exists():
                 but = f"to score a checkpoint: diptych evaluate {typed(whole.path)} --model"
             raise DiptychError(f"there is no run in {self.path}: {but}")
@@ -142,8 +144,21 @@ class RunFolder:
             return  # it stopped before anything was learned
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file: choose another --run")
+        if self._has_lost_settings():
+            raise DiptychError(self._lost(self.settings))
         if self.path.is_dir() and self._holds_files():
             raise UsageError(f"{self.path} is not empty: choose another --run")
+
+    def _has_lost_settings(self) -> bool:
+        """Whether it looks like a run but for its config.yaml."""
+        return self.checkpoints.is_dir() and self.model.exists() and not self.exists()
+
+    def _lost(self, file: Path) -> str:
+        """That a file of the run is missing or damaged, and what to do."""
+        return (
+            f"{file} is missing or damaged: bring it back from a copy, or start a new run from "
+            f"this one's model, with --from {typed(self.model)}"
+        )
 
     def _holds_files(self) -> bool:
         started = (lock.NAME, ".partial")  # what a start that was killed leaves behind
@@ -200,7 +215,10 @@ class RunFolder:
                 f"{self.path} stopped before it began: give the whole command again, without "
                 "--resume"
             )
-        return read_record(self.data_record, DataRecord)
+        try:
+            return read_record(self.data_record, DataRecord)
+        except DiptychError as error:
+            raise DiptychError(self._lost(self.data_record)) from error
 
     def pictures_of(self, side: Side) -> PicturesRecord | None:
         """What ``write_pictures`` wrote; None if that cannot be read."""

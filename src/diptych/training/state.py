@@ -186,20 +186,29 @@ class TrainingState:
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             if out_of_memory(error):
                 raise
+            edited = _edited(numbers.get("settings", {}), self.config)
+            differing = " and ".join(edited) or "has config.yaml been edited?"
             raise DiptychError(
-                f"the checkpoint of step {step} in {folder} does not fit the settings: has "
-                "config.yaml been edited?"
+                f"the checkpoint of step {step} in {folder} does not fit the settings: {differing}"
+                f"{': take that back, or start a new run with --from' if edited else ''}"
             ) from error
-        return problems + _edited(numbers.get("settings", {}), self.config)
+        edited = _edited(numbers.get("settings", {}), self.config)
+        if edited:
+            problems.append(
+                f"config.yaml has been edited, and the run goes on as it says: {', '.join(edited)}"
+            )
+        return problems
 
 
 def _edited(before: Tree, config: Config) -> list[str]:
-    """A line of those settings that a run keeps (so not its length) and that have changed."""
+    """Those settings that a run keeps (so not its length) and that have changed."""
     known, now = flat(before), flat(config.model_dump(mode="json"))
-    kept = [n for n in known if n in now and n.removeprefix("training.") not in LENGTHS]
-    said = differences({n: known[n] for n in kept}, {n: now[n] for n in kept}, "so far")
-    whole = " and ".join(said)
-    return [f"config.yaml has been edited: {whole}; the run goes on with that"] if said else []
+    return [
+        f"{name} was {known[name]} and is {now[name]} now"
+        for name in known
+        if name in now and now[name] != known[name]
+        and name.removeprefix("training.") not in LENGTHS
+    ]  # fmt: skip
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

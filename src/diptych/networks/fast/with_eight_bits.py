@@ -24,9 +24,9 @@ BEFORE: tuple[tuple[type[nn.Module], ...], ...] = (  # a convolution, the longes
 def with_eight_bit_convolutions(model: nn.Module) -> nn.Module:
     """A copy of ``model`` for use, whose convolutions multiply 8-bit numbers.
 
-    All else belongs to both, and so do convolutions of each channel by itself and the doubling
-    ones: what those see is most unlike from channel to channel, so that levels for all of them cost
-    most there, and 8 bits gain least (benchmarks/NOTES.md).
+    All else belongs to both, and so do convolutions of each channel by itself, transposed ones, and
+    those that double and convolve in one: what they see is most unlike from channel to channel, so
+    that levels for all of them cost most there, and 8 bits gain least (benchmarks/NOTES.md).
     """
     copied = copy.copy(model)
     parts: Iterable[tuple[str, nn.Module]] = model.named_children()
@@ -56,7 +56,6 @@ def _converted(layers: list[nn.Module]) -> Iterator[nn.Module]:
         before = _those_before(layers[done:])
         place = done + len(before)
         convolution = layers[place] if place < len(layers) else None
-        # (Doubling layers are sequences and transposed convolutions.)
         if isinstance(convolution, nn.Conv2d) and convolution.groups == 1:
             yield EightBitConv(_before(before, convolution), _kernels(convolution))
             done = place + 1

@@ -171,6 +171,14 @@ def one_way(
     return runs
 
 
+def test_nothing_is_read_for_a_way_that_there_is_not(one_way: dict[str, Path]) -> None:
+    translator = package.load(one_way["cut"], "cpu")
+    with pytest.raises(UsageError, match="from A to B only"):
+        translator.decode(b"", "a")
+    with pytest.raises(UsageError, match="from A to B only"):
+        translator.read(Path("x.png"), "a")
+
+
 def test_every_command_works_one_way_and_refuses_the_other(
     one_way: dict[str, Path], towns: Path, diptych: Command, tmp_path: Path
 ) -> None:

@@ -519,6 +519,16 @@ def test_an_example_lays_pictures_on_the_background_of_the_training(tmp_path: Pa
     made = pixels(tmp_path / "b.png")
     assert levels(made, expected) <= 1
     assert (made == expected).mean() > 0.98  # (the example rounds)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:800])
+    (tmp_path / "b.png").write_text("no picture")
+    for name in ("a.png", "b.png"):
+        refused = subprocess.run(
+            [sys.executable, "translate_to_b.py", name, "c.png"],
+            capture_output=True, text=True, timeout=LONGEST, cwd=tmp_path,
+        )  # fmt: skip
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"cannot read {name}: ")
+        assert len(refused.stderr.splitlines()) == 1
 
 
 def test_what_cannot_be_exported_ends_in_one_line(

@@ -132,7 +132,10 @@ def _read(source: PixelFormat, background: str) -> list[str]:
         ]
     mode, axis = ("RGB", "") if source.channels == 3 else ("L", "[..., None]")
     return [
-        "photo = ImageOps.exif_transpose(Image.open(source))",
+        "try:",
+        "    photo = ImageOps.exif_transpose(Image.open(source))",
+        "except OSError as error:  # (no picture, cut short, or none that Pillow knows)",
+        '    sys.exit(f"cannot read {source}: {error}")',
         'if photo.mode.startswith("I;16"):  # the upper 8 bits, where Pillow would clip',
         "    photo = Image.fromarray((np.asarray(photo) >> 8).astype(np.uint8))",
         "if photo.has_transparency_data:",

@@ -140,12 +140,12 @@ class Translator:
 
     def read(self, path: Path, to: Side) -> Pixels:
         """Decode a file as training did. Raises DiptychError with the reason."""
-        source, _ = self.formats(to)
+        source = self._way(to).source
         return read_file(path, source, self.info.background)[0]
 
     def decode(self, data: bytes, to: Side, most_pixels: int = MOST_PIXELS) -> Pixels:
         """Decode what a file holds, as ``read`` does; of at most so many pixels."""
-        source, _ = self.formats(to)
+        source = self._way(to).source
         return read_bytes(data, source, self.info.background, most_pixels)[0]
 
     @usual_place()

@@ -201,6 +201,12 @@ def test_a_dropped_picture_is_translated_there_and_back(
     assert line.startswith("64 × 64 pixels in ")
 
 
+def translations(server: Server) -> int:
+    """How many pictures a server has translated."""
+    counts = re.findall(r"^diptych_pictures_total{.*} (\d+)", server.ask("/metrics").text, re.M)
+    return sum(map(int, counts))
+
+
 def is_after(address: str) -> bool:
     return address.endswith("after.png")
 
@@ -225,15 +231,11 @@ def test_every_choice_is_translated_once(
     """Gradio tells of one change several times, and of a new model's usual choices too."""
     browser.open()
 
-    def translations() -> int:
-        counts = re.findall(r"^diptych_pictures_total{.*} (\d+)", served.ask("/metrics").text, re.M)
-        return sum(map(int, counts))
-
     def made_by(act: object) -> int:
-        before = translations()
+        before = translations(served)
         browser.translated(act)
         time.sleep(1)  # (for others to come)
-        return translations() - before
+        return translations(served) - before
 
     first, second = sorted((towns / "testA").iterdir())[:2]
     assert made_by(lambda: browser.drop("#picture button[aria-dropeffect]", first)) == 1
@@ -288,8 +290,33 @@ def test_what_a_closed_page_asked_for_is_given_up(trained: Path, tmp_path: Path)
         finally:
             window.driver.quit()
         wait_until(lambda: server.ask("/healthz").json()["waiting"] == 0)
-        made = re.findall(r"^diptych_pictures_total{.*} (\d+)", server.ask("/metrics").text, re.M)
-        assert sum(map(int, made)) < 30
+        assert translations(server) < 30
+
+
+def test_what_was_translated_by_then_is_handed_over(
+    browser: Browser, served: Server, tmp_path: Path
+) -> None:
+    large = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
+    for i in range(40):
+        Image.fromarray(np.roll(large, i, 0)).save(tmp_path / f"{i}.jpg")
+    browser.open()
+    browser.choose("Shorter side", "as it is")
+    browser.click("Several pictures")
+    browser.choose_files("#files", [tmp_path / f"{i}.jpg" for i in range(40)])
+    wait_until(lambda: len(browser.all("#files tr")) == 40)
+    before = translations(served)
+    browser.click("Translate all")
+    wait_until(lambda: translations(served) > before)
+    browser.click("Stop")
+    wait_until(lambda: any("stopped, with" in text for text in browser.texts("#several-line")))
+    found = re.match(
+        r"(\d+) pictures? in .*; stopped, with (\d+) to go", browser.one("#several-line").text
+    )
+    assert found is not None
+    made, left = map(int, found.groups())
+    assert made + left == 40
+    assert 0 < made < 40
+    wait_until(lambda: len(browser.all("#results img")) == made)
 
 
 def test_the_keyboard_sees_where_it_is(browser: Browser) -> None:

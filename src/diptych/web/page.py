@@ -80,7 +80,9 @@ def make_page(actions: Actions) -> gr.Blocks:
                 )  # fmt: skip
         with gr.Tab("Several pictures"):
             files = gr.File(label="Pictures", file_count="multiple", elem_id="files", height=180)
-            go = gr.Button("Translate all", variant="primary")
+            with gr.Row():
+                go = gr.Button("Translate all", variant="primary", scale=4)
+                stop = gr.Button("Stop", scale=1, min_width=100)
             several_line = gr.HTML("", elem_id="several-line", padding=False)
             zip_file = gr.DownloadButton("Download them as a zip", interactive=False)
             results = gr.Gallery(
@@ -98,6 +100,7 @@ def make_page(actions: Actions) -> gr.Blocks:
             "show_progress_on": [slider], "concurrency_limit": None,
         }  # fmt: skip
         gr.on([one.change for one in (picture, file, to, size, strength)], **translate)
+        stop.click(events.stop, **quiet)
         choose = model.change(events.choose_model, model, [to, size, strength, back], **quiet)
         choose.then(**translate)
         go.click(

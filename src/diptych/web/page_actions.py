@@ -89,8 +89,12 @@ class Actions:
         size: int | None,
         strength: float | None,
         on_done: Callable[[int], None],
+        stop: Callable[[], bool] = lambda: False,
     ) -> tuple[list[Path], Path | None, str]:
-        """Previews, a zip of the translations, a line about it. Raises RefusedError."""
+        """Previews, a zip of the translations, a line about it. Raises RefusedError.
+
+        When ``stop()`` is true no more are begun, and those that there are are handed over.
+        """
         if len(files) > MOST_AT_ONCE:
             raise RefusedError(413, f"{len(files)} pictures are too many: at most {MOST_AT_ONCE}")
         started = time.perf_counter()
@@ -101,9 +105,11 @@ class Actions:
         done, room = 0, MOST_PACKED
         zip_room = ExitStack()  # (so that there is some for what has been translated)
 
-        async def one(file: Any) -> tuple[bytes, bytes] | str:
+        async def one(file: Any) -> tuple[bytes, bytes] | str | None:
             nonlocal done, room
             async with together:
+                if stop():
+                    return None
                 try:
                     data = self.folder.read(file["path"])
                     answer = await self._patiently(data, model, to, size, strength)
@@ -126,6 +132,8 @@ class Actions:
             contents: dict[str, bytes] = {}
             tiles: list[bytes] = []
             for file, outcome in zip(files, outcomes, strict=True):
+                if outcome is None:
+                    continue
                 if isinstance(outcome, str):
                     problems.append(outcome)
                     continue
@@ -133,6 +141,8 @@ class Actions:
                 contents[inside] = outcome[0]
                 tiles.append(outcome[1])
             line = f"{counted(len(contents), 'picture')} in {time.perf_counter() - started:.1f} s"
+            if left := outcomes.count(None):
+                line += f"; stopped, with {left} to go"
             if problems:
                 line += f"; {len(problems)} left out. " + ". ".join(problems[:5])
             if not contents:

@@ -32,6 +32,7 @@ class Session:
     warned: RefusedError | None = None  # of what the page has shown a warning
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     several: asyncio.Task[Any] | None = None  # translating several pictures
+    stopped: bool = False  # that, by its button
 
 
 class Events:
@@ -94,10 +95,12 @@ class Events:
             model, chosen = self._chosen(name, to, size, strength)
             for file in given:
                 _path(file)
+            session.stopped = False
             session.several = asyncio.ensure_future(
                 self.actions.translate_several(
                     given, model.name, chosen.to, chosen.size, chosen.strength,
                     lambda done: progress((done, total), unit="pictures"),
+                    lambda: session.stopped,
                 )
             )  # fmt: skip
             previews, packed, line = await session.several
@@ -113,6 +116,10 @@ class Events:
             escape(line),
             gr.DownloadButton(value=str(packed) if found else None, interactive=found),
         )
+
+    async def stop(self, request: gr.Request) -> None:
+        """Begin no more of several pictures."""
+        self._session(request).stopped = True
 
     async def leave(self, request: gr.Request) -> None:
         """The page was closed."""

@@ -207,6 +207,15 @@ def translations(server: Server) -> int:
     return sum(map(int, counts))
 
 
+def large_pictures(folder: Path) -> list[Path]:
+    """Forty that take a while."""
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)
+    paths = [folder / f"{i}.jpg" for i in range(40)]
+    for i, path in enumerate(paths):
+        Image.fromarray(np.roll(noise, i, 0)).save(path)
+    return paths
+
+
 def is_after(address: str) -> bool:
     return address.endswith("after.png")
 
@@ -273,9 +282,7 @@ def test_a_phones_pictures(browser: Browser, trained: Path, towns: Path, tmp_pat
 
 def test_what_a_closed_page_asked_for_is_given_up(trained: Path, tmp_path: Path) -> None:
     """And others need not wait for it while it is open."""
-    large = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)
-    for i in range(40):
-        Image.fromarray(np.roll(large, i, 0)).save(tmp_path / f"{i}.jpg")
+    pictures = large_pictures(tmp_path)
     with running(tmp_path / "notes", [trained]) as server:
         window = Browser(server, tmp_path)
         try:
@@ -283,7 +290,7 @@ def test_what_a_closed_page_asked_for_is_given_up(trained: Path, tmp_path: Path)
             wait_until(lambda: window.all("#examples img"))
             window.choose("Shorter side", "as it is")
             window.click("Several pictures")
-            window.choose_files("#files", [tmp_path / f"{i}.jpg" for i in range(40)])
+            window.choose_files("#files", pictures)
             wait_until(lambda: len(window.all("#files tr")) == 40)
             window.click("Translate all")
             wait_until(lambda: server.ask("/healthz").json()["waiting"] > 0)
@@ -296,13 +303,11 @@ def test_what_a_closed_page_asked_for_is_given_up(trained: Path, tmp_path: Path)
 def test_what_was_translated_by_then_is_handed_over(
     browser: Browser, served: Server, tmp_path: Path
 ) -> None:
-    large = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
-    for i in range(40):
-        Image.fromarray(np.roll(large, i, 0)).save(tmp_path / f"{i}.jpg")
+    pictures = large_pictures(tmp_path)
     browser.open()
     browser.choose("Shorter side", "as it is")
     browser.click("Several pictures")
-    browser.choose_files("#files", [tmp_path / f"{i}.jpg" for i in range(40)])
+    browser.choose_files("#files", pictures)
     wait_until(lambda: len(browser.all("#files tr")) == 40)
     before = translations(served)
     browser.click("Translate all")

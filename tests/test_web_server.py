@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -617,22 +618,17 @@ def test_an_answer_that_nobody_reads_is_thrown_away(monkeypatch: pytest.MonkeyPa
     async def nothing(reader: asyncio.StreamReader) -> int:
         return 0
 
-    async def slowly(reader: asyncio.StreamReader) -> int:
+    async def slowly(reader: asyncio.StreamReader, size: int, pause: float) -> int:
         count = 0
-        while chunk := await reader.read(5_000_000):
+        while chunk := await reader.read(size):
             count += len(chunk)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(pause)
         return count
 
-    async def by_drops(reader: asyncio.StreamReader) -> int:
-        count = 0
-        while chunk := await reader.read(20_000):
-            count += len(chunk)
-            await asyncio.sleep(0.01)
-        return count
-
+    steadily = partial(slowly, size=5_000_000, pause=0.001)
+    by_drops = partial(slowly, size=20_000, pause=0.01)
     assert asyncio.run(left_after(nothing, Limits())) == 0
-    assert asyncio.run(left_after(slowly, Limits())) > len(content)
+    assert asyncio.run(left_after(steadily, Limits())) > len(content)
     hurried = Limits(upload_seconds=0.5)  # (2.5 times as much for as many bytes as 2.5 pictures)
     with suppress(ConnectionResetError):
         assert asyncio.run(left_after(by_drops, hurried)) < len(content) / 2

@@ -106,8 +106,8 @@ def _of_settings(config: Config) -> Iterator[str]:
             "discriminator.norm batch mixes the pictures of a batch, and wgangp bounds the slope "
             "at each by itself: instance, group and none go with it"
         )
-    of_D = "training.judged" in asked_for
-    if of_D and not training.history and training.more_judged > training.untouched:
+    more_judged = "training.judged" in asked_for and training.more_judged > training.untouched
+    if more_judged and not training.history:
         yield "training.judged adds no fakes: without training.history there are no older"
 
 
@@ -131,9 +131,8 @@ def _without_effect(config: Config) -> Iterator[tuple[str, str]]:
             yield f"contrast.{name}", "it is of CUT; cyclegan has loss.cycle and loss.identity"
     else:
         instead = f"it is CycleGAN's; {config.method} has contrast.source and contrast.target"
-        for name in ("cycle", "cycle_end", "cycle_every", "cycle_features"):
-            yield f"loss.{name}", instead
-        for name in ("identity", "identity_end"):
+        losses = ("cycle", "cycle_end", "cycle_every", "cycle_features", "identity", "identity_end")
+        for name in losses:
             yield f"loss.{name}", instead
     for name, schedules in SCHEDULES_WITH.items():
         if adam.schedule not in schedules:

@@ -103,8 +103,7 @@ class RunFolder:
     def _check_exists(self) -> None:
         if not self.exists():
             but = IMPORT_ADVICE if holds_foreign_weights(self.path) else "check the name"
-            if self._has_lost_settings():
-                raise DiptychError(self._lost(self.settings))
+            self._check_settings_are_there()
             if (whole := run_at(self.path)).exists():
                 but = f"to score a checkpoint: diptych evaluate {typed(whole.path)} --model"
             raise DiptychError(f"there is no run in {self.path}: {but}")
@@ -144,14 +143,14 @@ class RunFolder:
             return  # it stopped before anything was learned
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file: choose another --run")
-        if self._has_lost_settings():
-            raise DiptychError(self._lost(self.settings))
+        self._check_settings_are_there()
         if self.path.is_dir() and self._holds_files():
             raise UsageError(f"{self.path} is not empty: choose another --run")
 
-    def _has_lost_settings(self) -> bool:
-        """Whether it looks like a run but for its config.yaml."""
-        return self.checkpoints.is_dir() and self.model.exists() and not self.exists()
+    def _check_settings_are_there(self) -> None:
+        """Refuse what looks like a run but for its config.yaml."""
+        if self.checkpoints.is_dir() and self.model.exists() and not self.exists():
+            raise DiptychError(self._lost(self.settings))
 
     def _lost(self, file: Path) -> str:
         """That a file of the run is missing or damaged, and what to do."""

@@ -551,6 +551,10 @@ def test_what_cannot_be_exported_ends_in_one_line(
         deploy(pair, "torch", ["b"], tmp_path / "own", overwrite=True)
     assert (tmp_path / "own" / "to_b.pt2").read_text() == "before"
     shutil.rmtree(tmp_path / "own")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "to_a.onnx").write_text("before")
+    with pytest.raises(DiptychError, match=r"to_a.onnx is of another format: choose another -o"):
+        deploy(pair, "torch", ["b"], tmp_path / "other", overwrite=True)
 
     without = "import sys; sys.modules['onnxscript'] = None; from diptych.cli.main import main as m"
     export = ["export", str(model), "-o", str(tmp_path), "--format"]

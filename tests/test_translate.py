@@ -662,6 +662,18 @@ def test_a_picture_that_vanishes_is_reported(
     }  # fmt: skip
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_in_the_place_of_a_translation_stays(
+    trained: Path, pictures: Path, tmp_path: Path, diptych: Command
+) -> None:
+    pipe = tmp_path / "odd.png"
+    os.mkfifo(pipe)
+    done = diptych("translate", trained, pictures / "odd.png", "-o", pipe, "--overwrite")
+    assert done.returncode == 2
+    assert f"{pipe} is no file: choose another" in done.stderr
+    assert pipe.is_fifo()
+
+
 def test_a_folder_in_the_place_of_a_translation(
     trained: Path, pictures: Path, tmp_path: Path, diptych: Command
 ) -> None:

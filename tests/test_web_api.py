@@ -177,7 +177,7 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         (bytes(21_000_000), {}, 413, "21000000 bytes are too many: at most 20000000 are taken"),
         (good, {"to": "c"}, 422, "to: input should be 'a' or 'b'"),
         (good, {"model": "tinny"}, 422, "did you mean 'tiny'?"),
-        (good, {"model": "one-way", "to": "a"}, 422, "from A to B only"),
+        (good, {"model": "one-way", "to": "a"}, 422, "'one-way' translates from A to B only"),
         (good, {"size": 0}, 422, "size: input should be greater"),
         (good, {"size": "big"}, 422, "size: input should be a valid integer"),
         (good, {"strength": 2}, 422, "strength 2: this model paints pictures anew"),
@@ -186,6 +186,7 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         (good, {"strength": "nan", "model": "retouch"}, 422, "should be a finite number"),
         (good, {"format": "gif"}, 422, "format: input should be"),
         (good, {"colour": "red"}, 422, "there is no option 'colour'"),
+        (good, {"to": ["a", "b"]}, 422, "to is given twice"),
     ]:
         answer = served.translate(body, **query)  # type: ignore[arg-type]
         assert answer.status_code == status, (words, answer.text)
@@ -210,6 +211,11 @@ def test_broken_forms(served: Server, town: Path) -> None:
         assert answer.status_code == status, answer.text
         assert words in answer.json()["detail"]
     assert served.translate(whole, kind=kind).status_code == 200
+    twice = httpx.post(
+        f"{served.address}/v1/translate", files={"picture": ("town.png", town.read_bytes())},
+        data={"to": ["a", "b"]}, timeout=LONGEST,
+    )  # fmt: skip
+    assert (twice.status_code, twice.json()["detail"]) == (422, "to is given twice")
 
 
 def test_files_are_written_nowhere(served: Server) -> None:

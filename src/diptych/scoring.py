@@ -58,7 +58,8 @@ def evaluate(
     in ``load``. With ``keep`` the run folder keeps the result as ``evaluation.json``, unless it is
     of another size, model or strength.
     Held-out pictures that are missing or damaged are left out, and named in the result as
-    ``unread``. Raises DiptychError with one line.
+    ``unread``; with fewer than eight of A or B there are no ``distances``. Raises DiptychError with
+    one line.
     """
     folder, where = RunFolder(as_path(run).absolute()), choose_device(device)
     if folder.path.is_file():

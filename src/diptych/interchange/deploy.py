@@ -16,7 +16,7 @@ from diptych.files import explain_os_errors, replace, sweep_old
 from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import ExportedWay, one_way
 from diptych.interchange.readme import readme
-from diptych.model_file import GeneratorPair, ModelInfo, Side, other_side
+from diptych.model_file import SIDES, GeneratorPair, ModelInfo, Side, other_side
 from diptych.version import __version__
 from diptych.words import how_to_install
 
@@ -49,6 +49,7 @@ def deploy(
     taken = [name for name in names if (out / name).exists()]
     if taken and not overwrite:
         raise DiptychError(f"{out / taken[0]} exists: choose another -o, or --overwrite")
+    _check_alone(format_, out)
     with explain_os_errors(f"write to {out}"):
         out.mkdir(parents=True, exist_ok=True)
         sweep(out)
@@ -103,6 +104,15 @@ def _check(format_: Format, way: ExportedWay, uint8: bool, float16: bool) -> Non
         )
     if missing:
         raise DiptychError(f"--format {format_} needs {missing[0]}: {how_to_install(extra)}")
+
+
+def _check_alone(format_: Format, out: Path) -> None:
+    """Raise DiptychError for a folder with another format: README and scripts are of one."""
+    others = {name for one in RUNTIMES.values() for name in one.files if name != "{}"}
+    for name in sorted(others.difference(RUNTIMES[format_].files)):
+        for there in (out / name.format(f"to_{side}") for side in SIDES):
+            if there.exists():
+                raise DiptychError(f"{there} is of another format: choose another -o")
 
 
 def _facts(way: ExportedWay, info: ModelInfo) -> dict[str, str]:

@@ -155,8 +155,9 @@ def left_to_do(jobs: Sequence[Job], existing: Existing) -> list[Job]:
             continue
         except OSError as error:
             raise DiptychError(f"cannot write {job.target}: {error.strerror}") from error
-        if job.target.is_dir():
-            raise UsageError(f"{job.target} is a folder: choose another output folder")
+        if not job.target.is_file():  # (a named pipe, say)
+            kind = "a folder" if job.target.is_dir() else "no file"
+            raise UsageError(f"{job.target} is {kind}: choose another output folder")
         if there in sources:
             raise UsageError(f"{job.target} is one of the inputs: choose another output folder")
         if existing == "refuse":

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -167,6 +168,7 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
         """Send a picture as the body, or a form with a file called picture and the options as
         further fields. JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC and .npy are read."""
         started = time.perf_counter()
+        _check_once(request.query_params)
         service.model(options.model)  # (no nonsense in the address, even if the form says better)
         data, fields = await read_picture_and_fields(request)
         service.limits.check_sent(len(data))
@@ -258,6 +260,13 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         doing.cancel()
         gone.cancel()
+
+
+def _check_once(given: QueryParams) -> None:
+    """Raise RefusedError for an option that is given more than once."""
+    for name in given:
+        if len(given.getlist(name)) > 1:
+            raise RefusedError(422, f"{name} is given twice")
 
 
 def _describe(model: ServedModel) -> Model:

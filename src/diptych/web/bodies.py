@@ -150,6 +150,8 @@ async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             picture = value if name == "picture" else picture
+        elif name in fields:
+            raise RefusedError(422, f"{name} is given twice")
         elif value:  # (an empty one leaves what the address says)
             fields[name] = value
     if picture is None:

@@ -82,9 +82,10 @@ class Service:
         no picture or asks too much of the model, 429 when too many are waiting, 503 and 504 when it
         takes too long.
         """
+        if to not in model.ways:
+            raise RefusedError(422, f"the model {model.name!r} translates from A to B only")
+        strength = model.strength if strength is None else strength
         try:
-            model.translator.pair.towards(to)
-            strength = model.strength if strength is None else strength
             check_strength(strength, model.translator.info)
         except UsageError as error:
             raise RefusedError(422, str(error)) from error

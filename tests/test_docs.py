@@ -17,9 +17,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [page for place in (".", "docs", "benchmarks") for page in (ROOT / place).glob("*.md")]
 
 
-def test_links_to_lines_are_right() -> None:
+@pytest.mark.parametrize("script", ["link_lines.py", "settings_table.py"])
+def test_what_is_made_of_the_code_is_as_the_code(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "link_lines.py", "--check"],
+        [sys.executable, ROOT / "docs" / script, "--check"],
         capture_output=True, text=True, timeout=LONGEST,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -29,13 +29,13 @@ LENGTHS = ("steps", "epochs", "minutes")  # of a training, one of them
 class LossConfig(Section):
     """What the networks minimise; weights are per side (A and B)."""
 
-    adversarial: Adversarial = "lsgan"
-    cycle: Weight = 10.0
+    adversarial: Adversarial = "lsgan"  # what D and G play for
+    cycle: Weight = 10.0  # there and back again, a picture should be as it was
     cycle_end: Weight | None = None  # the weight moves linearly to this; None: it stays
     cycle_every: Count = 1  # steps: cycle and identity only in each such step, as much heavier
     cycle_features: Share = 0.0  # share of the cycle loss that compares D's features, not pixels
-    identity: Weight = 5.0
-    identity_end: Weight | None = None
+    identity: Weight = 5.0  # what is in the target domain already should stay as it is
+    identity_end: Weight | None = None  # the weight moves linearly to this; None: it stays
     plain: Weight = 0.0  # what has no texture, like a clear sky, is to stay as it is
     r1: Weight = 0.0  # gamma: weight of half the squared slope of D, all verdicts, at real pictures
     noise: Weight = 0.0  # standard deviation of the noise on what D judges; pictures are [-1, 1]
@@ -69,11 +69,11 @@ FASTCUT: dict[str, Any] = {"source": 10.0, "target": 0.0, "flip": True}  # (sect
 class OptimizerConfig(Section):
     """Adam and its learning rate, which follows the progress of the run from 0 to 1."""
 
-    rate: Positive = 2e-4
+    rate: Positive = 2e-4  # of the generators
     discriminator_rate: Positive | None = None  # None: rate
-    beta1: BelowOne = 0.5
-    beta2: BelowOne = 0.999
-    schedule: Schedule = "linear"
+    beta1: BelowOne = 0.5  # how long Adam's mean of the slopes looks back
+    beta2: BelowOne = 0.999  # and that of their squares
+    schedule: Schedule = "linear"  # how the rates fall
     decay_from: BelowOne = 0.5  # linear, cosine: constant until here
     decay_steps: Count = 3  # step: how many times the rate falls during the run
     decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1  # step, plateau: what it falls to
@@ -116,7 +116,7 @@ class DataConfig(Section):
     """From pictures on the disk to what the networks see."""
 
     size: Annotated[int, Field(ge=1, le=8192)] = 256  # pixels a side of what is trained on
-    preprocess: Preprocess = "resize-crop"
+    preprocess: Preprocess = "resize-crop"  # how squares of that size come about
     load_size: Count | None = None  # shorter side (or width) before the crop; None: size * 286/256
     zoom: Annotated[float, Field(ge=1, le=8)] = 1.0  # how much closer crops look, at most
     flip: bool = True  # mirror left-right half of the time
@@ -138,15 +138,15 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     """The loop. Give one of steps, epochs, minutes; the schedules follow it."""
 
-    steps: Count | None = None
-    epochs: Count | None = None
-    minutes: Positive | None = None
-    batch: Several = 1
+    steps: Count | None = None  # the length of the whole training
+    epochs: Count | None = None  # the same, in rounds through the larger domain
+    minutes: Positive | None = None  # the same
+    batch: Several = 1  # pictures of each domain
     accumulate: Several = 1  # batches per step
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of all random numbers
     start_from: str | None = None  # a model file or run, whose weights are the first
-    device: str = "auto"
-    precision: Precision = "auto"
+    device: str = "auto"  # cpu, cuda, cuda:1, mps; auto: a GPU if there is one
+    precision: Precision = "auto"  # of convolutions; auto: 16 bits where those are quicker
     compile: bool | None = None  # networks, by PyTorch; None: for long trainings on a GPU
     tune_threads: bool | None = None  # of the CPU; None: see training/threads.py
     record: bool = True  # a GPU plays back the passes that it has been shown (CUDA graphs)
@@ -154,10 +154,10 @@ class TrainingConfig(Section):
     untouched: CountOrZero = 0  # so many of the fakes are untranslated pictures
     history: CountOrZero = 50  # past fakes shown to D; 0: only the newest
     ema_half_life: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0  # in steps; 0: no average
-    log_every: Count = 50
+    log_every: Count = 50  # steps, as all that ends in _every
     sample_every: Count = 1000
     samples: Count = 6  # held-out pictures of each domain on a sample sheet
-    checkpoint_every: Count = 1000
+    checkpoint_every: Count = 1000  # the last three are kept
     evaluate_every: CountOrZero = 0  # score held-out pictures; 0: never
     features: FeatureName | None = None  # that they are scored by; None: the first that is at hand
     keep_every: CountOrZero = 0  # keep these checkpoints for ever; 0: none

@@ -25,12 +25,12 @@ class GeneratorConfig(Section):
     blocks: Annotated[int, Field(ge=0, le=256)] = 9  # residual blocks (resnet)
     levels: Annotated[int, Field(ge=2, le=10)] = 8  # halvings of the picture (unet)
     norm: Norm = "instance"
-    downsample: Downsample = "stride"
-    upsample: Upsample = "transpose"
+    downsample: Downsample = "stride"  # how the picture is halved (resnet)
+    upsample: Upsample = "transpose"  # and doubled again (resnet)
     output: Output = "picture"  # retouch: the network paints changes to its input (resnet)
     least_change: Weight = 0.0  # in use, smaller changes fade; pictures are [-1, 1] (retouch)
     strength: Positive = 1.0  # in use, of what is changed (retouch)
-    dropout: BelowOne = 0.0
+    dropout: BelowOne = 0.0  # share of features left out in residual blocks
     widths: tuple[Width, ...] | None = None  # of each layer (mobile)
 
     @model_validator(mode="after")
@@ -71,7 +71,7 @@ class DiscriminatorConfig(Section):
     """The networks ``D_a`` and ``D_b``."""
 
     architecture: Literal["patch", "pixel"] = "patch"
-    width: Width = 64
+    width: Width = 64  # channels of the first layer
     layers: Annotated[int, Field(ge=1, le=6)] = 3  # 3 sees 70 pixels, 2 sees 34, 1 sees 16
     norm: Literal[Norm, "spectral"] = "instance"
     padding: bool = True  # without it D cannot see where a picture ends (patch)

@@ -119,8 +119,8 @@ def check(
 ) -> None:
     """Say what is wrong with the pictures, and what training would do with them.
 
-    Give it those of your training's options that it knows. Exit code 1 if training would refuse
-    the pictures.
+    Give it the same options as your training, as far as it has them. Exit code 1 if training
+    would refuse the pictures.
     """
     import json
     from dataclasses import asdict

@@ -21,7 +21,10 @@ def evaluate(
     ] = None,
     paired: Annotated[
         Optional[bool],
-        typer.Option("--paired/--unpaired", help="Held-out pictures of A and B belong together."),
+        typer.Option(
+            "--paired/--unpaired",
+            help="Compare each translation with its partner, by name or, with --paired, by order.",
+        ),
     ] = None,
     palette: Annotated[
         Optional[str],

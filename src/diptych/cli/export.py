@@ -17,8 +17,9 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="official (.pth files for the field's own code), onnx, tensorflow (Keras and "
-            "SavedModel), tflite, torch (torch.export), aotinductor (the same, compiled).",
+            help="official (.pth files for the field's own code, which knows no laptop, repaint or "
+            "best), onnx, tensorflow (Keras and SavedModel), tflite, torch (torch.export), "
+            "aotinductor (the same, compiled).",
         ),
     ] = "official",
     to: Annotated[

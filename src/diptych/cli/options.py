@@ -19,16 +19,16 @@ RunOrModel = Annotated[Path, typer.Argument(help="A run folder or a model.safete
 TranslatePrecision = Annotated[
     str,
     typer.Option(
-        help="float32; bf16, faster with matrix units (AMX) and on AMD since Zen 4, a quarter of a "
-        "level of 255 off; int8, faster on CPUs with VNNI, half a level off, with some models "
+        help="float32; bf16, faster with matrix units (AMX) and on AMD since Zen 4, less than "
+        "one level of 255 off; int8, faster on CPUs with VNNI, half a level off, with some models "
         "more; auto: bf16 where trainings use it. (Pictures in strips: float32.)"
     ),
 ]
 Strength = Annotated[
     float,
     typer.Option(
-        help="How much a model that retouches (laptop) changes pictures: 1 as it has learned to, "
-        "0.5 half as much, 1.5 half again as much."
+        help="How much a model that retouches (laptop, best) changes pictures: 1 as it has "
+        "learned to, 0.5 half as much, 1.5 half again as much."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]

@@ -45,7 +45,10 @@ def train(
     accumulate: Annotated[Optional[int], typer.Option(help="Batches per step.")] = None,
     seed: Annotated[
         Optional[int],
-        typer.Option(help="Same seed, same result: on a CPU, by steps or epochs, as many threads."),
+        typer.Option(
+            help="Of all random numbers. On a CPU, by steps or epochs and with as many threads, "
+            "the same seed gives the same result."
+        ),
     ] = None,
     device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     precision: Annotated[Optional[str], typer.Option(help="auto, float32, bf16 or fp16.")] = None,
@@ -61,8 +64,8 @@ def train(
     evaluate_every: Annotated[
         Optional[int],
         typer.Option(
-            help="Score held-out pictures every N steps, in the training's own time; keep the best "
-            "model by KID."
+            help="Score held-out pictures every N steps and keep the best model by KID; scoring "
+            "counts towards the minutes."
         ),
     ] = None,
     set_: options.Set = None,

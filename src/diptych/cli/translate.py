@@ -40,8 +40,8 @@ def translate(
         typer.Option(
             help="What the network sees of larger pictures: pixels of the shorter side. What it "
             "changes is enlarged and added to the picture, which keeps its size. own: all of them. "
-            "auto: four times what it was trained on, for models that retouch (laptop); for others "
-            "own."
+            "auto: four times what it was trained on, for models that retouch (laptop, best); for "
+            "others own."
         ),
     ] = "auto",
     tile: Annotated[

@@ -25,13 +25,13 @@ def ui(
         typer.Option(envvar="DIPTYCH_KEY", help="Clients must know it: 16 characters or more."),
     ] = None,
     megabytes: Annotated[
-        float, typer.Option(help="Most for one picture as it is sent.")
+        float, typer.Option(help="Largest file, in megabytes.")
     ] = Limits.megabytes,
     megapixels: Annotated[
-        float, typer.Option(help="Most for one picture as it is sent.")
+        float, typer.Option(help="Largest picture, in megapixels.")
     ] = Limits.megapixels,
     network_megapixels: Annotated[
-        float, typer.Option(help="Most for one picture in the network, once scaled.")
+        float, typer.Option(help="Largest picture in the network, once scaled.")
     ] = Limits.network_megapixels,
     waiting: Annotated[
         int, typer.Option(help="Pictures in line; more are told to wait.")
@@ -44,7 +44,7 @@ def ui(
         float, typer.Option(help="For a picture to arrive.")
     ] = Limits.upload_seconds,
     answer_seconds: Annotated[
-        float, typer.Option(help="From then on to the translation; as long again to write it.")
+        float, typer.Option(help="To translate it; as long again to write the answer.")
     ] = Limits.answer_seconds,
     strength: Strength = 1.0,
     device: Device = "auto",

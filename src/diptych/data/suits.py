@@ -51,7 +51,9 @@ def doubts(domain: Domain) -> list[Doubt]:
     found = []
     if len(domain.train) < FEW:
         about = f"{counted(len(domain.train), 'picture')} to learn from"
-        found.append(Doubt("few", about, "so few teach little: some hundred are usual"))
+        found.append(
+            Doubt("few", about, "that is very little to learn from: a few hundred are usual")
+        )
     if len(domain.heldout) < FEWEST_SCORED:
         about = f"{counted(len(domain.heldout), 'picture')} held out"
         advice = (

@@ -24,7 +24,7 @@ def check_strength(strength: float, info: ModelInfo) -> None:
     if strength != 1 and not info.retouches:
         raise UsageError(
             f"strength {strength:g}: this model paints pictures anew; only changes to a picture, "
-            "as models of the preset laptop make them, can be weaker or stronger"
+            "as models of the presets laptop and best make them, can be weaker or stronger"
         )
 
 

@@ -58,15 +58,15 @@ class Translator:
     at a time (taken as a multiple of 4, at least 16).
 
     ``precision``: of convolutions where a picture is taken whole. ``bf16`` is two to three times as
-    fast with matrix units (AMX) and on AMD since Zen 4, and on the average a quarter of one of 255
+    fast with matrix units (AMX) and on AMD since Zen 4, and on the average less than one of 255
     levels off. ``int8`` is up to twice as fast on CPUs with VNNI (UsageError without), and half a
     level off (2.5 with a generator whose stripes are sharp; with other threads, other roundings).
     Single values are off by more.
 
     ``see``: the shorter side that the networks are shown larger pictures at; what they change is
     enlarged and added to the picture, which keeps its size and detail. ``auto``: four times the
-    size of the training for models that retouch (the preset ``laptop``), for others ``own``: as
-    they are.
+    size of the training for models that retouch (of the presets ``laptop``
+    and ``best``), for others ``own``: as they are.
     """
 
     def __init__(

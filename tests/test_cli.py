@@ -141,6 +141,30 @@ def test_a_table_too_wide_for_the_terminal_loses_nothing(monkeypatch: pytest.Mon
     assert max(map(len, re.sub("\x1b\\[[0-9;]*m", "", shown).splitlines())) <= 60
 
 
+@pytest.mark.parametrize("module", ["numpy", "numpy.matrixlib", "torch.nn"])
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_ctrl_c_ends_a_command_that_is_still_being_imported(
+    trained: Path, module: str, command: str
+) -> None:
+    """(PyTorch imports NumPy from C, and drops what is raised there.)"""
+    program = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["diptych", {command!r}, {str(trained)!r}]
+from diptych.cli.main import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LONGEST
+    )
+    assert (done.returncode, done.stderr) == (130, "diptych: interrupted\n")
+
+
 def test_a_preset_may_be_among_the_settings() -> None:
     assert make_config(settings={"preset": "classic"}).preset == "classic"
     with pytest.raises(UsageError, match="presets paper and classic are both given"):
@@ -264,7 +288,7 @@ def test_options_of_the_other_commands_arrive(
         "#f00,#00f", "340", "3,4", 48, tmp_path, strength=1.5, device="cpu",
     )  # fmt: skip
     a, b = Target("#f00,#00f", (3, 4)), Target("#fff,#000", (340,))
-    assert given == [trained, "inception", out, True, a, b, 48, "cpu", False, tmp_path, 1.5]
+    assert given == [trained, "inception", out, True, a, b, 48, "cpu", tmp_path, 1.5]
     folders, used, *_ = options_of(
         "data.check.check", data.check, tmp_path / "a", tmp_path / "b", preset="repaint", size=48,
         depth="native", channels=2, set_=["data.zoom=1"],

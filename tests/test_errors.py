@@ -162,7 +162,7 @@ CASES = [
     (["translate", "MODEL", "none", "-o", "out"], 1, ["there is no picture none"]),
     (["translate", "MODEL", "damaged", "-o", "out"], 1, ["none of the 3 pictures", "0.png"]),
     (["translate", "MODEL", "a", "-o", "a"], 2, ["would lie among the pictures of a"]),
-    (train("dicom", "b"), 1, ["no picture in dicom", "there are 2 .dcm, 1 .nii: save"]),
+    (train("dicom", "b"), 1, ["no picture in dicom", "it holds 2 .dcm, 1 .nii: save"]),
     (train("a", "bee"), 1, ["there is no folder bee"]),
     (["report", "nope"], 1, ["there is no run in nope"]),
     (["report", "MODEL"], 1, ["is a file: give the run folder"]),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import gan_compression
 import numpy as np
 import pytest
 import torch
+from command import LONGEST
 from conftest import SHARED, TINY_OPTIONS, Command
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,8 +53,8 @@ from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.report.compare import make_grid
-from diptych.report.page import picture_url
-from diptych.scoring import Target
+from diptych.report.page import picture_url, write_report
+from diptych.scoring import Target, stored_evaluation
 from diptych.training.log import Log
 from diptych.training.looks import write_scores
 from diptych.training.run_folder import RunFolder
@@ -354,7 +357,8 @@ def test_evaluate_from_the_command_line(
     assert shown.returncode == 0, shown.stderr
     for words in (
         "A to B: 10 translations, 10 real pictures", "KID x 1000", "Fréchet distance",
-        "efficientnet-lite0 features", "untouched", "there and back", "mean IoU", "recognised",
+        "efficientnet-lite0 features", "untouched", "there and back", "mean IoU",
+        "recognised as 340, 341",
     ):  # fmt: skip
         assert words in shown.stdout
     assert "FID" not in shown.stdout
@@ -682,6 +686,7 @@ def test_scores_say_which_pictures_they_are_without(
     scored: Path, tmp_path: Path, diptych: Command
 ) -> None:
     shutil.copytree(scored, tmp_path / "run")
+    (tmp_path / "run" / "evaluation.json").unlink(missing_ok=True)
     data = json.loads((scored / "data.json").read_text())
     held = data["b"]["heldout"]
     held[3] = str(tmp_path / "gone.png")
@@ -699,7 +704,9 @@ def test_scores_say_which_pictures_they_are_without(
     page = tmp_path / "compare.html"
     side_by_side = diptych("compare", scored, tmp_path / "run", "-o", page, *lite)
     said = " ".join(side_by_side.stdout.split())  # (a note is broken into lines)
-    assert "scored on different held-out pictures" in said, side_by_side.stderr
+    assert "Not all of these runs were scored on the same held-out pictures" in said, (
+        side_by_side.stderr
+    )
 
 
 def test_training_scores_itself_and_keeps_the_best(tmp_path: Path, diptych: Command) -> None:
@@ -803,6 +810,71 @@ def test_true_translations_are_shown_where_they_are_scored(
         assert ("of the same name" in " ".join(done.stdout.split())) is shown
         assert diptych("report", tmp_path / "run").returncode == 0
         assert ("true B" in (tmp_path / "run" / "report.html").read_text()) is shown
+
+
+def test_the_page_shows_the_true_translations_that_scores_compare_with(
+    trained: Path, towns: Path, tmp_path: Path
+) -> None:
+    """Also where not names but their order in the folders says which they are."""
+    maps, views = (sorted((towns / name).iterdir()) for name in ("testA", "testB"))
+    tests = [tmp_path / "testA", tmp_path / "testB"]
+    for test, pictures in zip(tests, (maps, views[::-1]), strict=True):
+        test.mkdir()
+        for i, path in enumerate(pictures):
+            shutil.copy(path, test / f"{test.name}-{i}.png")
+    a, b = (sorted(test.iterdir()) for test in tests)
+    run = with_heldout(trained, tmp_path / "run", a, b, None)
+    record = json.loads((run / "data.json").read_text())
+    record["folders"] |= {"test_a": str(tests[0]), "test_b": str(tests[1])}
+    (run / "data.json").write_text(json.dumps(record))
+    found = package.evaluate(run, features="efficientnet-lite0", paired=True)
+    assert found.to_b.true_of == dict(zip(map(str, a), map(str, b), strict=True))
+    page = write_report(RunFolder(run), tmp_path / "page.html").read_text()
+    shown = re.findall(r'src="([^"]*)" alt="true B"', page)
+    expected = [picture_url(np.asarray(Image.open(path).convert("RGB")), RGB) for path in b]
+    assert shown == expected
+
+
+def test_scores_of_all_pictures_outlive_those_of_fewer(
+    scored: Path, tmp_path: Path, diptych: Command
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scored, run)
+    lite = ["--features", "efficientnet-lite0", "--unpaired"]
+    before = package.evaluate(run, features="efficientnet-lite0", paired=False)
+    record = json.loads((run / "data.json").read_text())
+    record["a"]["heldout"][0] = str(tmp_path / "gone.png")
+    (run / "data.json").write_text(json.dumps(record))
+    done = diptych("evaluate", run, *lite)
+    assert done.returncode == 0, done.stderr
+    assert "9 translations" in done.stdout
+    assert "the scores of all, which were there, are kept" in done.stderr
+    assert stored_evaluation(run) == before
+
+
+def test_a_comparison_is_written_before_it_is_printed(scored: Path, tmp_path: Path) -> None:
+    package.evaluate(scored, features="efficientnet-lite0")
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "diptych", "compare", scored, scored, "-o", page]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()  # as of a ``head`` that has seen enough
+    process.communicate(timeout=LONGEST)
+    assert "side by side" in page.read_text()
+
+
+def test_all_runs_are_looked_at_before_one_is_scored(
+    scored: Path, tmp_path: Path, diptych: Command
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for run in (first, second):
+        shutil.copytree(scored, run)
+        (run / "evaluation.json").unlink(missing_ok=True)
+    with open(second / "model.safetensors", "r+b") as file:
+        file.truncate(1000)
+    done = diptych("compare", first, second, "-o", tmp_path / "page.html")
+    assert done.returncode == 1
+    assert "scoring" not in done.stdout
 
 
 def test_scoring_needs_pictures_to_score(towns: Path, tmp_path: Path, diptych: Command) -> None:
@@ -998,9 +1070,9 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
     settings.write_text(settings.read_text().replace("load_size: null", "load_size: 50"))
     (tmp_path / "other" / "evaluation.json").unlink()
     cut = diptych("compare", scored, tmp_path / "other", "-o", page)
-    assert "on different parts or values of them" in " ".join(cut.stdout.split()), cut.stderr
+    assert "on the same parts or values of them" in " ".join(cut.stdout.split()), cut.stderr
     assert "Settings that differ" in cut.stdout
-    assert re.search(r"<td>data.load_size</td>\s*<td>None</td>\s*<td>50</td>", page.read_text())
+    assert re.search(r"<td>data.load_size</td>\s*<td>null</td>\s*<td>50</td>", page.read_text())
 
     record = tmp_path / "other" / "data.json"
     data = json.loads(record.read_text())

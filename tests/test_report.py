@@ -15,6 +15,8 @@ import pytest
 import torch
 from command import LONGEST
 from conftest import TINY, Command
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import diptych as package
@@ -26,8 +28,16 @@ from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart
-from diptych.report.compare import comparison_tables, make_grid
-from diptych.report.page import _best_and_worst, _charts, _rows, _sheets, picture_url, write_report
+from diptych.report.compare import make_grid, score_comparison
+from diptych.report.curves import loss_charts, score_charts
+from diptych.report.page import (
+    _best_and_worst,
+    _rows,
+    _sheets,
+    _true_translations,
+    picture_url,
+    write_report,
+)
 from diptych.settings import merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import (
@@ -102,7 +112,7 @@ def test_rows_hold_picture_translation_way_back_and_truth(
     run = RunFolder(trained)
     pair, data = load_model(run.model, CPU), run.data()
     paths = data["b" if to == "a" else "a"]["heldout"]
-    rows = _rows(pair, run.config(), data, to, paths, 3, paired=True)
+    rows = _rows(pair, run.config(), to, paths, 3, _true_translations(to, None, data))
     assert len(rows) == 3
     for row, path in zip(rows, map(Path, paths), strict=False):
         picture, truth = (
@@ -158,7 +168,7 @@ def test_each_domain_is_read_and_shown_in_its_own_way(mixed: RunFolder, to: Side
     picture = translator.read(Path(path), to)
     fake = translator.arrays([picture], to)[0]
     views = [picture_url(picture, own), picture_url(fake, other)]
-    (row,) = _rows(translator.pair, mixed.config(), data, to, [path], 3, paired=False)
+    (row,) = _rows(translator.pair, mixed.config(), to, [path], 3, {})
     assert [row.picture, row.fake] == views
     grid = make_grid([(mixed, translator)], to, 3)
     assert (grid.runs, grid.rows) == ([str(mixed.path)], [(Path(path).name, views)])
@@ -210,7 +220,7 @@ def test_runs_are_compared_by_their_own_scores(trained: Path) -> None:
         Evaluation(12, 32, "inception", "FID", "", direction("b", n), direction("a", n + 10))
         for n in (10, 30)
     ]
-    tables = comparison_tables([run, run], found)
+    tables = score_comparison([run, run], found)
     facts = [str(trained), "12", "0.0", "32"]
     nothing = ["(untouched)", "", "", "32", "9000.0", "9000.0 to 9000.0"]
     expected = [
@@ -229,9 +239,31 @@ def test_runs_scored_on_other_pictures_are_compared_with_care(trained: Path) -> 
     one, other = (Evaluation(12, 32, "inception", "FID", of, direction, None) for of in "xy")
     large = replace(other, size=64)  # (of sizes the note speaks anyway)
     run = RunFolder(trained)
-    for second, care in ((one, False), (other, True), (large, False)):
-        (table,) = comparison_tables([run, run], [one, second])
+    for others, care in (
+        ([one], False),
+        ([other], True),
+        ([large], False),
+        ([other, large], True),
+        ([large, large], False),
+    ):
+        (table,) = score_comparison([run] * (1 + len(others)), [one, *others])
         assert ("compare with care" in table.note) is care
+
+
+def test_runs_scored_as_pairs_and_not_are_not_compared_silently(trained: Path) -> None:
+    scores = SetScores(Interval(0.1, 0.0, 0.2), 1, 1, 1, None)
+    none = replace(scores, kid=Interval(9, 9, 9))
+    alone = DirectionScores("b", 8, 8, Distances(scores, none, none, []), None, None, None, None)
+    unpaired = Evaluation(12, 32, "inception", "FID", "", alone, None)
+    paired = replace(unpaired, to_b=replace(alone, paired=Likeness(0.1, 9, 0.9)))
+    run = RunFolder(trained)
+    for pair in ([unpaired, paired], [paired, unpaired]):
+        (table,) = score_comparison([run, run], pair)
+        assert "--unpaired" in table.note
+        assert [row[0] for row in table.rows] == [str(trained)] * 2  # (no row of one of the two)
+    (table,) = score_comparison([run, run], [paired, paired])
+    assert "--unpaired" not in table.note
+    assert table.rows[-1][0] == "(untouched)"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
@@ -284,12 +316,49 @@ def test_a_chart_shows_the_values() -> None:
     assert 'text-anchor="end">3<' in many  # (the last mean is of two, not of seven)
 
 
+def test_flat_lines_are_flat_at_their_height() -> None:
+    for value in (2e-4, 1e-4, 0.0, -3.0):
+        for steps in (2, 1000):  # (so many are averaged)
+            chart = line_chart("rate", range(steps), {"rate": [value] * steps})
+            heights = {y for _, y in drawn(chart)["rate"]}
+            assert len(heights) == 1
+            ticks = re.findall(r'y="([\d.]+)" text-anchor="end">([^<]+)<', chart)
+            assert heights == {float(y) - 4 for y, tick in ticks if float(tick) == value}
+
+
+@given(
+    st.floats(-1e6, 1e6, allow_subnormal=False),
+    st.floats(1e-6, 1e6),
+)
+def test_a_chart_has_some_ticks_and_no_line_leaves_it(low: float, spread: float) -> None:
+    chart = line_chart("loss", [1, 2], {"A": [low, low + spread]})
+    ticks = re.findall(r'y="([\d.]+)" text-anchor="end">([^<]+)<', chart)
+    assert 2 <= len(ticks) <= 9
+    heights = [float(y) - 4 for y, _ in ticks]
+    assert all(min(heights) <= y <= max(heights) for _, y in drawn(chart)["A"])
+
+
+def test_an_interval_is_drawn_around_its_line() -> None:
+    lines = [{"step": 1.0, "kid/to_b": 0.02, "kid/to_b/low": 0.01, "kid/to_b/high": 0.04}]
+    lines += [{"step": 3.0, "kid/to_b": 0.01, "kid/to_b/low": 0.0, "kid/to_b/high": 0.02}]
+    (chart,) = score_charts(lines, "inception")
+    (outline,) = re.findall(r'<polygon points="([^"]*)"', chart)
+    corners = [tuple(map(float, point.split(","))) for point in outline.split()]
+    (first, last) = drawn(chart)["to B"]
+    assert [x for x, _ in corners] == [first[0], last[0], last[0], first[0]]
+    per_unit = (last[1] - first[1]) / -10  # (KID fell by 10 thousandths)
+    high, low = corners[0][1], corners[3][1]
+    assert high - first[1] == pytest.approx(20 * per_unit, abs=0.3)
+    assert low - first[1] == pytest.approx(-10 * per_unit, abs=0.3)
+
+
 def test_each_line_of_a_chart_has_its_own_name() -> None:
     first = dict.fromkeys(("cycle_a", "contrast_a", "G_ab/adversarial", "D_a"), 1.0)
     first |= dict.fromkeys(("identity_a", "plain_a", "kid/to_b", "rate"), 1.0)
     second = dict.fromkeys(("cycle_b", "contrast_b", "G_ba/adversarial", "D_b"), 2.0)
     second |= dict.fromkeys(("identity_b", "plain_b", "kid/to_a"), 2.0)
-    charts = _charts([{"step": step, **first, **second} for step in (1.0, 2.0)], "inception")
+    lines = [{"step": step, **first, **second} for step in (1.0, 2.0)]
+    charts = [*score_charts(lines, "inception"), *loss_charts(lines)]
     assert len(charts) == 8
     for chart in charts[:-1]:
         (one, lower), (other, upper) = drawn(chart).items()

@@ -63,9 +63,11 @@ def evaluate(
     """
     folder, where = RunFolder(as_path(run).absolute()), choose_device(device)
     if folder.path.is_file():
+        but = ", or score it on the pictures of another: diptych evaluate RUN --model "
+        model_file = folder.path.suffix == ".safetensors"
         raise DiptychError(
-            f"{run} is a file: give the run folder that it came from, or score it on the pictures "
-            f"of another: diptych evaluate RUN --model {typed(as_path(run))}"
+            f"{run} is a file: give the run folder that it came from"
+            + (f"{but}{typed(as_path(run))}" if model_file else "")
         )
     targets: dict[Side, Target] = {"a": a, "b": b}
     for side, target in targets.items():
@@ -180,7 +182,14 @@ def _labels(
 
 
 def keep_if_possible(run: AnyPath, found: Evaluation) -> bool:
-    """``keep_evaluation``, or a warning, since scores take minutes; returns whether it could."""
+    """``keep_evaluation``, or a warning, since scores take minutes; returns whether it could.
+
+    Scores of all held-out pictures are not replaced by those of fewer.
+    """
+    before = stored_evaluation(run)
+    if found.unread and before is not None and not before.unread:
+        warn("pictures are missing or damaged: the scores of all, which were there, are kept")
+        return False
     try:
         keep_evaluation(run, found)
     except DiptychError as error:

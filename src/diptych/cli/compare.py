@@ -23,7 +23,8 @@ def compare(
     from diptych.cli.console import say, show_table
     from diptych.errors import UsageError, one_of
     from diptych.evaluation.features import FEATURE_NAMES
-    from diptych.report.compare import comparison_tables, write_comparison
+    from diptych.model_file import read_info
+    from diptych.report.compare import score_comparison, settings_that_differ, write_comparison
     from diptych.report.page import check_page_name
     from diptych.scoring import evaluate, stored_evaluation
     from diptych.training.run_folder import RunFolder
@@ -33,16 +34,18 @@ def compare(
     name = one_of("--features", features, FEATURE_NAMES)
     check_page_name(out)  # before scoring, which takes minutes
     folders = [RunFolder(run) for run in runs]
-    for folder in folders:
-        folder.saved_model()  # (is there)
+    for folder in folders:  # (all can be scored, before the first takes minutes)
+        folder.config(), folder.data(), read_info(folder.saved_model())
     evaluations = []
     for run in runs:
-        found = stored = stored_evaluation(run)
-        if found is None or name not in (None, found.features):
+        stored = stored_evaluation(run)
+        if stored is None or name not in (None, stored.features):
             say(f"scoring {run} ...")
-            found = evaluate(run, features=name, device=device, keep=stored is None)
-        evaluations.append(found)
-    tables = comparison_tables(folders, evaluations)
-    for table in tables:
+            evaluations.append(evaluate(run, features=name, device=device, keep=stored is None))
+        else:
+            evaluations.append(stored)
+    scores = score_comparison(folders, evaluations)
+    page = write_comparison(folders, scores, out, pictures)
+    for table in [*scores, *settings_that_differ(folders)]:  # (nobody may read them to the end)
         show_table(table.title, table.columns, table.rows, table.note)
-    say(f"comparison in {write_comparison(folders, tables, out, pictures)}")
+    say(f"comparison in {page}")

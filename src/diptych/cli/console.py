@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,26 @@ def progress_bar() -> Progress:
         console=console,
         transient=False,
     )
+
+
+@contextmanager
+def one_bar(name: str) -> Iterator[Callable[[int, int | None, str], None]]:
+    """A bar to be shown with what is done, the total and a text.
+
+    It begins with the first of these: an error before that stands alone.
+    """
+    progress = progress_bar()
+    bar = progress.add_task(name, total=None, info="")
+
+    def show(done: int, total: int | None, info: str) -> None:
+        progress.start()
+        progress.update(bar, completed=done, total=total, info=info)
+
+    try:
+        yield show
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]], note: str = "") -> None:
@@ -157,6 +177,8 @@ class _TrainingView:
                 f"  {name}: {len(domain.train)} pictures of {domain.folder}, "
                 f"{len(domain.heldout)} held out ({domain.pixel_format.describe()})"
             )
+        for read in self.reading.values():  # (below, the losses need the room)
+            self.progress.update(read, visible=console.width >= WIDE)
         self.progress.start()
         self.training = self.progress.add_task("training", total=1.0, info="")
 

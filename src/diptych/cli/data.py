@@ -53,7 +53,7 @@ def get(
     """Download a data set and unpack it."""
     from rich.filesize import decimal
 
-    from diptych.cli.console import progress_bar, say
+    from diptych.cli.console import one_bar, say
     from diptych.data.catalog import AUTHORS, data_set_named
     from diptych.data.download import BrokenArchiveError, fetch, unpack
     from diptych.errors import DiptychError, UsageError
@@ -71,15 +71,14 @@ def get(
     with explain_os_errors(f"write the folder {folder.parent}"):
         folder.parent.mkdir(parents=True, exist_ok=True)
     lock = only_one(folder.parent, f".{folder.name}.lock", "-o")
-    with lock, progress_bar() as progress:
-        bar = progress.add_task(f"getting {name}", total=None, info="")
+    with lock, one_bar(f"getting {name}") as show:
 
-        def show(have: int, total: int | None) -> None:
+        def arrived(have: int, total: int | None) -> None:
             whole = decimal(total) if total is not None else "?"
-            progress.update(bar, completed=have, total=total, info=f"{decimal(have)} of {whole}")
+            show(have, total, f"{decimal(have)} of {whole}")
 
-        fetch(url, archive, sha256, show)
-        progress.update(bar, info="unpacking")
+        fetch(url, archive, sha256, arrived)
+        show(1, 1, "unpacking")
         try:
             files = unpack(archive, folder)
         except BrokenArchiveError as error:
@@ -91,7 +90,7 @@ def get(
                 raise
             raise DiptychError(f"{error} (it is kept: mend that, and try again)") from error
         archive.unlink()
-        progress.update(bar, info="")
+        show(1, 1, "")
     say(f"{files} files in {folder}")
     say(f"next: diptych train --data {typed(folder)} --run runs/{typed(name)}")
 
@@ -125,7 +124,7 @@ def check(
     import json
     from dataclasses import asdict
 
-    from diptych.cli.console import progress_bar
+    from diptych.cli.console import one_bar
     from diptych.data.check import check
     from diptych.settings import given, merge, parse_assignment
     from diptych.training.choice import make_config
@@ -147,13 +146,8 @@ def check(
         found = check(folders, used)
         print(json.dumps({"usable": found.usable, **asdict(found)}, indent=1))
     else:
-        with progress_bar() as progress:
-            bar = progress.add_task("reading", total=None, info="")
-
-            def show(done: int, total: int) -> None:
-                progress.update(bar, completed=done, total=total, info=f"{total} pictures")
-
-            found = check(folders, used, show)
+        with one_bar("reading") as show:
+            found = check(folders, used, lambda done, total: show(done, total, f"{total} pictures"))
         chosen = {
             "--data": data, "--preset": preset, "--from": from_, "--config": config,
             "--method": method, "--size": size, "--preprocess": preprocess,

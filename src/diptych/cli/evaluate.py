@@ -69,12 +69,9 @@ def evaluate(
         b=diptych.scoring.Target(palette, _classes("--classifier", classifier)),
         size=size,
         device=device,
-        keep=False,
         model=model,
         strength=strength,
     )
-    own = diptych.scoring.is_of_run(size, model, strength)
-    kept = own and diptych.scoring.keep_if_possible(run, found)
     if found.unread:
         warn(
             f"missing or damaged: {counted(len(found.unread), 'held-out picture')}, the first of "
@@ -86,7 +83,8 @@ def evaluate(
         return
     for table in score_tables(found):
         show_table(table.title, table.columns, table.rows, table.note)
-    if kept:
+    ranked = any(direction.distances is not None for direction in found.directions)
+    if ranked and diptych.scoring.stored_evaluation(run) == found:
         say(f"next: diptych report {typed(run)}   (a page, with the best and worst pictures)")
 
 
@@ -94,7 +92,7 @@ def _classes(option: str, text: str | None) -> tuple[int, ...]:
     from diptych.errors import UsageError
 
     try:
-        numbers = tuple(int(number) for number in text.split(",")) if text else ()
+        numbers = () if text is None else tuple(int(number) for number in text.split(","))
     except ValueError:
         numbers = (-1,)
     if any(not 0 <= number < 1000 for number in numbers):

@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from types import FrameType
-from typing import Annotated, TextIO, cast
+from typing import Annotated, NoReturn, TextIO, cast
 
 import typer
 
@@ -78,7 +78,23 @@ def _say_usage(error: typer.BadParameter) -> None:
 
 def _stop_now(number: int, frame: FrameType | None) -> None:
     """On its way out, what is half written goes. (Of KeyboardInterrupt Typer would say nothing.)"""
+    if _imports(frame):  # (PyTorch imports NumPy from C, which drops our error and goes on)
+        _end(number)
     raise StopNowError(number)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: nothing is half written then."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _end(number: int) -> NoReturn:
+    print("diptych: interrupted", file=sys.stderr)
+    os._exit(128 + number)  # worker threads may be busy with a picture
 
 
 def _say_warning(
@@ -141,8 +157,7 @@ def main() -> None:
         print(f"diptych: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except StopNowError as stopped:
-        print("diptych: interrupted", file=sys.stderr)
-        os._exit(128 + stopped.signal_number)  # worker threads may be busy with a picture
+        _end(stopped.signal_number)
     except OSError as error:
         if debug:
             raise

@@ -65,6 +65,9 @@ def fetch(address: str, path: Path, sha256: str | None = None, on_bytes: OnBytes
             problem = str(getattr(reason, "strerror", None) or reason)
         vain = 0 if part.stat().st_size > before else vain + 1
         if vain == TRIES:
+            if part.stat().st_size == 0:
+                part.unlink()
+                raise DiptychError(f"{address}: {problem}")
             raise DiptychError(
                 f"{address}: {problem}; the same command goes on where this one stopped"
             )

@@ -40,7 +40,7 @@ def find_pictures(folder: Path, endings: frozenset[str] = SUFFIXES) -> list[Path
     found = [path for path in files if path.suffix.lower() in endings]
     if not found:
         names, there = " ".join(sorted(endings)), kinds_in_words(_kinds(files))
-        but = f"; there are {there}: save pictures of other kinds as TIFF, PNG or JPEG"
+        but = f"; it holds {there}: save pictures of other kinds as TIFF, PNG or JPEG"
         raise DiptychError(
             f"there is no picture in {folder} (looked for {names}{but if there else ''})"
         )

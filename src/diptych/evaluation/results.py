@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness, PaletteScores
@@ -46,6 +46,8 @@ class DirectionScores:
     palette: PaletteScores | None
     channels: int = 3  # of the target domain
     lpips: float | None = None  # of the translations to the true ones, if the package is there
+    true_of: dict[str, str] = field(default_factory=dict)  # each source file's true translation
+    classes: tuple[int, ...] = ()  # ImageNet classes that were to be recognised
 
 
 @dataclass(frozen=True)

@@ -64,19 +64,25 @@ def evaluate_pair(
             palette=_palette(fakes, wanted),
             channels=target.pixel_format.channels,
             lpips=_lpips(fakes, wanted.truths, target.pixel_format, device),
+            true_of={
+                str(path): str(target.paths[place])
+                for path, place in zip(source.paths, wanted.partners or (), strict=False)
+                if place >= 0
+            },
+            classes=wanted.classes,
         )
 
     a, b = held["a"], held["b"]
     with evaluation_mode(*pair.networks), torch.inference_mode():
         return Evaluation(
-            pair.info.step,
-            _side_of([*a.pictures, *b.pictures]),
-            net.name,
-            net.frechet_name,
-            f"{a.digest()} {b.digest()}",
-            direction("b"),
-            direction("a") if "a" in pair.ways else None,
-            tuple(str(path) for path in (*a.unread, *b.unread)),
+            step=pair.info.step,
+            size=_side_of([*a.pictures, *b.pictures]),
+            features=net.name,
+            frechet_name=net.frechet_name,
+            pictures_digest=f"{a.digest()} {b.digest()}",
+            to_b=direction("b"),
+            to_a=direction("a") if "a" in pair.ways else None,
+            unread=tuple(str(path) for path in (*a.unread, *b.unread)),
         )
 
 

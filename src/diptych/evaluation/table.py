@@ -77,7 +77,8 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
     cells = [set_names(evaluation), *map(set_cells, sets)]
     rows = [list(row) for row in zip(*cells, strict=True)]
     if found.translations.recognised is not None:
-        rows.append(["recognised", *(_recognised(one) for one in sets)])
+        classes = ", ".join(map(str, direction.classes))
+        rows.append([f"recognised as {classes}", *(_recognised(one) for one in sets)])
     note = (
         f"{evaluation.features} features, pictures {size}. "
         f"Lower is better for KID and {evaluation.frechet_name}, higher for precision (how many "
@@ -88,6 +89,11 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
         f"{evaluation.frechet_name} of halves is biased further upwards). Untouched pictures are "
         "what doing nothing would score." + but
     )
+    if found.translations.recognised is not None:
+        note += (
+            " Recognised: the share of pictures that a classifier takes for these classes of "
+            "ImageNet; of the real ones that of all."
+        )
     if direction.channels > 3:
         note += f" Features are of the first three of {direction.channels} channels alone."
     if min(pictures, targets) < FEW:

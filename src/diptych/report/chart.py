@@ -6,20 +6,26 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT = 460, 210
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 28, 26
-COLOURS = 4  # of lines, in style.html.j2
+WIDTH, HEIGHT = 460, 222
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 28, 38
 MOST_POINTS = 150  # per line; longer series are averaged in groups
+FLAT = 1e-9  # values that differ by a smaller share are drawn as one
+
+Values = Sequence[float]
 
 
-def line_chart(title: str, x: Sequence[float], lines: Mapping[str, Sequence[float]]) -> str:
-    """An ``<svg>`` of one or more named lines over the same ``x`` (at least one point)."""
-    x, lines = _thin(x, lines)
-    values = [v for line in lines.values() for v in line]
-    low, high = min(values), max(values)
-    low = min(0.0, low) if low < 0.5 * high else low
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+def line_chart(
+    title: str, x: Values, lines: Mapping[str, Values], bands: Sequence[tuple[Values, Values]] = ()
+) -> str:
+    """An ``<svg>`` of one or two named lines over the same steps ``x`` (at least one point).
+
+    ``bands``: lower and upper bounds of the lines, in their order, where there are such.
+    """
+    x, lines = _thinned(x), {name: _thinned(line) for name, line in lines.items()}
+    bands = [(_thinned(lower), _thinned(upper)) for lower, upper in bands]
+    values = [v for line in (*lines.values(), *(v for band in bands for v in band)) for v in line]
+    ticks = _ticks(*_shown(min(values), max(values)))
+    low, high = ticks[0], ticks[-1]
     span_x = (x[-1] - x[0]) or 1.0
 
     def px(v: float) -> float:
@@ -28,53 +34,62 @@ def line_chart(title: str, x: Sequence[float], lines: Mapping[str, Sequence[floa
     def py(v: float) -> float:
         return round(HEIGHT - BOTTOM - (v - low) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
+    def points(x: Values, y: Values) -> str:
+        return " ".join(f"{px(a)},{py(b)}" for a, b in zip(x, y, strict=True))
+
+    middle = (LEFT + WIDTH - RIGHT) / 2
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
         f'<text x="{LEFT}" y="16" class="title">{escape(title)}</text>',
+        f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">steps</text>',
     ]
-    for tick in _ticks(low, high):
+    for tick in ticks:
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{py(tick)}" y2="{py(tick)}" class="grid"/>'
             f'<text x="{LEFT - 6}" y="{py(tick) + 4}" text-anchor="end">{tick:g}</text>'
         )
-    for tick in _ticks(x[0], x[-1]):
-        parts.append(
-            f'<text x="{px(tick)}" y="{HEIGHT - 8}" text-anchor="middle">{_short(tick)}</text>'
-        )
-    for number, (name, line) in enumerate(lines.items()):
-        colour = f"var(--line-{number % COLOURS})"
-        points = " ".join(f"{px(a)},{py(b)}" for a, b in zip(x, line, strict=True))
-        parts.append(f'<polyline points="{points}" style="stroke: {colour}"/>')
-        if len(line) == 1:
+    for tick in _ticks(x[0], x[-1]) if len(x) > 1 else x:
+        if x[0] <= tick <= x[-1]:
             parts.append(
-                f'<circle cx="{px(x[0])}" cy="{py(line[0])}" r="3" style="fill: {colour}"/>'
+                f'<text x="{px(tick)}" y="{HEIGHT - 22}" text-anchor="middle">{_short(tick)}</text>'
             )
+    for number, (lower, upper) in enumerate(bands):
+        outline = f"{points(x, upper)} {points(x[::-1], lower[::-1])}"
+        parts.append(f'<polygon points="{outline}" class="line-{number}"/>')
+    for number, (name, line) in enumerate(lines.items()):
+        kind = f'class="line-{number}"'  # (in style.html.j2: a colour, and dashes)
+        parts.append(f'<polyline points="{points(x, line)}" {kind}/>')
+        if len(line) == 1:
+            parts.append(f'<circle cx="{px(x[0])}" cy="{py(line[0])}" r="3" {kind}/>')
+        right = WIDTH - RIGHT - 70 * (len(lines) - number - 1)
+        left = right - 7 * len(name)  # (about its width)
         parts.append(
-            f'<text x="{WIDTH - RIGHT - 46 * (len(lines) - number - 1)}" y="16" '
-            f'text-anchor="end" style="fill: {colour}" class="name">{escape(name)}</text>'
+            f'<polyline points="{left - 22},12 {left - 4},12" {kind}/>'
+            f'<text x="{right}" y="16" text-anchor="end" class="name">{escape(name)}</text>'
         )
     return "".join(parts) + "</svg>"
 
 
-def _thin(
-    x: Sequence[float], lines: Mapping[str, Sequence[float]]
-) -> tuple[list[float], dict[str, list[float]]]:
-    size = -(-len(x) // MOST_POINTS)
+def _thinned(values: Values) -> list[float]:
+    size = -(-len(values) // MOST_POINTS)
+    groups = [values[i : i + size] for i in range(0, len(values), size)]
+    return [math.fsum(group) / len(group) for group in groups]
 
-    def means(values: Sequence[float]) -> list[float]:
-        groups = [values[i : i + size] for i in range(0, len(values), size)]
-        return [sum(group) / len(group) for group in groups]
 
-    return means(x), {name: means(line) for name, line in lines.items()}
+def _shown(low: float, high: float) -> tuple[float, float]:
+    """The part of the axis to show: from 0 on, unless values are far from it and differ little."""
+    if high - low <= FLAT * max(abs(low), abs(high)):
+        return (min(0.0, low), max(0.0, high)) if low else (0.0, 1.0)
+    return (min(0.0, low) if low < 0.5 * high else low), high
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """About four round numbers between ``low`` and ``high``."""
-    raw = (high - low) / 4 or 1.0
+    """Four to nine round numbers, from the last one below ``low`` to the first above ``high``."""
+    raw = (high - low) / 3
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
-    first = math.ceil(low / step)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step) + 1)]
+    step = next(m * power for m in (10, 5, 2, 1) if m * power <= raw * (1 + FLAT))
+    first, last = math.floor(low / step + FLAT), math.ceil(high / step - FLAT)
+    return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
 
 
 def _short(number: float) -> str:

@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from diptych.data.domain import read_for_looking
 from diptych.errors import UsageError
 from diptych.evaluation.results import DirectionScores, Evaluation
@@ -26,11 +28,12 @@ from diptych.translation.translator import Translator, load
 from diptych.words import counted
 
 WAYS: tuple[Side, ...] = ("b", "a")
-PAIRED = ["L1 to the truth", "PSNR", "SSIM"]
+CYCLE = "cycle L1"
+PAIRED = ["L1 to the truth", "PSNR (dB)", "SSIM"]
 SCORED_BY = "training.features"  # of scores on the way, and not of the training
 
 
-def comparison_tables(
+def score_comparison(
     runs: Sequence[RunFolder], evaluations: Sequence[Evaluation]
 ) -> list[ScoreTable]:
     """One table for each direction, one row for each run.
@@ -43,63 +46,116 @@ def comparison_tables(
             f"scores of {' and '.join(sorted(kinds))} features cannot be compared: give --features "
             "and one of them, by which all are scored"
         )
-    paired = any(direction.paired for one in evaluations for direction in one.directions)
-    columns = ["run", "steps", "minutes", "px", *set_names(evaluations[0]), "cycle L1"]
-    columns += PAIRED if paired else []
+    sets = set_names(evaluations[0])
+    columns = ["run", "steps", "minutes", "px", *sets, CYCLE]
+    columns += PAIRED if any(map(_paired, evaluations)) else []
+    tables = []
+    for to in WAYS:
+        rows: list[dict[str, str]] = []
+        for run, evaluation in zip(runs, evaluations, strict=True):
+            direction = evaluation.to_b if to == "b" else evaluation.to_a
+            if direction is not None:  # (CUT has one)
+                rows.append(_facts(run, evaluation) | _scores(direction, sets))
+        untouched = _untouched(evaluations, to) if _scored_alike(evaluations) else None
+        note = _note(runs, evaluations)
+        if untouched is not None:
+            rows.append(untouched)
+            note += " Untouched pictures are what doing nothing would score."
+        if rows:
+            cells = [[row.get(column, "") for column in columns] for row in rows]
+            tables.append(ScoreTable(way_name(to), columns, cells, note))
+    return tables
+
+
+def _paired(evaluation: Evaluation) -> bool:
+    """Whether it compares with true translations: then KID leaves each picture's own truth out."""
+    return any(direction.paired is not None for direction in evaluation.directions)
+
+
+def _scored_alike(evaluations: Sequence[Evaluation]) -> bool:
+    return len({(one.pictures_digest, one.size, _paired(one)) for one in evaluations}) == 1
+
+
+def _note(runs: Sequence[RunFolder], evaluations: Sequence[Evaluation]) -> str:
     note = (
         f"{evaluations[0].features} features. Lower is better, but for precision, recall, PSNR "
         "and SSIM. "
         "Scores of pictures of different sizes cannot be compared. The interval is of a model's "
         "KID had other pictures been held out; another seed may differ by more."
     )
-    alike = len({one.pictures_digest for one in evaluations}) == 1
-    if not alike and len({one.size for one in evaluations}) == 1:
+    sizes = {one.size for one in evaluations}
+    if len({(one.size, one.pictures_digest) for one in evaluations}) > len(sizes):
         note += (
-            " These runs were scored on different held-out pictures, or on different parts or "
-            "values of them (data.preprocess, data.load_size, channels, depth, range ...): compare "
-            "with care."
+            " Not all of these runs were scored on the same held-out pictures, or on the same "
+            "parts or values of them (data.preprocess, data.load_size, channels, depth, range "
+            "...): compare with care."
+        )
+    if len(set(map(_paired, evaluations))) > 1:
+        note += (
+            " Some were scored against true translations and some not, which KID takes into "
+            "account: for the same, diptych evaluate them with --unpaired."
         )
     for run, evaluation in zip(runs, evaluations, strict=True):
         if known := evaluation.learned_from:
             learned = counted(known, "held-out picture")
             note += f" Those of {run.path} flatter: {learned} had been learned from."
-    tables = []
-    for to in WAYS:
-        rows = []
-        for run, evaluation in zip(runs, evaluations, strict=True):
-            direction = evaluation.to_b if to == "b" else evaluation.to_a
-            if direction is None:  # CUT
-                continue
-            seconds = max((line.get("seconds", 0) for line in run.read_metrics()), default=0.0)
-            facts = [
-                str(run.path),
-                f"{evaluation.step:,}",
-                f"{seconds / 60:.{0 if seconds >= 600 else 1}f}",
-                str(evaluation.size or "own"),
-            ]
-            true = likeness_cells(direction.paired) if direction.paired is not None else [""] * 3
-            rows.append(facts + _scores(direction) + (true if paired else []))
-        rows += (untouched := _untouched(evaluations, to, len(columns)) if alike else [])
-        if rows:
-            nothing = " Untouched pictures are what doing nothing would score." if untouched else ""
-            tables.append(ScoreTable(way_name(to), columns, rows, note + nothing))
-    return tables + _settings_that_differ(runs)
+    return note
 
 
-def _settings_that_differ(runs: Sequence[RunFolder]) -> list[ScoreTable]:
+def _facts(run: RunFolder, evaluation: Evaluation) -> dict[str, str]:
+    seconds = max((line.get("seconds", 0) for line in run.read_metrics()), default=0.0)
+    return {
+        "run": str(run.path),
+        "steps": f"{evaluation.step:,}",
+        "minutes": f"{seconds / 60:.{0 if seconds >= 600 else 1}f}",
+        "px": str(evaluation.size or "own"),
+    }
+
+
+def _scores(direction: DirectionScores, sets: Sequence[str]) -> dict[str, str]:
+    scores = {sets[0]: "too few"}
+    if direction.distances is not None:
+        scores = _by_name(sets, set_cells(direction.distances.translations))
+    if direction.cycle is not None:
+        scores[CYCLE] = f"{direction.cycle.l1:.4f}"
+    if direction.paired is not None:
+        scores |= _by_name(PAIRED, likeness_cells(direction.paired))
+    return scores
+
+
+def _untouched(evaluations: Sequence[Evaluation], to: Side) -> dict[str, str] | None:
+    """A row of what doing nothing would score; None if no evaluation says it."""
+    for evaluation in evaluations:
+        for direction in evaluation.directions:
+            if direction.to == to and direction.distances is not None:
+                cells = set_cells(direction.distances.untouched)
+                facts = {"run": "(untouched)", "px": str(evaluation.size or "own")}
+                return facts | _by_name(set_names(evaluation), cells)
+    return None
+
+
+def _by_name(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    return dict(zip(names, cells, strict=True))
+
+
+def settings_that_differ(runs: Sequence[RunFolder]) -> list[ScoreTable]:
     """A table of them, and of the pictures that runs learned from, if any differ."""
     each = [flat(run.config().model_dump(mode="json")) for run in runs]
-    names = [name for name in each[0] if name != SCORED_BY]
-    rows = [
-        [name, *(str(own.get(name, "")) for own in each)]
-        for name in names
-        if len({str(own.get(name, "")) for own in each}) > 1
-    ]
+    rows = []
+    for name in each[0]:
+        values = [_as_yaml(own.get(name)) for own in each]
+        if name != SCORED_BY and len(set(values)) > 1:
+            rows.append([name, *values])
     rows += _pictures_that_differ([run.data() for run in runs])
     if not rows:
         return []
     columns = ["", *(str(run.path) for run in runs)]
     return [ScoreTable("Settings that differ", columns, rows, "All others are the same.")]
+
+
+def _as_yaml(value: object) -> str:
+    """As ``--set`` takes it."""
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n...\n").strip()
 
 
 def _pictures_that_differ(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -114,24 +170,6 @@ def _pictures_that_differ(records: Sequence[Mapping[str, Any]]) -> list[list[str
     ]
 
 
-def _untouched(evaluations: Sequence[Evaluation], to: Side, columns: int) -> list[list[str]]:
-    """A row of what doing nothing would score; none if no evaluation says it."""
-    for evaluation in evaluations:
-        for direction in evaluation.directions:
-            if direction.to == to and direction.distances is not None:
-                scores = set_cells(direction.distances.untouched)
-                row = ["(untouched)", "", "", str(evaluation.size or "own"), *scores]
-                return [row + [""] * (columns - len(row))]
-    return []
-
-
-def _scores(direction: DirectionScores) -> list[str]:
-    cycle = f"{direction.cycle.l1:.4f}" if direction.cycle is not None else ""
-    if direction.distances is None:
-        return ["too few", "", "", "", "", cycle]
-    return [*set_cells(direction.distances.translations), cycle]
-
-
 @dataclass(frozen=True)
 class Grid:
     """Held-out pictures one way: first in each row the picture, then each run's translation."""
@@ -142,9 +180,9 @@ class Grid:
 
 
 def write_comparison(
-    runs: Sequence[RunFolder], tables: Sequence[ScoreTable], out: Path, pictures: int
+    runs: Sequence[RunFolder], scores: Sequence[ScoreTable], out: Path, pictures: int
 ) -> Path:
-    """Write a self-contained page with the tables and a grid of the same held-out pictures.
+    """Write a self-contained page: scores, a grid of the same held-out pictures, settings.
 
     Pictures that not every run holds out are left away: a run may have learned from them. Raises
     DiptychError if the page cannot be written.
@@ -153,7 +191,11 @@ def write_comparison(
     loaded = [(run, load(run.path, "cpu")) for run in runs]
     grids = [make_grid(loaded, to, pictures) for to in WAYS]
     page = template("report/compare.html.j2").render(
-        runs=len(runs), tables=tables, grids=[grid for grid in grids if grid.runs]
+        runs=len(runs),
+        scores=scores,
+        grids=[grid for grid in grids if grid.runs],
+        larger=any(viewed_size(its) > run.config().data.size for run, its in loaded),
+        settings=settings_that_differ(runs),
     )
     with explain_os_errors(f"write the comparison {out}"):
         write_whole(out, page)

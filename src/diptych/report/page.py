@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from diptych.errors import UsageError
 from diptych.evaluation.results import Evaluation
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair, Side, other_side, way_name
-from diptych.report.chart import line_chart
+from diptych.report.curves import loss_charts, score_charts
 from diptych.templates import template
 from diptych.training.checkpoint import step_of
 from diptych.training.records import DataRecord, flattering
@@ -48,7 +48,7 @@ class Row:
     picture: str
     fake: str
     rec: str | None  # None where the model has no way back
-    truth: str | None  # the picture of the same name in the other domain, if there is one
+    truth: str | None  # its true translation, if there is one
     cycle_l1: float | None  # mean|rec - picture| in [-1, 1] units
 
 
@@ -76,20 +76,16 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     metrics = run.read_metrics()
     seconds = metrics[-1].get("seconds", 0) if metrics else 0
     of_demo, scored = run.read_demo_scores(pair.info.step), run.read_evaluation(pair.info.step)
-    if scored is not None:
-        paired = _paired(scored.evaluation)
-    else:
-        held_a, held_b = (list(map(Path, record["heldout"])) for record in (data["a"], data["b"]))
-        paired = belong_together(held_a, held_b)
+    found = None if scored is None else scored.evaluation
+    true_of = {to: _true_translations(to, found, data) for to in pair.ways}
     galleries = [
         Gallery(way_name(other), side.upper(), other.upper(), rows)
         for other in pair.ways
         for side in [other_side(other)]
-        if (rows := _rows(pair, viewed, data, other, data[side]["heldout"], pictures, paired))
+        if (rows := _rows(pair, viewed, other, data[side]["heldout"], pictures, true_of[other]))
     ]
-    if scored is not None:
-        galleries += _best_and_worst(scored.evaluation, pair, viewed, data)
-    curves = (_thousandfold(run.read_evaluations()), metrics)
+    if found is not None:
+        galleries += _best_and_worst(found, pair, viewed, data)
     features = str(config.training.features)  # (of the curve; each table names its own)
     page = template("report/page.html.j2").render(
         name=run.path.resolve().name,
@@ -102,7 +98,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         made_with=run.made_with(),
         data=data,
         tables=[*([of_demo] if of_demo else []), *(scored.tables if scored else [])],
-        charts=[one for lines in curves for one in _charts(lines, features)],
+        charts=[*score_charts(run.read_evaluations(), features), *loss_charts(metrics)],
         sheets=_sheets(run),
         warnings=run.read_warnings(),
         moved_command=run.moved_command,
@@ -138,43 +134,6 @@ def _is_of_diptych(path: Path) -> bool:
     return not start or b" - diptych</title>" in start
 
 
-def _charts(metrics: list[dict[str, float]], features: str) -> list[str]:
-    def chart(title: str, **names: str) -> list[str]:
-        """Those lines that the method has; none for a chart without any."""
-        present = {
-            label: key for label, key in names.items() if any(key in line for line in metrics)
-        }
-        whole = [line for line in metrics if all(key in line for key in present.values())]
-        if not present or not whole:
-            return []
-        lines = {label: [line[key] for line in whole] for label, key in present.items()}
-        return [line_chart(title, [line["step"] for line in whole], lines)]
-
-    return [
-        *chart(
-            f"KID x 1000 ({features})",
-            **{"to B": "kid/to_b", "to A": "kid/to_a"},
-        ),
-        *chart("cycle loss (L1)", A="cycle_a", B="cycle_b"),
-        *chart("patch contrast (PatchNCE)", A="contrast_a", B="contrast_b"),
-        *chart(
-            "adversarial loss of the generators", G_ab="G_ab/adversarial", G_ba="G_ba/adversarial"
-        ),
-        *chart("loss of the discriminators", D_a="D_a", D_b="D_b"),
-        *chart("identity loss (L1)", A="identity_a", B="identity_b"),
-        *chart("change of what is plain (L1)", A="plain_a", B="plain_b"),
-        *chart("learning rate", rate="rate"),
-    ]
-
-
-def _thousandfold(scores: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Scores through time as people read them: KID is quoted in thousandths."""
-    return [
-        {key: 1000 * value if key.startswith("kid/") else value for key, value in line.items()}
-        for line in scores
-    ]
-
-
 def _sheets(run: RunFolder) -> list[tuple[int, str]]:
     """Step and picture of the sample sheets, at most MOST_SHEETS of them, without broken ones."""
     named = ((step_of(path.stem), path) for path in run.samples.glob("step-*.png"))
@@ -202,37 +161,39 @@ def _best_and_worst(
             continue
         held = set(data[side]["heldout"])  # (they may have moved since)
         ranked = [path for path in direction.distances.best_first if path in held]
-        for which, paths in (("best", ranked[:MOST_RANKED]), ("worst", ranked[-MOST_RANKED:])):
+        true_of = _true_translations(other, found, data)
+        for which, paths in (("best", ranked), ("worst", ranked[::-1])):
             title = f"{way_name(other)}: the {which} by {found.features} features"
-            if rows := _rows(pair, config, data, other, paths, MOST_RANKED, _paired(found)):
+            if rows := _rows(pair, config, other, paths[:MOST_RANKED], MOST_RANKED, true_of):
                 galleries.append(Gallery(title, side.upper(), other.upper(), rows))
     return galleries
 
 
-def _paired(evaluation: Evaluation) -> bool:
-    """Whether a run was scored against true translations."""
-    return any(direction.paired is not None for direction in evaluation.directions)
+def _true_translations(to: Side, found: Evaluation | None, data: DataRecord) -> dict[Path, Path]:
+    """Of held-out pictures those that the scores compare with; by name while there are none."""
+    if found is not None:
+        known = next((one.true_of for one in found.directions if one.to == to), {})
+        return {Path(source): Path(true) for source, true in known.items()}
+    sources, targets = ([Path(p) for p in data[side]["heldout"]] for side in (other_side(to), to))
+    places = partners(sources, targets) if belong_together(sources, targets) else None
+    return dict(zip(sources, [targets[i] for i in places or ()], strict=False))
 
 
 def _rows(
     pair: GeneratorPair,
     config: Config,
-    data: DataRecord,
     to: Side,
     paths: Sequence[str],
     most: int,
-    paired: bool,
+    true_of: Mapping[Path, Path],
 ) -> list[Row]:
-    """``paired``: a held-out picture of the same name is the true translation."""
     own, other = pair.info.formats(to)
     own_reading, other_reading = config.reading(other_side(to)), config.reading(to)
-    mine, others = ([Path(p) for p in data[s]["heldout"]] for s in (other_side(to), to))
-    places = partners(mine, others) if paired else None
-    true_of = {} if places is None else dict(zip(mine, [others[i] for i in places], strict=True))
     rows = []
     for path, picture in read_for_looking(map(Path, paths), own_reading, own, config, most):
         made = translate_there_and_back(pair, to, picture, torch.device("cpu"))
-        truth = read_for_looking([true_of[path]], other_reading, other, config) if true_of else []
+        true = [true_of[path]] if path in true_of else []
+        truth = read_for_looking(true, other_reading, other, config)
         rows.append(
             Row(
                 path.name,

@@ -101,11 +101,17 @@ class RunFolder:
         return self.settings.is_file()
 
     def _check_exists(self) -> None:
+        if self.path.is_file():
+            raise DiptychError(
+                f"{self.path} is a file: give the run folder that it came from, whose "
+                f"{self.model.name} counts"
+            )
         if not self.exists():
             but = IMPORT_ADVICE if holds_foreign_weights(self.path) else "check the name"
             self._check_settings_are_there()
             if (whole := run_at(self.path)).exists():
-                but = f"to score a checkpoint: diptych evaluate {typed(whole.path)} --model"
+                run = typed(whole.path)
+                but = f"give {run} (to score this: diptych evaluate {run} --model {self.path})"
             raise DiptychError(f"there is no run in {self.path}: {but}")
 
     def has_learned(self) -> bool:
@@ -186,11 +192,6 @@ class RunFolder:
 
     def config(self) -> Config:
         """The settings of the run. Raises DiptychError if there is no run here."""
-        if self.path.is_file():
-            raise DiptychError(
-                f"{self.path} is a file: give the run folder that it came from, whose "
-                f"{self.model.name} counts"
-            )
         self._check_exists()
         file = self.settings
         tree = read_tree(file)

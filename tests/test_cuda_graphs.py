@@ -148,8 +148,7 @@ CASES: dict[str, Tree] = {
 def test_a_recorded_training_is_the_same(case: str, graphs: None) -> None:
     settings = merge(merge(TINY, {"training": {"history": 2, "steps": 40}}), CASES[case])
     recorded, usual = training(settings), training(settings)
-    usual.stepper.generator_pass = usual.stepper._generator_pass
-    usual.stepper.discriminator_pass = usual.stepper._discriminator_pass
+    usual.stepper.recorder.on = False
     for _ in range(3 * FIRST_ONES + 4):
         recorded.step()
         usual.step()
@@ -215,5 +214,4 @@ def test_a_step_that_was_left_out_leaves_no_trace(graphs: None) -> None:
 
 
 def played(trainer: Trainer) -> list[Any]:
-    passes = (trainer.stepper.generator_pass, trainer.stepper.discriminator_pass)
-    return [recording for one in passes for recording in one._recordings.values()]
+    return list(trainer.stepper.recorder._recordings.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,10 @@ from diptych.networks.blocks import BlurDown, count_parameters, group_norm, norm
 from diptych.networks.discriminator import shrunk, texture
 from diptych.networks.generator import ResnetGenerator, UnetGenerator
 from diptych.settings import build_config
+from diptych.training.state import make_model
+from diptych.training.working_copy import copy_in_bf16
+
+UNET = {"architecture": "unet", "width": 8, "levels": 5}
 
 
 def conv(before: int, after: int, kernel: int) -> int:
@@ -318,14 +324,38 @@ def test_small_changes_fade_in_use(change: float, stays: float) -> None:
         torch.testing.assert_close(G.train()(x), colour[None, :, None, None].expand_as(x))
 
 
-def test_initial_weights_have_the_published_spread() -> None:
-    G = make_generator(GeneratorConfig(width=32, blocks=2), 3, 3)
-    initialise(G)
-    weights = torch.cat([m.weight.flatten() for m in G.modules() if isinstance(m, nn.Conv2d)])
-    assert abs(float(weights.detach().std()) - 0.02) < 2e-4
-    assert all(
-        float(m.bias.detach().abs().sum()) == 0 for m in G.modules() if isinstance(m, nn.Conv2d)
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize(("method", "networks"), [("cyclegan", 4), ("cut", 3)])
+def test_all_networks_start_with_the_published_weights(
+    method: str, networks: int, norm: str
+) -> None:
+    """N(0, 0.02), biases 0; scales of norm layers N(1, 0.02)."""
+    config = build_config(
+        {
+            "method": method,
+            "generator": {"width": 32, "blocks": 2, "norm": norm},
+            "discriminator": {"width": 32, "norm": norm},
+            "training": {"steps": 1},
+        }
     )
+    torch.manual_seed(0)
+    model = make_model(config, 3, 3)
+    assert len(list(model.children())) == networks
+    kinds = {
+        0.0: (nn.Conv2d, nn.ConvTranspose2d, nn.Linear),
+        1.0: (nn.BatchNorm2d, nn.GroupNorm),
+    }
+    for network in model.children():
+        for mean, kind in kinds.items():
+            layers = [layer for layer in network.modules() if isinstance(layer, kind)]
+            for layer in layers:
+                assert float(layer.weight.detach().mean()) == pytest.approx(mean, abs=0.02)
+                if layer.weight.numel() > 1000:
+                    assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.15)
+                assert layer.bias is None or not layer.bias.detach().any()
+            scales = [layer.weight.detach().flatten() for layer in layers]
+            if scales:
+                assert float(torch.cat(scales).std()) == pytest.approx(0.02, rel=0.1)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the reference outputs are not here")
@@ -354,3 +384,22 @@ def test_discriminator_has_the_layers_of_the_fields_reference_implementation() -
     assert [tuple(v.shape) for v in D.state_dict().values()] == [
         tuple(v.shape) for v in theirs.values()
     ]
+
+
+@pytest.mark.parametrize("settings", [{"width": 8, "blocks": 1}, UNET], ids=["resnet", "unet"])
+def test_outputs_are_no_16_bit_numbers_where_convolutions_compute_in_16(
+    settings: dict[str, Any],
+) -> None:
+    """(D would see their grid.)"""
+    torch.manual_seed(0)
+    G = make_generator(GeneratorConfig(**settings), 3, 3).eval()
+    for weight in G.parameters():
+        weight.data *= 4
+    twin = copy_in_bf16(nn.Sequential(G)).model
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        cast = G(x)
+    for y in (twin(x).detach(), cast):
+        assert y.dtype == torch.float32
+        assert float(y.std()) > 0.01
+        assert float((y == y.bfloat16()).float().mean()) < 0.1

@@ -148,3 +148,13 @@ def test_what_most_steps_leave_out_one_makes_up_for() -> None:
     assert [one.cycle for one in steps] == [8, 0, 0, 0, 8, 0, 0, 0]
     assert [one.identity for one in steps] == [4, 0, 0, 0, 4, 0, 0, 0]
     assert weights_at(0, 5, Config(loss=LossConfig(cycle=2))).cycle == 2
+
+
+def test_of_few_past_pictures_as_many_are_recalled_as_are_asked_for() -> None:
+    """So D sees as many from the first step on."""
+    history = History(9, seed=0)
+    assert history.recall(3) == []
+    history.exchange(torch.arange(2.0).view(2, 1, 1, 1))
+    recalled = [int(picture) for picture in history.recall(5)]
+    assert len(recalled) == 5
+    assert sorted(map(recalled.count, (0, 1))) == [2, 3]

@@ -129,3 +129,24 @@ def test_domains_of_different_channels_and_fp16_are_not_paired() -> None:
     config = build_config(TINY)
     assert not pays(config, CycleGAN(config, 1, 3), torch.float32)
     assert not pays(config, CycleGAN(config, 3, 3), torch.float16)
+
+
+def test_a_pair_in_16_bits_that_changes_nothing_changes_nothing() -> None:
+    """What is retouched is the picture itself, and not its rounded values."""
+    config = build_config(
+        {
+            "generator": {"width": 4, "blocks": 1, "output": "retouch", "norm": "group"},
+            "discriminator": {"width": 4, "layers": 2},
+            "training": {"steps": 1},
+        }
+    )
+    model = CycleGAN(config, 3, 3)
+    for G in model.generators:
+        for weight in G.decode[-1].parameters():
+            weight.data.zero_()
+    copy = paired_copy(model, torch.bfloat16)
+    copy.refresh()
+    a, b = torch.randint(0, 256, (2, 2, 3, 32, 32)) / 127.5 - 1
+    fake_b, fake_a = copy.model.translate(a, b)
+    assert torch.equal(fake_b, a)
+    assert torch.equal(fake_a, b)

@@ -29,12 +29,13 @@ import torch
 import yaml
 from command import LONGEST
 from conftest import TINY, TINY_OPTIONS, Command, start
+from PIL import Image
 from safetensors.torch import load_file
 
 import diptych as package
 from diptych.config import LossConfig
-from diptych.data.domain import Folders, data_folders, open_domains
-from diptych.data.pixels import PixelFormat
+from diptych.data.domain import Folders, data_folders, open_domains, read_for_looking
+from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.interrupt import InterruptedRunError, StopNowError, StopRequest
 from diptych.model_file import load_model, read_info, save_model
@@ -44,6 +45,7 @@ from diptych.training import checkpoint
 from diptych.training.choice import make_config
 from diptych.training.health import Health
 from diptych.training.learned import runs_before
+from diptych.training.loss_sums import LossSums
 from diptych.training.remarks import _of_settings
 from diptych.training.room import bytes_needed, memory_needed
 from diptych.training.run_folder import RunFolder
@@ -601,10 +603,11 @@ def test_what_d_sees_more_of_are_other_pictures(towns: Path) -> None:
     assert len({batches.sampler.stream for batches in of}) == 4
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_what_d_sees_more_of_is_new_in_each_step(
-    towns: Path, monkeypatch: pytest.MonkeyPatch
+    towns: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
-    one = trainer(towns, training={"judged": 3})
+    one = trainer(towns, training={"judged": 3, "accumulate": accumulate})
     seen: list[int] = []
     at = one.stepper.more_a.at
 
@@ -615,7 +618,7 @@ def test_what_d_sees_more_of_is_new_in_each_step(
     monkeypatch.setattr(one.stepper.more_a, "at", watched)
     for _ in range(3):
         one.step()
-    assert seen == list(range(3 * 2))
+    assert seen == list(range(3 * 2 * accumulate))
 
 
 def test_the_average_is_what_is_kept_and_follows_every_step(towns: Path) -> None:
@@ -731,8 +734,11 @@ def test_all_networks_learn(towns: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["cyclegan", "cut"])
-def test_discriminators_learn_from_their_own_loss_alone(towns: Path, method: str) -> None:
-    one = trainer(towns, method=method, training={"history": 0})
+@pytest.mark.parametrize("loss", [{}, {"r1": 5.0}, {"discriminator": 0.25}], ids=str)
+def test_discriminators_learn_from_their_own_loss_alone(
+    towns: Path, method: str, loss: dict[str, float]
+) -> None:
+    one = trainer(towns, method=method, loss=loss, training={"history": 0})
     model = one.state.model
     judges = copy.deepcopy(model.discriminators)
     a, b = one.stepper._batch(0)
@@ -1599,3 +1605,49 @@ def test_copies_of_checkpoints_are_left_alone(trained: Path, tmp_path: Path) -> 
     checkpoint.prune(run.checkpoints, 12, keep_last=1, keep_every=4)
     checkpoint.prune(run.checkpoints, 12, keep_last=1, keep_every=0)
     assert {path.name for path in run.checkpoints.iterdir()} == {copy.name, "step-00000012"}
+
+
+def test_an_epoch_is_a_round_through_the_larger_domain(towns: Path) -> None:
+    assert len(list((towns / "trainA").iterdir())) == 10
+    length = {"steps": None, "epochs": 2}
+    assert trainer(towns, training=length).steps == 20
+    assert trainer(towns, training={**length, "batch": 2, "accumulate": 2}).steps == 5
+
+
+def test_means_of_losses_are_over_the_steps_that_had_them() -> None:
+    sums, good, bad = LossSums(), torch.tensor(0.0), torch.tensor(1.0)
+    for value, other in ((2.0, 8.0), (4.0, 6.0)):  # two batches of a step
+        sums.add({"x": torch.tensor(value), "y": torch.tensor(other)}, 0.5, good)
+    sums.add({"x": torch.tensor(100.0)}, 1, bad)
+    sums.add({"x": torch.tensor(9.0)}, 1, good)
+    assert sums.take_means() == {"x": 6.0, "y": 7.0}
+    sums.add({"x": torch.tensor(5.0)}, 1, good)
+    assert sums.take_means() == {"x": 5.0}
+
+
+def test_the_log_tells_the_losses_of_a_step(towns: Path) -> None:
+    """With several batches their mean, as the method itself computes them."""
+    one = trainer(towns, training={"accumulate": 2, "history": 0, "batch": 1})
+    model = one.state.model
+    batches = [one.stepper._batch(i) for i in range(2)]
+    with torch.no_grad():
+        terms = [model.generator_loss(*batch, one.config.loss)[1] for batch in batches]
+    one.step()
+    found = one.state.losses.take_means()
+    for name in terms[0]:
+        expected = sum(float(each[name]) for each in terms) / 2
+        assert found[name] == pytest.approx(expected, rel=1e-5), name
+
+
+def test_a_model_remembers_the_background_and_samples_show_it(tmp_path: Path) -> None:
+    for folder, green in (("trainA", 100), ("trainB", 200)):
+        (tmp_path / folder).mkdir()
+        for i in range(4):
+            picture = Image.new("RGBA", (32, 32), (0, green, 10 * i, 255))
+            picture.paste((0, 0, 0, 0), (16, 0, 32, 32))
+            picture.save(tmp_path / folder / f"{i}.png")
+    one = trainer(tmp_path, data={"background": "#ff0000"})
+    assert one.keeper.pair().info.background == "#ff0000"
+    ((_, picture),) = read_for_looking(one.a.heldout, one.config.a, RGB, one.config, 1)
+    assert (picture[:, 17:] == (255, 0, 0)).all()
+    assert (picture[:, :15, 1] == 100).all()

@@ -31,14 +31,14 @@ def keras_generator(generator: nn.Module, channels: int, name: str) -> Any:
     build = _Builder(generator)
     x = keras.Input((None, None, channels), name="x")
     if isinstance(generator, UnetGenerator):
-        y = _unet(build, generator, x)
+        painted = _unet(build, generator, x)
     else:
         assert isinstance(generator, ResnetGenerator)
         painted = build(generator.decode, build(generator.transform, build(generator.encode, x)))
-        if generator.output == "retouch":
-            y = ops.clip(x + _change(generator, painted), -1, 1)
-        else:
-            y = layers.Activation("tanh", name="y")(painted)
+    if isinstance(generator, ResnetGenerator) and generator.output == "retouch":
+        y = ops.clip(x + _change(generator, painted), -1, 1)
+    else:
+        y = layers.Activation("tanh", name="y")(painted)
     return keras.Model(x, y, name=name)
 
 
@@ -94,8 +94,6 @@ class _Builder:
                 return layers.ReLU(name=name)(x)
             case nn.LeakyReLU():
                 return layers.LeakyReLU(layer.negative_slope, name=name)(x)
-            case nn.Tanh():
-                return layers.Activation("tanh", name=name)(x)
             case nn.Dropout():
                 return layers.Dropout(layer.p, name=name)(x)
             case nn.Identity():

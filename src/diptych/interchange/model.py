@@ -109,8 +109,9 @@ def export_official(
     taken = [path for path in paths.values() if path.exists()]
     if taken and not overwrite:
         raise DiptychError(f"{taken[0]} exists: choose another -o, or --overwrite")
-    for to, path in paths.items():
-        tensors = official_tensors(pair.towards(to), pair.info.generator)
+    generator = pair.info.generator
+    weights = [official_tensors(pair.towards(to), generator) for to in paths]
+    for path, tensors in zip(paths.values(), weights, strict=True):
         content = io.BytesIO()
         torch.save(tensors, content)
         with explain_os_errors(f"write {path}"):

@@ -19,7 +19,7 @@ class Discriminator(nn.Module):
 
     With ``texture_layers`` there are twice as many verdicts: theirs, on ``texture`` of the picture,
     stand behind the others, as a second channel. Both see pictures ``shrink`` times smaller. With
-    ``middle``, the side of a patch and the step to the next, patches are ``centred`` in these.
+    ``patch``, the side of one, and ``stride``, from one to the next, these are ``centred`` there.
     While training, ``augments`` lets them see pictures shifted and recoloured at random.
     """
 
@@ -29,14 +29,15 @@ class Discriminator(nn.Module):
         texture_layers: list[nn.Module],
         augments: bool,
         shrink: int = 1,
-        middle: tuple[int, int] | None = None,
+        patch: int = 0,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         self.body = nn.Sequential(*layers)
         self.texture_body = nn.Sequential(*texture_layers) if texture_layers else None
         self.augments = augments
         self.shrink = shrink
-        self.middle = middle
+        self.patch, self.stride = patch, stride
 
     def forward(self, x: Tensor) -> Tensor:
         if self.augments and self.training:
@@ -58,7 +59,7 @@ class Discriminator(nn.Module):
         return not self.augments and self.shrink == 1
 
     def _seen(self, x: Tensor) -> Tensor:
-        return centred(shrunk(x, self.shrink), self.middle)
+        return centred(shrunk(x, self.shrink), self.patch, self.stride)
 
 
 def shrunk(x: Tensor, times: int) -> Tensor:
@@ -74,17 +75,15 @@ def shrunk(x: Tensor, times: int) -> Tensor:
     return F.avg_pool2d(x[:, :, top:, left:], times)
 
 
-def centred(x: Tensor, middle: tuple[int, int] | None) -> Tensor:
-    """Cut at the top and the left, so that the patches of ``middle`` lie in the picture's middle.
+def centred(x: Tensor, patch: int, stride: int) -> Tensor:
+    """Cut at the top and the left, so that the patches lie in the picture's middle.
 
-    ``middle``: the pixels a side of a patch, and from one to the next. Convolutions begin at the
-    top left, and what is not enough for one more patch is left over at the bottom and the right:
-    of 64 pixels three, with patches of 25 in steps of 4. Cutting one off at the top leaves two.
+    ``patch`` and ``stride``: the pixels a side of one, and from one to the next. Convolutions begin
+    at the top left, and what is not enough for one more patch is left over at the bottom and the
+    right: of 64 pixels three, with patches of 25 in steps of 4. Cutting one off at the top leaves
+    two. (0 and 1 cut nothing.)
     """
-    if middle is None:
-        return x
-    patch, step = middle
-    top, left = ((length - patch) % step // 2 for length in x.shape[2:])
+    top, left = ((length - patch) % stride // 2 for length in x.shape[2:])
     return x[:, :, top:, left:]
 
 
@@ -160,17 +159,17 @@ def make_discriminator(
     """
     norm = norm_layer("none" if config.norm == "spectral" else config.norm)
 
-    def patch(channels: int) -> list[nn.Module]:
+    def patch_body(channels: int) -> list[nn.Module]:
         return patch_layers(
             channels, config.width, config.layers, norm, config.padding, config.fine
         )
 
     pixel = config.architecture == "pixel"
-    layers = pixel_layers(channels, config.width, norm) if pixel else patch(channels)
-    texture_layers = patch(1) if config.texture else []
+    layers = pixel_layers(channels, config.width, norm) if pixel else patch_body(channels)
+    texture_layers = patch_body(1) if config.texture else []
     if config.norm == "spectral":  # of the weights as a matrix: 1 (Miyato et al., 2018)
         for layer in (*layers, *texture_layers):
             if isinstance(layer, nn.Conv2d):
                 spectral_norm(layer)
-    middle = None if pixel or config.padding else (config.patch, config.step)
-    return Discriminator(layers, texture_layers, config.augment, shrink, middle)
+    patch, stride = (0, 1) if pixel or config.padding else (config.patch, config.step)
+    return Discriminator(layers, texture_layers, config.augment, shrink, patch, stride)

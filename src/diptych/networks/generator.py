@@ -125,10 +125,9 @@ class UnetGenerator(nn.Module):
             # Everything but the code arrives twice as wide: from below and from the way down.
             arriving = here if innermost else 2 * here
             rise: list[nn.Module] = [nn.ReLU()]
-            if outermost:
-                rise += [_unet_up(up, arriving, channels_out), nn.Tanh()]
-            else:
-                rise += [_unet_up(up, arriving, above), norm(above)]
+            rise.append(_unet_up(up, arriving, channels_out if outermost else above))
+            if not outermost:
+                rise.append(norm(above))
                 if config.dropout and above == 8 * config.width and not innermost:
                     rise.append(nn.Dropout(config.dropout))
             self.down.append(nn.Sequential(*down))
@@ -143,7 +142,7 @@ class UnetGenerator(nn.Module):
         x = self.up[-1](kept.pop())
         for up in reversed(self.up[:-1]):
             x = up(torch.cat([kept.pop(), x], dim=1))
-        return full_precision(x)
+        return full_precision(x).tanh()
 
 
 def _unet_up(kind: Upsample, channels_in: int, channels_out: int) -> nn.Module:

@@ -39,22 +39,26 @@ class Recorder:
     they are until the next pass of the kind.
     """
 
-    def __init__(self, work: Pass, parameters: Sequence[nn.Parameter]) -> None:
-        self.work, self.parameters = work, parameters
+    def __init__(self, parameters: Sequence[nn.Parameter], on: bool) -> None:
+        self.parameters, self.on = parameters, on
         self._met: Counter[Hashable] = Counter()
         self._recordings: dict[Hashable, Recording] = {}
 
-    def __call__(self, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig) -> Results:
+    def __call__(
+        self, work: Pass, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig
+    ) -> Results:
+        if not self.on:
+            return work(a, b, fakes, weights)
         on = tuple(weight > 0 for _, weight in weights if isinstance(weight, float))
         kind = (a.shape, b.shape, tuple(fake.shape for fake in fakes.values()), on)
         if self._met[kind] < FIRST_ONES:
             self._met[kind] += 1
-            return self.work(a, b, fakes, weights)
+            return work(a, b, fakes, weights)
         recording = self._recordings.get(kind)
         if recording is None or recording.weights != weights:  # (they are part of a recording)
             self._recordings.pop(kind, None)
             recording = None  # (its memory is free before the next one takes as much)
-            recording = Recording(self.work, self.parameters, a, b, fakes, weights)
+            recording = Recording(work, self.parameters, a, b, fakes, weights)
             self._recordings[kind] = recording
         return recording.play(a, b, fakes)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+
 import torch
 from torch import Tensor
 
@@ -27,9 +29,11 @@ class History:
         return torch.cat([self._exchange_one(fake) for fake in torch.split(fakes, 1)])
 
     def recall(self, count: int) -> list[Tensor]:
-        """``count`` past pictures, ``(1, C, H, W)``, drawn at random; all there are, if fewer."""
-        order = torch.randperm(len(self.pictures), generator=self.generator)
-        return [self.pictures[i] for i in order[:count].tolist()]
+        """``count`` past pictures, ``(1, C, H, W)``, drawn at random; of fewer, some twice."""
+        if not self.pictures:
+            return []
+        order = torch.randperm(len(self.pictures), generator=self.generator).tolist()
+        return [self.pictures[i] for i in islice(cycle(order), count)]
 
     def _exchange_one(self, fake: Tensor) -> Tensor:
         if len(self.pictures) < self.size:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from diptych.config import Config
 from diptych.cyclegan import Both, CycleGAN
 from diptych.networks import Discriminator
-from diptych.networks.blocks import full_precision
+from diptych.networks.blocks import as_computed, full_precision
 from diptych.networks.discriminator import centred, texture
 from diptych.networks.fast.pairing import Pair
 
@@ -53,17 +53,19 @@ class DiscriminatorPair(nn.Module):
 
     def __init__(self, D_a: Discriminator, D_b: Discriminator) -> None:
         super().__init__()
-        self.middle = D_a.middle
+        self.patch, self.stride = D_a.patch, D_a.stride
         self.body = Pair(D_a.body, D_b.body)
         self.texture_body = None
         if D_a.texture_body is not None and D_b.texture_body is not None:
             self.texture_body = Pair(D_a.texture_body, D_b.texture_body)
 
     def forward(self, x: Tensor, y: Tensor) -> Both:
-        x, y = centred(x, self.middle), centred(y, self.middle)
-        of_x, of_y = self.body(x, y)
+        x, y = (centred(z, self.patch, self.stride) for z in (x, y))
+        of_x, of_y = self.body(as_computed(x, self), as_computed(y, self))
         if self.texture_body is not None:
-            fine_x, fine_y = self.texture_body(texture(x), texture(y))
+            fine_x, fine_y = self.texture_body(
+                as_computed(texture(x), self), as_computed(texture(y), self)
+            )
             of_x, of_y = torch.cat([of_x, fine_x], dim=1), torch.cat([of_y, fine_y], dim=1)
         return full_precision(of_x), full_precision(of_y)
 

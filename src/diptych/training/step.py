@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,7 +18,7 @@ from diptych.errors import DiptychError, unheard
 from diptych.networks.fast.casting import lay_out_as_cast
 from diptych.training import distributed
 from diptych.training.compiled import compiled_twin, compilers_reason, compiles, to_be_compiled
-from diptych.training.cuda_graphs import Pass, Recorder, Results, uses_cuda_graphs
+from diptych.training.cuda_graphs import Recorder, Results, uses_cuda_graphs
 from diptych.training.guard import any_not_finite
 from diptych.training.state import TrainingState
 from diptych.training.two_streams import InTwoStreams
@@ -44,7 +42,7 @@ class Stepper:
         self.config, self.state, self.device, self.warn = config, state, device, warn
         self.precision = choose_precision(config.training.precision, device)
         # What makes the passes: the networks, or a twin of them (compiled, in bf16, side by side).
-        self.model = self.model_of_D = state.model  # (of D's pass; it is not always the same)
+        self.model = state.model
         self.working_copy = None
         self.uncompiled = state.model
         self.records = uses_cuda_graphs(config, device)
@@ -63,13 +61,7 @@ class Stepper:
             self.model = self._model_for_cpu()
         else:
             self.model = self._in_streams(state.model)
-        own = weakref.proxy(self)  # (else it would keep itself, networks and pictures in memory)
-        self.generator_pass: Pass = partial(Stepper._generator_pass, own)
-        self.discriminator_pass: Pass = partial(Stepper._discriminator_pass, own)
-        if self.records:
-            parameters = list(state.model.parameters())
-            self.generator_pass = Recorder(self.generator_pass, parameters)
-            self.discriminator_pass = Recorder(self.discriminator_pass, parameters)
+        self.recorder = Recorder(list(state.model.parameters()), on=self.records)
         seed = config.training.seed
         self.batches_a = Batches(a, config.data, seed, 0, device)
         self.batches_b = Batches(b, config.data, seed, 1, device)
@@ -129,19 +121,16 @@ class Stepper:
 
         made: list[Fakes] = []
         for a, b in batches:
-            loss, terms, fakes = self.generator_pass(a, b, {}, weights)
+            loss, terms, fakes = self.recorder(self._generator_pass, a, b, {}, weights)
             losses.append(loss)
             made.append(fakes)
             parts.append(terms)
 
         # (A weight that moves, or is 0 in most steps, would have a recording made anew.)
         weights = weights.of_discriminators()
-        # (While there are fewer past fakes than D will see, each step would be compiled anew.)
-        uncompiled = self.compiled and self._history_fills(made[0])
-        self.model_of_D = self.uncompiled if uncompiled else self.model
         for i, ((a, b), fakes) in enumerate(zip(batches, made, strict=True)):
             a, b, past = self._for_D(i, a, b, fakes)
-            loss, terms, _ = self.discriminator_pass(a, b, past, weights)
+            loss, terms, _ = self.recorder(self._discriminator_pass, a, b, past, weights)
             losses.append(loss)
             parts.append(terms)
 
@@ -163,7 +152,7 @@ class Stepper:
     ) -> Results:
         self.model.discriminators.requires_grad_(True)
         with self._autocast():
-            loss, terms = self.model_of_D.discriminator_loss(a, b, past, weights)
+            loss, terms = self.model.discriminator_loss(a, b, past, weights)
         return self._backward(loss), detached(terms), {}
 
     def _set_rates(self, rate: float) -> None:
@@ -198,8 +187,8 @@ class Stepper:
         for name, fake in fakes.items():
             history = self.state.histories[name]
             fake = _without_broken_ones(fake, history.pictures)
-            recalled = history.recall(more - untouched) if more > untouched else []
-            past[name] = torch.cat([history.exchange(fake), *recalled])
+            shown = history.exchange(fake)  # (first: then there is one to recall)
+            past[name] = torch.cat([shown, *history.recall(more - untouched)])
         if more:
             position = self._number(i) * more
             a = torch.cat([a, self.more_a.at(position, more)])
@@ -208,12 +197,6 @@ class Stepper:
             source = {"a": b, "b": a}
             past = {x: torch.cat([old, source[x][-untouched:]]) for x, old in past.items()}
         return a, b, past
-
-    def _history_fills(self, fakes: Fakes) -> bool:
-        """Whether D sees fewer past ones of these fakes than it will."""
-        training = self.config.training
-        wanted = min(training.history, training.more_judged - training.untouched)
-        return any(len(self.state.histories[name].pictures) < wanted for name in fakes)
 
     @contextmanager
     def _autocast(self) -> Iterator[None]:

@@ -126,7 +126,7 @@ class Walk:
                 return layers.doubled(x, layer)
             case BlurDown():
                 return layers.blurred(x, layer)
-            case nn.ReLU() | nn.LeakyReLU() | nn.Tanh() | nn.BatchNorm2d() | PixelNorm():
+            case nn.ReLU() | nn.LeakyReLU() | nn.BatchNorm2d() | PixelNorm():
                 return layers.pointwise(x, layer)
             case nn.Identity() | nn.Dropout():  # (which does nothing after training)
                 return x
@@ -154,7 +154,7 @@ class Walk:
         x = self.through(generator.up[-1], before.pop())
         for up in list(generator.up)[-2::-1]:
             x = self.through(up, layers.joined(before.pop(), x))
-        return x
+        return layers.pointwise(x, torch.tanh_)
 
     def corrected(self, body: nn.Module, x: Rows) -> Rows:
         """Behind a residual block; its sums take the place of its input."""

@@ -10,7 +10,6 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from diptych.networks.blocks import as_computed
 from diptych.networks.fast.norms import GroupNorm
 
 
@@ -30,7 +29,7 @@ class Pair(nn.Module):
             _append(layer, other)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        together: Tensor = self.both(as_computed(torch.cat([x, y], dim=1), self))
+        together: Tensor = self.both(torch.cat([x, y], dim=1))
         first, second = together.chunk(2, dim=1)
         return first, second
 

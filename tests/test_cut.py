@@ -39,11 +39,21 @@ def test_patch_nce_is_the_papers() -> None:
     assert float(nce(keys, keys, 0.07)) < 0.1 < expected  # each patch finds itself
 
 
-def cut(method: str, **contrast: Any) -> tuple[Any, CUT, Tensor, Tensor]:
+def cut(
+    method: str, norm_of_D: str = "instance", **contrast: Any
+) -> tuple[Any, CUT, Tensor, Tensor]:
     torch.manual_seed(1)
     generator, contrast = {"width": 4, "blocks": 6}, {"patches": 10**6, **contrast}
     config = build_config(
-        merge(TINY, {"method": method, "generator": generator, "contrast": contrast})
+        merge(
+            TINY,
+            {
+                "method": method,
+                "generator": generator,
+                "discriminator": {"norm": norm_of_D},
+                "contrast": contrast,
+            },
+        )
     )
     model = CUT(config, 3, 3).double()
     a, b = torch.rand(2, 2, 3, 32, 32, dtype=torch.float64) * 2 - 1
@@ -92,8 +102,9 @@ def test_generator_loss_is_the_papers(contrast: dict[str, float]) -> None:
     assert set(terms) == {"G_ab/adversarial", "contrast_a", "contrast_b"}
 
 
-def test_discriminator_loss_is_the_papers() -> None:
-    config, model, a, b = cut("cut")
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_discriminator_loss_is_the_papers(norm: str) -> None:
+    config, model, a, b = cut("cut", norm)
     past = torch.rand_like(b) * 2 - 1
     weights = config.loss.model_copy(update={"discriminator": 0.25})
     loss, terms = model.discriminator_loss(a, b, {"b": past}, weights)

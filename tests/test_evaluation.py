@@ -29,7 +29,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 import diptych as package
 from diptych.data import town
-from diptych.data.pixels import RGB
+from diptych.data.pixels import RGB, nearest_colour
 from diptych.errors import DiptychError, UsageError
 from diptych.evaluation import features
 from diptych.evaluation.distances import (
@@ -41,7 +41,14 @@ from diptych.evaluation.distances import (
 )
 from diptych.evaluation.features import Described, make_feature_net
 from diptych.evaluation.heldout import Heldout, read_heldout
-from diptych.evaluation.pairs import likeness, palette_scores, psnr, ssim
+from diptych.evaluation.pairs import (
+    Likeness,
+    PaletteScores,
+    likeness,
+    palette_scores,
+    psnr,
+    ssim,
+)
 from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
 from diptych.evaluation.scores import evaluate_pair, score_sets
 from diptych.evaluation.table import score_tables
@@ -255,21 +262,85 @@ def test_the_split_is_drawn_at_random() -> None:
 
 def test_each_score_stands_in_its_own_cell() -> None:
     made, split, untouched = (
-        SetScores(Interval(x + 0.01, x, x + 0.02), 70 + x, 0.5 + x, 0.2 + x, None)
+        SetScores(Interval(x + 0.01, x, x + 0.02), 70 + x, 0.5 + x, 0.2 + x, 0.9 + x / 10)
         for x in (0.1, 0.2, 0.3)
     )
     distances = Distances(made, split, untouched, [])
-    direction = DirectionScores("b", 60, 50, distances, None, None, None, None)
-    table = score_tables(Evaluation(1, 32, "inception", "FID", "", direction, None))[0]
-    assert table.title == "A to B: 60 translations, 50 real pictures"
-    assert table.columns == ["", "translations", "real, split", "untouched"]
-    assert table.rows == [
-        ["KID x 1000", "110.0", "210.0", "310.0"],
-        ["95 % interval", "100.0 to 120.0", "200.0 to 220.0", "300.0 to 320.0"],
-        ["FID", "70.1", "70.2", "70.3"],
-        ["precision", "0.60", "0.70", "0.80"],
-        ["recall", "0.30", "0.40", "0.50"],
+    palette = PaletteScores(0.61, 0.62, 0.63, {"#ffffff": 0.64, "#000000": 0.65}, strange=0)
+    direction = DirectionScores(
+        to="b", pictures=60, targets=50, distances=distances, cycle=Likeness(0.1, 21, 0.31),
+        identity_l1=0.4, paired=Likeness(0.2, 22, 0.32), palette=palette, lpips=0.5,
+        classes=(340, 7),
+    )  # fmt: skip
+    tables = score_tables(Evaluation(1, 32, "inception", "FID", "", direction, None))
+    assert [(table.title, table.columns, table.rows) for table in tables] == [
+        (
+            "A to B: 60 translations, 50 real pictures",
+            ["", "translations", "real, split", "untouched"],
+            [
+                ["KID x 1000", "110.0", "210.0", "310.0"],
+                ["95 % interval", "100.0 to 120.0", "200.0 to 220.0", "300.0 to 320.0"],
+                ["FID", "70.1", "70.2", "70.3"],
+                ["precision", "0.60", "0.70", "0.80"],
+                ["recall", "0.30", "0.40", "0.50"],
+                ["recognised as 340, 7", "91.0%", "92.0%", "93.0%"],
+            ],
+        ),
+        (
+            "A to B: picture by picture",
+            ["", "L1", "PSNR (dB)", "SSIM", "LPIPS (AlexNet)"],
+            [
+                ["there and back", "0.1000", "21.0", "0.310", ""],
+                ["of the target already", "0.4000", "", "", ""],
+                ["against the true translation", "0.2000", "22.0", "0.320", "0.500"],
+            ],
+        ),
+        (
+            "A to B: label maps",
+            ["", "score"],
+            [
+                ["pixels right", "61.0%"],
+                ["mean over classes", "62.0%"],
+                ["mean IoU over classes", "0.630"],
+                ["pixels of #ffffff right", "64.0%"],
+                ["pixels of #000000 right", "65.0%"],
+            ],
+        ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "shown"),
+    [
+        ({"pictures": 2000, "targets": 1999}, "fewer than 2000", True),
+        ({"pictures": 1999, "targets": 2000}, "go by KID", True),
+        ({"pictures": 2000, "targets": 2000}, "go by KID", False),
+        ({"channels": 4}, "first three of 4 channels", True),
+        ({"channels": 3}, "channels alone", False),
+        ({"strength": 0.5}, "changed 0.5 times as much", True),
+        ({}, "times as much", False),
+        ({"learned_from": 3}, "3 held-out pictures had been learned from", True),
+        ({"strange": 0.011}, "BUT 1% of the true pixels", True),
+        ({"strange": 0.009}, "BUT", False),
+    ],
+    ids=str,
+)
+def test_what_scores_do_not_say_is_remarked_on(
+    change: dict[str, Any], words: str, shown: bool
+) -> None:
+    scores = SetScores(Interval(0.1, 0, 0.2), 1, 1, 1, None)
+    palette = PaletteScores(0.5, 0.5, 0.5, {}, strange=change.pop("strange", 0.0))
+    whole = {name: change.pop(name) for name in ("strength", "learned_from") if name in change}
+    direction = DirectionScores(
+        "b", 60, 50, Distances(scores, scores, scores, []), None, None, None, palette
+    )
+    found = Evaluation(1, 32, "inception", "FID", "", replace(direction, **change), None, **whole)
+    tables = score_tables(found)
+    assert (words in " ".join(table.note for table in tables)) is shown
+    many = min(found.to_b.pictures, found.to_b.targets) >= 2000
+    assert [row[0] for row in tables[0].rows[:2]] == (
+        ["FID", "KID x 1000"] if many else ["KID x 1000", "95 % interval"]
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 40, 31), (2, 1, 16, 16)])
@@ -1113,3 +1184,54 @@ def test_a_comparison_shows_each_pictures_own_translation(trained: Path) -> None
         assert name == Path(path).name
         assert picture == picture_url(stored, RGB)
         assert views == [picture_url(translator.to_b(stored), RGB)] * 2
+
+
+def test_palette_scores_of_several_pictures_are_those_of_all_their_pixels() -> None:
+    palette = np.array([(255, 255, 255), (0, 0, 0), (255, 0, 0)], np.uint8)
+    rng = np.random.default_rng(0)
+    shapes = [(4, 5), (3, 7), (1, 2)]
+    truths = [palette[rng.integers(0, 3, shape)] for shape in shapes]
+    fakes = [palette[rng.integers(0, 3, shape)] for shape in shapes]
+    truths[0][0, :3] = (90, 160, 90)  # of no class
+    one_truth, one_fake = (
+        np.concatenate([x.reshape(1, -1, 3) for x in pictures], 1) for pictures in (truths, fakes)
+    )
+    expected = palette_scores([one_fake], [one_truth], palette)
+    assert expected.strange == 3 / 43
+    assert palette_scores(fakes, truths, palette) == expected
+    assert palette_scores(fakes[::-1], truths[::-1], palette) == expected
+
+
+def test_the_nearest_colour_is_that_of_the_shortest_straight_line() -> None:
+    palette = np.array([(0, 0, 0), (50, 50, 50)], np.uint8)
+    assert nearest_colour(np.array([[(100, 0, 0)]], np.uint8), palette).tolist() == [[1]]
+
+
+def test_ssim_of_a_flat_picture_has_windows_of_its_height_and_full_width() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 5, 40)) * 2 - 1
+
+    def window(length: int) -> Any:
+        place = np.arange(length) - (length - 1) / 2
+        weights = np.exp(-(place**2) / (2 * 1.5**2))
+        return weights / weights.sum()
+
+    kernel = np.outer(window(5), window(11))
+    found = []
+    for left in range(40 - 10):
+        u, v = x[:, left : left + 11] + 1, y[:, left : left + 11] + 1
+        mean_u, mean_v = (kernel * u).sum(), (kernel * v).sum()
+        var_u, var_v = (kernel * (u - mean_u) ** 2).sum(), (kernel * (v - mean_v) ** 2).sum()
+        both = (kernel * (u - mean_u) * (v - mean_v)).sum()
+        c1, c2 = 0.02**2, 0.06**2
+        light = (2 * mean_u * mean_v + c1) / (mean_u**2 + mean_v**2 + c1)
+        found.append(light * (2 * both + c2) / (var_u + var_v + c2))
+    ours = ssim(torch.from_numpy(x)[None, None], torch.from_numpy(y)[None, None])
+    assert float(ours) == pytest.approx(np.mean(found), rel=1e-9)
+
+
+def test_of_two_pictures_no_interval_is_claimed() -> None:
+    x, y = samples(3, 4, 0), samples(10, 4, 1)
+    assert np.isnan(kid(x[:2], y).low)
+    assert np.isnan(kid(y, x[:2]).high)
+    assert kid(x, y).low < kid(x, y).high

@@ -143,3 +143,20 @@ def test_a_discriminator_that_has_won_for_long_is_named(adversarial: str) -> Non
         ((step, (line,)),) = said.items()
         assert step == 50 + LONG
         assert line.startswith("D_b has been at zero loss")
+
+
+@pytest.mark.parametrize(("to", "other"), ["ab", "ba"])
+def test_the_domain_is_named_whose_pictures_are_wrong(to: str, other: str) -> None:
+    dark, good = made([255 - picture for picture in PICTURES], there=False).values()
+    alike = [replace(one, fake=dark[0].fake) for one in good]
+    real: Any = {to: COLOURED, other: COLOURED}
+    for fakes, word in ((dark, "are dark"), (alike, "look alike")):
+        (line,) = Health(Config()).look_at_pictures(0.5, {to: fakes, other: good}, real, INFO)
+        assert word in line
+        assert f" to {to.upper()} " in line
+        assert f" to {other.upper()} " not in line
+
+
+def test_one_inverted_picture_among_six_is_no_fault() -> None:
+    fakes = [255 - PICTURES[0], *COLOURED[1:]]
+    assert Health(Config()).look_at_pictures(0.5, made(fakes, there=False), REAL, INFO) == []

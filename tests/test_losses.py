@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 
-from diptych.losses import OBJECTIVES, gradient_penalty, l1, plain_l1, plainness, r1_penalty
+from diptych.losses import OBJECTIVES, gradient_penalty, l1, noisy, plain_l1, plainness, r1_penalty
 
 
 @pytest.fixture
@@ -133,3 +133,14 @@ def test_what_is_plain_should_stay_and_texture_may_change() -> None:
     assert float(plain_l1(repainted, source)) == 0
     repainted[:, :, :16] += 0.5
     assert float(plain_l1(repainted, source)) == pytest.approx(0.5 / 2, rel=1e-3)
+
+
+def test_noise_differs_from_place_to_place() -> None:
+    torch.manual_seed(0)
+    x = noisy(torch.zeros(400, 2, 3, 3), 0.5)
+    assert float(x.std()) == pytest.approx(0.5, rel=0.05)
+    pixels = x.flatten(1)
+    together = pixels.T @ pixels / len(pixels)
+    torch.testing.assert_close(together, 0.25 * torch.eye(18), atol=0.08, rtol=0)
+    assert not torch.equal(x[0], x[1])
+    assert noisy(x, 0) is x

@@ -222,3 +222,10 @@ def test_resize_keeps_dtype_channels_and_a_flat_picture(
     assert out.shape == (height, width, channels)
     assert out.dtype == flat.dtype
     np.testing.assert_allclose(out, 200, rtol=1e-6)
+
+
+def test_values_below_the_range_are_remarked_on_too() -> None:
+    known = PixelFormat(1, "uint16", 100, 200)
+    for low, high, said in ((50, 150, True), (150, 250, True), (100, 200, False)):
+        picture = np.array([[[low], [high]]], np.uint16)
+        assert (known.remark(picture) is not None) is said

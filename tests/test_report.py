@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -9,6 +11,7 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import diptych as package
-from diptych.data.pixels import RGB
+from diptych.data.pixels import RGB, PixelFormat
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness
 from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
@@ -205,28 +208,37 @@ def test_pictures_in_folders_of_each_runs_own_are_compared(trained: Path, tmp_pa
         assert first == second  # (the same networks, and the same picture)
 
 
-def test_runs_are_compared_by_their_own_scores(trained: Path) -> None:
+def test_runs_are_compared_by_their_own_scores(trained: Path, tmp_path: Path) -> None:
     def direction(to: Side, n: int) -> DirectionScores:
         kid = Interval(n / 1000, (n + 1) / 1000, (n + 2) / 1000)
         scores, none = (SetScores(at, n + 3, (n + 4) / 100, (n + 5) / 100, None)
                         for at in (kid, Interval(9, 9, 9)))  # fmt: skip
-        likeness = Likeness((n + 6) / 100, 9, 9)
+        cycle, paired = (Likeness((n + i) / 100, n + i, (n + i) / 10) for i in (6, 7))
         return DirectionScores(
-            to, 8, 8, Distances(scores, none, none, []), likeness, None, None, None
+            to, 8, 8, Distances(scores, none, none, []), cycle, None, paired, None
         )
 
-    run = RunFolder(trained)
+    runs = [RunFolder(tmp_path / minutes) for minutes in ("1.5", "100")]
+    for run, seconds in zip(runs, (90, 6000), strict=True):
+        run.path.mkdir()
+        run.metrics.write_text(json.dumps({"step": 12, "seconds": seconds}) + "\n")
+        shutil.copy(trained / "config.yaml", run.path)
     found = [
         Evaluation(12, 32, "inception", "FID", "", direction("b", n), direction("a", n + 10))
         for n in (10, 30)
     ]
-    tables = score_comparison([run, run], found)
-    facts = [str(trained), "12", "0.0", "32"]
+    tables = score_comparison(runs, found)
+    assert tables[0].columns == [
+        "run", "steps", "minutes", "px", "KID x 1000", "95 % interval", "FID", "precision",
+        "recall", "cycle L1", "L1 to the truth", "PSNR (dB)", "SSIM",
+    ]  # fmt: skip
     nothing = ["(untouched)", "", "", "32", "9000.0", "9000.0 to 9000.0"]
     expected = [
-        [*([*facts, f"{n}.0", f"{n + 1}.0 to {n + 2}.0", f"{n + 3}.0", f"0.{n + 4}", f"0.{n + 5}",
-            f"0.{n + 6}00"] for n in (first, second)),
-         [*nothing, f"{first + 3}.0", f"0.{first + 4}", f"0.{first + 5}", ""]]
+        [*([str(run.path), "12", run.path.name, "32",
+            f"{n}.0", f"{n + 1}.0 to {n + 2}.0", f"{n + 3}.0", f"0.{n + 4}", f"0.{n + 5}",
+            f"0.{n + 6}00", f"0.{n + 7}00", f"{n + 7}.0", f"{(n + 7) / 10:.3f}"]
+           for run, n in zip(runs, (first, second), strict=True)),
+         [*nothing, f"{first + 3}.0", f"0.{first + 4}", f"0.{first + 5}", "", "", "", ""]]
         for first, second in ((10, 30), (20, 40))
     ]  # fmt: skip
     assert [(table.title, table.rows) for table in tables] == [
@@ -436,3 +448,98 @@ def test_the_page_shows_pictures(page: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "page.png") as screenshot:
         pixels = np.asarray(screenshot.convert("RGB")).reshape(-1, 3)
     assert len(np.unique(pixels, axis=0)) > 2000
+
+
+def from_url(url: str) -> tuple[str, Any]:
+    """The kind and the pixels of a picture on a page."""
+    match = re.fullmatch("data:image/(png|webp);base64,(.*)", url)
+    assert match is not None
+    return match[1], np.asarray(Image.open(io.BytesIO(base64.b64decode(match[2]))).convert("RGB"))
+
+
+def test_the_page_says_what_the_run_has_written_down(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    lines[-1] |= {"seconds": 3725.0, "step": 7450}
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run.warnings.write_text(json.dumps({"step": 9, "text": "what <was> wrong"}) + "\n")
+    data = json.loads(run.data_record.read_text())
+    gone = str(tmp_path / "gone.png")
+    data["a"] |= {"training_pictures": 7, "heldout": [*data["a"]["heldout"], gone]}
+    data["b"] |= {"training_pictures": 9, "skipped": [{"name": "odd.png", "reason": "cut short"}]}
+    run.data_record.write_text(json.dumps(data))
+    text = write_report(run).read_text()
+    page = " ".join(text.split())
+    for words in (
+        "<b>1:02:05</b>hours of training", "<b>2.00</b>steps per second",
+        "<b>7 + 9</b>pictures of A + of B", "At step 9: what &lt;was&gt; wrong",
+        f"1 held-out pictures are not where they were, the first of them {gone}",
+        "Left out of B: 1", "odd.png: cut short",
+        "Left: A, translated to B, and back. Right: B, translated to A, and back.",
+    ):  # fmt: skip
+        assert words in page, words
+    assert "Left out of A" not in page
+
+
+def test_pictures_on_the_page_are_whole_and_cycle_losses_are_theirs(
+    trained: Path, tmp_path: Path
+) -> None:
+    page = write_report(RunFolder(trained), tmp_path / "page.html").read_text()
+    figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    assert len(figures) == 8
+    held = RunFolder(trained).data()
+    for figure, path in zip(figures, held["a"]["heldout"] + held["b"]["heldout"], strict=True):
+        urls = re.findall(r'<img src="([^"]*)" alt="([^"]*)"', figure)
+        shown = {alt.partition(":")[0]: from_url(url) for url, alt in urls}
+        source = next(shown[side] for side in "AB" if side in shown)
+        assert {kind for kind, _ in shown.values()} == {"png"}
+        np.testing.assert_array_equal(source[1], np.asarray(Image.open(path).convert("RGB")))
+        back = shown["reconstruction"][1].astype(float)
+        said = re.search(r"cycle L1 ([\d.]+)", figure)
+        assert said is not None
+        assert float(said[1]) == pytest.approx(np.abs(back - source[1]).mean() / 127.5, abs=6e-4)
+    assert from_url(picture_url(np.zeros((200, 90, 3), np.uint8), RGB))[0] == "webp"
+
+
+def test_samples_are_shown_in_the_range_of_their_own_domain() -> None:
+    deep = PixelFormat(1, "uint16", 0, 1000)
+    info = ModelInfo(GeneratorConfig(), deep, RGB, 8, "crop", "white", 0)
+    half = np.full((8, 8, 1), 500, np.uint16)
+    made = Translated(half, np.full((8, 8, 3), 30, np.uint8), half)
+    sheet = sample_sheet({"b": [made]}, info)
+    assert sheet is not None
+    assert np.asarray(sheet)[4, [4, 16, 28], 0].tolist() == [128, 30, 128]
+
+
+def test_the_way_back_begins_at_the_translation_and_not_at_its_rounded_values(
+    trained: Path,
+) -> None:
+    coarse = PixelFormat(3, "uint8", 0, 3)
+    pair = load_model(RunFolder(trained).model, CPU)
+    pair = replace(pair, info=replace(pair.info, b=coarse))
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    with torch.no_grad():
+        fake = pair.G_ab(RGB.to_tensor(picture[None]))
+        back = pair.towards("a")(fake)
+    made = translate_there_and_back(pair, "b", picture, CPU)
+    np.testing.assert_array_equal(made.fake, coarse.to_pixels(fake)[0])
+    np.testing.assert_array_equal(made.rec, RGB.to_pixels(back)[0])
+
+
+def test_axes_are_labelled_where_their_values_are() -> None:
+    chart = line_chart("loss", [20_000, 30_000, 40_000], {"A": [0.9, 1.0, 0.95], "B": [1, 1, 1]})
+    labels = re.findall(r'<text x="([\d.]+)" y="200" text-anchor="middle">([^<]*)<', chart)
+    assert [label for _, label in labels] == ["20k", "25k", "30k", "35k", "40k"]
+    (left, _, right) = (x for x, _ in drawn(chart)["A"])
+    assert [float(x) for x, _ in labels] == pytest.approx(np.linspace(left, right, 5), abs=0.1)
+    assert [name for name, _ in drawn(chart).items()] == ["A", "B"]
+    kinds = re.findall(r'<polyline points="[^"]*" class="([^"]*)"', chart)
+    assert kinds == ["line-0", "line-0", "line-1", "line-1"]  # each with that of its name
+    ticks = re.findall(r'text-anchor="end">([\d.]+)<', chart)
+    assert min(map(float, ticks)) == 0.9
+    assert 'text-anchor="end">0<' in line_chart("loss", [1, 2], {"A": [0.1, 1.0]})
+    style = (Path(package.__file__).parent / "report" / "style.html.j2").read_text()
+    for kind in ("line-0", "line-1"):
+        assert f"polyline.{kind} {{ stroke: var(--{kind})" in style
+        assert style.count(f"--{kind}: #") == 2  # by day and by night

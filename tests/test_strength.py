@@ -121,3 +121,13 @@ def test_a_model_that_paints_anew_has_none(tmp_path: Path, diptych: Command) -> 
     assert done.stderr.startswith("diptych: strength 1.5: this model paints pictures anew; only")
     assert len(done.stderr.splitlines()) == 1
     assert diptych(*request, "--strength", "1").returncode == 0
+
+
+def test_strength_is_of_what_the_model_does_with_its_own(tmp_path: Path) -> None:
+    own = saved(tmp_path / "own.safetensors", RETOUCH.model_copy(update={"strength": 1.3}))
+    plain = saved(tmp_path / "plain.safetensors", RETOUCH)
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2)) * 0.2 - 0.1
+    learned = package.load(plain, "cpu").to_b(x) - x
+    for strength in (0.5, 1.0):
+        change = package.load(own, "cpu", strength=strength).to_b(x) - x
+        torch.testing.assert_close(change, 1.3 * strength * learned, atol=1e-5, rtol=1e-4)

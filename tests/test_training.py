@@ -1651,3 +1651,12 @@ def test_a_model_remembers_the_background_and_samples_show_it(tmp_path: Path) ->
     ((_, picture),) = read_for_looking(one.a.heldout, one.config.a, RGB, one.config, 1)
     assert (picture[:, 17:] == (255, 0, 0)).all()
     assert (picture[:, :15, 1] == 100).all()
+
+
+def test_the_log_tells_epoch_and_the_rate_of_the_generators(towns: Path) -> None:
+    rates = {"rate": 1e-3, "discriminator_rate": 5e-3, "schedule": "constant"}
+    one = trainer(towns, optimizer=rates)
+    for _ in range(5):
+        one.step()
+    metrics = one._metrics()
+    assert (metrics["epoch"], metrics["rate"]) == (0.5, 1e-3)

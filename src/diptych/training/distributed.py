@@ -23,8 +23,10 @@ def process_group(device: torch.device) -> Iterator[None]:
     if started_together() == 1 or dist.is_initialized():
         yield
         return
+    # On a GPU both: what is not in its memory need not wait for it.
+    backends = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     # The others wait while process 0 decodes a large folder.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=6))
+    dist.init_process_group(backends, timeout=timedelta(hours=6))
     try:
         yield
     finally:
@@ -67,11 +69,14 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def agree(values: list[float], device: torch.device) -> list[float]:
-    """The largest of each value over all processes: one clock and one stop signal for all."""
+def agree(values: list[float]) -> list[float]:
+    """The largest of each value over all processes: one clock and one stop signal for all.
+
+    No GPU is waited for: every step asks.
+    """
     if world_size() == 1:
         return values
-    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    shared = torch.tensor(values, dtype=torch.float64)
     dist.all_reduce(shared, op=dist.ReduceOp.MAX)
     return shared.tolist()
 
@@ -94,4 +99,4 @@ def mean(value: Tensor) -> Tensor:
 def wait_for_all() -> None:
     """Return when every process has come here."""
     if world_size() > 1:
-        dist.barrier()
+        agree([0])

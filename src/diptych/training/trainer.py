@@ -105,7 +105,7 @@ class Trainer:
             over = now >= deadline
             late = self.keeper.is_late()
             state.seconds, number, out_of_time, late_somewhere = distributed.agree(
-                [state.seconds, float(stop.signal_number), float(over), float(late)], self.device
+                [state.seconds, float(stop.signal_number), float(over), float(late)]
             )
             self.keeper.owes_save |= bool(late_somewhere)
             signal_number, done = int(number), self.progress() >= 1
@@ -231,7 +231,7 @@ class Trainer:
                 write_scores(
                     log, self.keeper.pair(), self.yardstick, self.state.seconds, self.device
                 )
-        return int(distributed.agree([float(stop.signal_number)], self.device)[0])
+        return int(distributed.agree([float(stop.signal_number)])[0])
 
     def _scores_missing(self, log: Log | None) -> bool:
         """Whether this process should score at this step, and has not."""

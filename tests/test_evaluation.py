@@ -1017,7 +1017,7 @@ def test_a_training_is_scored_without_dropout_and_goes_on_with_it() -> None:
     a, b = (Heldout(names[own], pictures[own], RGB) for own in (slice(9), slice(9, 18)))
     yardstick = make_yardstick(a, b, features.FeatureNet("inception", brightnesses))
     assert yardstick.kid(pair, CPU) == yardstick.kid(pair, CPU)
-    assert all(part.training for network in pair.networks for part in network.modules())
+    assert all(part.training for network in pair.generators for part in network.modules())
 
 
 def test_scores_flatter_where_an_earlier_run_knew_the_pictures(

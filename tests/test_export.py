@@ -555,6 +555,7 @@ def test_what_cannot_be_exported_ends_in_one_line(
     (tmp_path / "other" / "to_a.onnx").write_text("before")
     with pytest.raises(DiptychError, match=r"to_a.onnx is of another format: choose another -o"):
         deploy(pair, "torch", ["b"], tmp_path / "other", overwrite=True)
+    shutil.rmtree(tmp_path / "other")
 
     without = "import sys; sys.modules['onnxscript'] = None; from diptych.cli.main import main as m"
     export = ["export", str(model), "-o", str(tmp_path), "--format"]

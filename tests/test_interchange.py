@@ -240,7 +240,7 @@ def test_every_network_of_a_folder_gets_its_place(tmp_path: Path) -> None:
         for ours, name in (("G_ab", "G_A"), ("G_ba", "G_B"), ("D_b", "D_A"), ("D_a", "D_B")):
             theirs = networks[name].eval()
             expected = theirs(x) if name[0] == "G" else theirs["model"](x)  # type: ignore[index]
-            torch.testing.assert_close(pair.parts[ours](x), expected, rtol=0, atol=1e-4)
+            torch.testing.assert_close(pair.networks[ours](x), expected, rtol=0, atol=1e-4)
     assert (pair.info.preprocess, pair.info.background) == ("resize-crop", "white")
 
 
@@ -319,7 +319,7 @@ def test_a_training_goes_on_from_imported_weights(
     done = diptych("train", "--data", towns, "--run", run, "--from", model, *options)
     assert done.returncode == 0, done.stderr
     before, after = (load_model(path, torch.device("cpu")) for path in (model, run / model.name))
-    for x, y in zip(before.networks, after.networks, strict=True):
+    for x, y in zip(before.generators, after.generators, strict=True):
         for p, q in zip(x.parameters(), y.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=0, atol=1e-7)
     assert diptych("report", run).returncode == 0

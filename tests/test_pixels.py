@@ -195,9 +195,9 @@ def test_a_model_comes_back_ready_for_use_with_its_discriminators(tmp_path: Path
     )  # fmt: skip
     save_model(tmp_path / "model.safetensors", pair)
     loaded = load_model(tmp_path / "model.safetensors", torch.device("cpu"))
-    assert loaded.parts.keys() == pair.parts.keys()
-    for name, network in loaded.parts.items():
-        torch.testing.assert_close(network.state_dict(), pair.parts[name].state_dict())
+    assert loaded.networks.keys() == pair.networks.keys()
+    for name, network in loaded.networks.items():
+        torch.testing.assert_close(network.state_dict(), pair.networks[name].state_dict())
         assert not any(part.training for part in network.modules())
     x = torch.rand(1, 1, 32, 32)
     assert torch.equal(loaded.G_ab(x), loaded.G_ab(x))

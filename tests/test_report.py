@@ -415,7 +415,7 @@ def test_samples_are_made_without_dropout_and_training_goes_on_with_it() -> None
     first, second = (translate_samples(pair, [picture], [picture], CPU) for _ in range(2))
     for to in pair.ways:
         np.testing.assert_array_equal(first[to][0].fake, second[to][0].fake)
-    assert all(network.training for network in pair.networks)
+    assert all(network.training for network in pair.generators)
 
 
 def test_a_sheet_of_many_samples(trained: Path, tmp_path: Path, diptych: Command) -> None:

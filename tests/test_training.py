@@ -630,7 +630,7 @@ def test_the_average_is_what_is_kept_and_follows_every_step(towns: Path) -> None
         keep = 0.5 ** (1 / min(3, step * 0.1))
         for average, now in zip(expected, generators.parameters(), strict=True):
             average.lerp_(now.detach(), 1 - keep)
-    found = [p for G in one.keeper.pair().networks for p in G.parameters()]
+    found = [p for G in one.keeper.pair().generators for p in G.parameters()]
     torch.testing.assert_close(found, expected)
     assert not torch.equal(found[0], next(generators.parameters()))
 
@@ -640,7 +640,7 @@ def test_the_average_starts_from_the_given_model_too(towns: Path, tmp_path: Path
     save_model(tmp_path / "given.safetensors", given)
     one = trainer(towns, training={"ema_half_life": 1000})
     one.state.start_from(tmp_path / "given.safetensors", {})
-    for x, y in zip(given.networks, one.keeper.pair().networks, strict=True):
+    for x, y in zip(given.generators, one.keeper.pair().generators, strict=True):
         assert all(torch.equal(p, q) for p, q in zip(x.parameters(), y.parameters(), strict=True))
 
 

@@ -81,12 +81,12 @@ class GeneratorPair:
     D_b: nn.Module | None = None
 
     @property
-    def networks(self) -> tuple[nn.Module, ...]:
+    def generators(self) -> tuple[nn.Module, ...]:
         """The generators that there are."""
         return (self.G_ab,) if self.G_ba is None else (self.G_ab, self.G_ba)
 
     @property
-    def parts(self) -> dict[str, nn.Module]:
+    def networks(self) -> dict[str, nn.Module]:
         """All networks that there are, discriminators too, by their names."""
         named = {"G_ab": self.G_ab, "G_ba": self.G_ba, "D_a": self.D_a, "D_b": self.D_b}
         return {name: network for name, network in named.items() if network is not None}
@@ -121,7 +121,7 @@ def save_model(path: Path, pair: GeneratorPair) -> None:
     """Write the pair as safetensors, aside and renamed."""
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous()
-        for name, network in pair.parts.items()
+        for name, network in pair.networks.items()
         for key, value in network.state_dict().items()
     }
     info = TypeAdapter(ModelInfo).dump_python(pair.info)

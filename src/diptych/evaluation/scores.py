@@ -73,7 +73,7 @@ def evaluate_pair(
         )
 
     a, b = held["a"], held["b"]
-    with evaluation_mode(*pair.networks), torch.inference_mode():
+    with evaluation_mode(*pair.generators), torch.inference_mode():
         return Evaluation(
             step=pair.info.step,
             size=_side_of([*a.pictures, *b.pictures]),

@@ -28,7 +28,7 @@ class Yardstick:
     def kid(self, pair: GeneratorPair, device: torch.device) -> dict[Side, Interval]:
         """KID of the translations, by the domain that they are translated to."""
         found: dict[Side, Interval] = {}
-        with evaluation_mode(*pair.networks), torch.inference_mode():
+        with evaluation_mode(*pair.generators), torch.inference_mode():
             for to in pair.ways:
                 source, target = self.heldout[other_side(to)], self.heldout[to]
                 G, stored = pair.towards(to), target.pixel_format

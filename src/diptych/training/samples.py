@@ -42,7 +42,7 @@ def translate_samples(
 
     The networks are left in the mode they came in.
     """
-    with evaluation_mode(*pair.networks):
+    with evaluation_mode(*pair.generators):
         return {
             to: [
                 translate_there_and_back(pair, to, picture, device)

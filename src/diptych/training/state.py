@@ -79,7 +79,7 @@ class TrainingState:
         """
         pair = load_model(path, self.device)
         try:
-            for name, network in pair.parts.items():
+            for name, network in pair.networks.items():
                 if name in dict(self.model.named_children()):
                     self.model.get_submodule(name).load_state_dict(network.state_dict())
         except RuntimeError as error:
@@ -92,7 +92,7 @@ class TrainingState:
             ) from error
         if self.average is not None:
             self.average.load_state_dict(self.model.generators.state_dict())
-        left = dict(self.model.named_children()).keys() - pair.parts.keys()
+        left = dict(self.model.named_children()).keys() - pair.networks.keys()
         return sorted(left - self._take(left, networks))
 
     def _take(self, names: Iterable[str], stored: dict[str, Tensor]) -> set[str]:

@@ -34,7 +34,7 @@ def strengthen(pair: GeneratorPair, strength: float) -> None:
     Raises UsageError as ``check_strength``.
     """
     check_strength(strength, pair.info)
-    for network in _retouching(pair.networks):
+    for network in _retouching(pair.generators):
         network.strength *= float(strength)
 
 

@@ -360,8 +360,8 @@ def test_a_job_may_start_from_a_checkpoint_and_take_its_runs_settings(
     done = diptych(*plain, *rate, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "learned from the start" not in done.stdout
-    before = checkpoint.read(tmp_path / step)[2]
-    after = checkpoint.read_newest(tmp_path / "3" / "checkpoints")[2]
+    before = checkpoint.read(tmp_path / step).parts
+    after = checkpoint.read_newest(tmp_path / "3" / "checkpoints").parts
     for part in ("model", "networks"):  # (discriminators too)
         for name, value in after[part].items():
             assert torch.allclose(value, before[part][name], atol=1e-6)

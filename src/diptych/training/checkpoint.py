@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -81,8 +81,17 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> None:
     sync_folder(folder)
 
 
-def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
-    """The step, the numbers and the parts of a checkpoint. Raises DiptychError if not whole."""
+class Checkpoint(NamedTuple):
+    """What one holds, as it was given to ``write``."""
+
+    step: int
+    numbers: dict[str, Any]
+    parts: Parts
+    problems: list[str]  # a line for each newer one that was passed over
+
+
+def read(checkpoint: Path) -> Checkpoint:
+    """All that a checkpoint holds. Raises DiptychError if it is not whole."""
     try:
         manifest = json.loads(_content(checkpoint, MANIFEST))
         if manifest["format"] > FORMAT:
@@ -102,7 +111,7 @@ def read(checkpoint: Path) -> tuple[int, dict[str, Any], Parts]:
             if hashlib.sha256(data).hexdigest() != expected["sha256"]:
                 raise DiptychError(f"the checkpoint {checkpoint} is damaged: {name} has changed")
             parts[name.removesuffix(".safetensors")] = load_tensors(data)
-        return int(manifest["step"]), manifest["numbers"], parts
+        return Checkpoint(int(manifest["step"]), manifest["numbers"], parts, [])
     except (
         OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError
     ) as error:  # fmt: skip
@@ -131,19 +140,14 @@ def _by_step(folder: Path) -> list[tuple[int, Path]]:
     return sorted((step, path) for step, path in found if step is not None)
 
 
-def read_newest(
-    folder: Path, accept: Callable[[Parts], bool] = lambda parts: True
-) -> tuple[int, dict[str, Any], Parts, list[str]]:
-    """The newest whole checkpoint that ``accept`` takes, and a line for each one passed over.
-
-    Raises DiptychError if there is none.
-    """
+def read_newest(folder: Path, accept: Callable[[Parts], bool] = lambda parts: True) -> Checkpoint:
+    """The newest whole checkpoint that ``accept`` takes. Raises DiptychError if there is none."""
     problems: list[str] = []
     for checkpoint in reversed(checkpoints(folder)):
         try:
-            step, numbers, parts = read(checkpoint)
-            if accept(parts):
-                return step, numbers, parts, problems
+            found = read(checkpoint)
+            if accept(found.parts):
+                return found._replace(problems=problems)
             problems.append(f"the checkpoint {checkpoint} is of a training that was failing")
         except NewerCheckpointError:
             raise

@@ -259,8 +259,8 @@ def _networks_beside(place: Path) -> dict[str, Tensor]:
     if place.is_dir():
         with suppress(DiptychError):  # (the run may be without them)
             if checkpoint.is_checkpoint(place):
-                return checkpoint.read(place)[2]["networks"]
-            return checkpoint.read_newest(RunFolder(place).checkpoints)[2]["networks"]
+                return checkpoint.read(place).parts["networks"]
+            return checkpoint.read_newest(RunFolder(place).checkpoints).parts["networks"]
     return {}
 
 

@@ -22,8 +22,9 @@ from diptych.config import Config, LossConfig
 from diptych.cyclegan import Fakes, Terms
 from diptych.losses import OBJECTIVES, noisy, plain_l1, slope_bound
 from diptych.networks import ResnetGenerator, initialise, make_discriminator
-from diptych.networks.blocks import averages_kept, full_precision
 from diptych.networks.fast.joining import twice
+from diptych.networks.modes import averages_kept
+from diptych.networks.precision import full_precision
 
 Places = list[Tensor]  # for each layer, the numbers of the patches that are compared
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from diptych.config import Config, LossConfig
 from diptych.losses import OBJECTIVES, l1, noisy, plain_l1, slope_bound
 from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
-from diptych.networks.blocks import averages_kept
 from diptych.networks.fast.joining import twice
+from diptych.networks.modes import averages_kept
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
 Both = tuple[Tensor, Tensor]  # the same of both ways, or of both domains

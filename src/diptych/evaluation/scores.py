@@ -26,7 +26,7 @@ from diptych.evaluation.results import DirectionScores, Distances, Evaluation, S
 from diptych.evaluation.wanted import Wanted
 from diptych.losses import l1
 from diptych.model_file import GeneratorPair, Side, other_side
-from diptych.networks.blocks import evaluation_mode
+from diptych.networks.modes import evaluation_mode
 
 
 def evaluate_pair(

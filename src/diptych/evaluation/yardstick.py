@@ -13,7 +13,7 @@ from diptych.evaluation.features import Described, FeatureNet
 from diptych.evaluation.heldout import Heldout, describe
 from diptych.evaluation.wanted import Target, find_wanted
 from diptych.model_file import GeneratorPair, Side, other_side
-from diptych.networks.blocks import evaluation_mode
+from diptych.networks.modes import evaluation_mode
 from diptych.words import counted
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from diptych.network_config import Downsample, Norm, Upsample
 from diptych.networks.fast.norms import GroupNorm, InstanceNorm, PixelNorm
 from diptych.networks.fast.resize import ResizeConv
-from diptych.networks.fast.tracing import compiled_for_gpu, quick_on
 from diptych.networks.fast.transposed import TransposedConv
 from diptych.networks.fast.wide import WideConv
 from diptych.networks.fast.winograd import Conv3x3
@@ -168,56 +166,6 @@ def decoder(
     )
 
 
-@contextmanager
-def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
-    """Within the block the networks are as for use (no dropout); after it as they were."""
-    before = [network.training for network in networks]
-    for network in networks:
-        network.eval()
-    try:
-        yield
-    finally:
-        for network, training in zip(networks, before, strict=True):
-            network.train(training)
-
-
-@contextmanager
-def averages_kept(*networks: nn.Module) -> Iterator[None]:
-    """Within the block batch norm's running averages stay as they are.
-
-    A generator in use normalises by them, so they must be of what it will translate: not of the
-    target's pictures, which the identity loss shows it, and not of fakes.
-    """
-    norms = [
-        layer
-        for network in networks
-        for layer in network.modules()
-        if isinstance(layer, nn.BatchNorm2d)
-    ]
-    for layer in norms:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer in norms:
-            layer.track_running_stats = True
-
-
 def count_parameters(network: nn.Module) -> int:
     """The number of weights in ``network``."""
     return sum(weight.numel() for weight in network.parameters())
-
-
-def as_computed(x: Tensor, network: nn.Module) -> Tensor:
-    """``x`` in the precision of the network's weights.
-
-    On the CPU, and compiled for a GPU, also laid out pixel by pixel, as convolutions like it best.
-    """
-    precision = next(network.parameters()).dtype
-    by_pixel = quick_on(x) or compiled_for_gpu(x)
-    return x.to(precision, memory_format=torch.channels_last) if by_pixel else x.to(precision)
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32, so that losses are not summed in 8 bits; others as is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -11,7 +11,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from diptych.network_config import DiscriminatorConfig
 from diptych.networks.augment import augment
-from diptych.networks.blocks import NormLayer, as_computed, full_precision, norm_layer
+from diptych.networks.blocks import NormLayer, norm_layer
+from diptych.networks.precision import as_computed, full_precision
 
 
 class Discriminator(nn.Module):

@@ -6,16 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from diptych.network_config import GeneratorConfig, Upsample
-from diptych.networks.blocks import (
-    as_computed,
-    decoder,
-    encoder,
-    full_precision,
-    norm_layer,
-    residual_block,
-)
+from diptych.networks.blocks import decoder, encoder, norm_layer, residual_block
 from diptych.networks.fast.transposed import TransposedConv
 from diptych.networks.mobile import mobile_block
+from diptych.networks.precision import as_computed, full_precision
 
 
 class ResnetGenerator(nn.Module):

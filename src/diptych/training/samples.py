@@ -9,7 +9,7 @@ from PIL import Image
 
 from diptych.data.pixels import Pixels, preview
 from diptych.model_file import GeneratorPair, ModelInfo, Side
-from diptych.networks.blocks import evaluation_mode
+from diptych.networks.modes import evaluation_mode
 
 GAP = 4  # pixels between pictures
 

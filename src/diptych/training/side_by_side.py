@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from diptych.config import Config
 from diptych.cyclegan import Both, CycleGAN
 from diptych.networks import Discriminator
-from diptych.networks.blocks import as_computed, full_precision
 from diptych.networks.discriminator import centred, texture
 from diptych.networks.fast.pairing import Pair
+from diptych.networks.precision import as_computed, full_precision
 
 # Numbers in a batch of the widest features: above, layers keep a processor busy by themselves.
 MOST = {torch.float32: 2**18, torch.bfloat16: 2**20}

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from diptych.data.pixels import Pixels
-from diptych.networks.blocks import full_precision
+from diptych.networks.precision import full_precision
 
 MEASURING = (nn.InstanceNorm2d, nn.GroupNorm)  # norms of whole pictures
 CUT = 25.0  # of 255: mean difference of two neighbouring frames, seen from afar, that is a cut

@@ -228,6 +228,27 @@ def test_a_line_of_training_fits_the_terminal(width: int, monkeypatch: pytest.Mo
     assert info in re.sub("\x1b\\[[0-9;]*m", "", screen.getvalue())
 
 
+@pytest.mark.parametrize("width", [40, 60, 79, 109])
+def test_a_narrow_terminal_shows_whole_numbers_only(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    from diptych.cli import console
+
+    screen = io.StringIO()
+    monkeypatch.setattr(console, "console", Console(file=screen, force_terminal=True, width=width))
+    info = "step 12340, 11/s, 1 h 42 min left, cycle 0.147, G 0.69, D 1.39"
+    shown = console.fitting(info, width - console.BESIDE)
+    assert info.startswith(shown)
+    assert info[len(shown) :][:2] in ("", ", ")
+    with console.progress_bar() as progress:
+        progress.add_task("training", total=1, completed=0.43, info=shown)
+    drawn = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    assert shown in drawn
+    assert "…" not in drawn
+
+
 def test_the_demo_from_start_to_end(tmp_path: Path, diptych: Command) -> None:
     """Far too short to learn; its parts must all be there."""
     done = diptych("demo", "--minutes", "0.1", cwd=tmp_path)

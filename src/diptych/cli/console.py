@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Under torchrun process 0 speaks for all. (Clusters set RANK alone too: see distributed.py.)
 console = Console(quiet="MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0")
 WIDE = 110  # letters in a line, from which on there is room for a bar
+BESIDE = 16  # letters before the text of a line without a bar
 PLAIN_EVERY = 30.0  # seconds between lines when the output is a file
 
 
@@ -186,7 +187,8 @@ class _TrainingView:
         self.status = status
         info = describe(status)
         if self.training is not None:
-            self.progress.update(self.training, completed=status.progress, info=info)
+            shown = fitting(info, console.width - BESIDE) if console.width < WIDE else info
+            self.progress.update(self.training, completed=status.progress, info=shown)
         now = time.monotonic()
         if not console.is_terminal and now - self.last_line > PLAIN_EVERY:
             print(f"{100 * status.progress:5.1f} %  {info}", flush=True)
@@ -222,6 +224,13 @@ def describe(status: Status) -> str:
             if values:
                 text += f", {name} {sum(values) / len(values):.{digits}f}"
     return text
+
+
+def fitting(info: str, letters: int) -> str:
+    """``info`` without the last ones of its parts that do not fit: half a number says another."""
+    while len(info) > letters and ", " in info:
+        info = info.rpartition(", ")[0]
+    return info
 
 
 def duration(seconds: float) -> str:

@@ -6,19 +6,17 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from diptych.config import Config
 from diptych.data.domain import Domain, Folders, open_domains
 from diptych.data.suits import check_shapes
 from diptych.device import choose_device
-from diptych.errors import DiptychError, UsageError, unheard
+from diptych.errors import UsageError, unheard
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.heldout import read_heldout
 from diptych.evaluation.yardstick import Yardstick, make_yardstick
@@ -27,8 +25,7 @@ from diptych.lock import only_one
 from diptych.memory import freed_memory_kept
 from diptych.settings import changed, to_yaml
 from diptych.surroundings import quickest_convolutions, usual_torch
-from diptych.training import checkpoint, distributed
-from diptych.training.choice import model_in
+from diptych.training import checkpoint, distributed, first_weights
 from diptych.training.data_note import (
     as_before,
     check_data,
@@ -38,7 +35,7 @@ from diptych.training.data_note import (
     write_pictures,
 )
 from diptych.training.learned import learned_from
-from diptych.training.provenance import made_with, rounding
+from diptych.training.provenance import made_with
 from diptych.training.records import append_line
 from diptych.training.remarks import remarks
 from diptych.training.room import check_disk, check_memory
@@ -46,14 +43,6 @@ from diptych.training.run_folder import RunFolder, model_step
 from diptych.training.trainer import Trainer
 from diptych.training.watch import Watch
 
-# What people call those that a model to start from may lack.
-NETWORKS = {
-    "D_a": "discriminator of A",
-    "D_b": "discriminator of B",
-    "G_ab": "generator to B",
-    "G_ba": "generator to A",
-    "H": "networks that compare patches",
-}
 _TRAINING = threading.RLock()  # held by the thread that trains
 NO_LOCKS = (
     "this file system has no locks: see to it yourself that no second training uses the run folder"
@@ -98,20 +87,12 @@ class Session:
         with ExitStack() as held:
             held.enter_context(_process_for_training(device))
             leader = distributed.rank() == 0
-            if not leader:
-                distributed.wait_for_all()  # process 0 decodes the pictures and makes the folder
-            elif self.resumes:
-                run.check_places()
-                self._warn_unless(held.enter_context(only_one(run.path)))
-            a, b = self._pictures(leader)
-            config, yardstick = self._how_to_score(a, b, device) if leader else (self.config, None)
+            config, yardstick = self.config, None
             if leader:
-                if not self.resumes:
-                    self._warn_unless(held.enter_context(run.begun(config)))
-                self._write_down(config, a, b, yardstick)
-                for line in remarks(config, a, b):
-                    listener.warn(line)
-                distributed.wait_for_all()
+                a, b, config, yardstick = self._prepared(held, device)
+            distributed.wait_for_all()  # until pictures are decoded and there is a folder
+            if not leader:
+                a, b = self._pictures(leader)
             trainer = Trainer(config, run, a, b, device, yardstick, listener.warn)
             if leader:
                 check_disk(trainer)
@@ -123,6 +104,23 @@ class Session:
             if leader:
                 listener.ready(trainer)
             return trainer.train(listener.watch, deadline)
+
+    def _prepared(
+        self, held: ExitStack, device: torch.device
+    ) -> tuple[Domain, Domain, Config, Yardstick | None]:
+        """What process 0 does for all: decode pictures, lock the run folder and write it down."""
+        run = self.run
+        if self.resumes:
+            run.check_places()
+            self._warn_unless(held.enter_context(only_one(run.path)))
+        a, b = self._pictures(leader=True)
+        config, yardstick = self._how_to_score(a, b, device)
+        if not self.resumes:
+            self._warn_unless(held.enter_context(run.begun(config)))
+        self._write_down(config, a, b, yardstick)
+        for line in remarks(config, a, b):
+            self.listener.warn(line)
+        return a, b, config, yardstick
 
     def _check(self) -> None:
         """What can be said before anything is opened."""
@@ -203,9 +201,9 @@ class Session:
         """The first ones, or those of the newest checkpoint; returns what a person should know."""
         said = []
         if not (self.resumes and checkpoint.checkpoints(self.run.checkpoints)):
-            said += _take_first_weights(trainer)
+            said += first_weights.take_first(trainer)
         if self.resumes:
-            said += _take_back(trainer)
+            said += first_weights.take_back(trainer)
             if distributed.rank() == 0:  # the length may be new
                 settings = to_yaml(trainer.config, made_with(trainer.config))
                 with explain_os_errors(f"write the run folder {self.run.path}"):
@@ -242,55 +240,3 @@ def _yardstick(config: Config, a: Domain, b: Domain, device: torch.device) -> Ya
         for domain, reading in ((a, config.a), (b, config.b))
     )
     return make_yardstick(held_a, held_b, make_feature_net(config.training.features, device))
-
-
-def _take_first_weights(trainer: Trainer) -> list[str]:
-    """Those of the model to start from, if there is one; returns what a person should know."""
-    if trainer.config.training.start_from is None:
-        return []
-    place = Path(trainer.config.training.start_from)
-    left = trainer.state.start_from(model_in(place), _networks_beside(place))
-    missing = " and no ".join(NETWORKS[name] for name in left)
-    return [f"{place} has no {missing}: learned from the start"] if left else []
-
-
-def _networks_beside(place: Path) -> dict[str, Tensor]:
-    """What a checkpoint, or the newest one of a run, holds: discriminators too. None for a file."""
-    if place.is_dir():
-        with suppress(DiptychError):  # (the run may be without them)
-            if checkpoint.is_checkpoint(place):
-                return checkpoint.read(place).parts["networks"]
-            return checkpoint.read_newest(RunFolder(place).checkpoints).parts["networks"]
-    return {}
-
-
-def _take_back(trainer: Trainer) -> list[str]:
-    """The newest checkpoint; returns what a person should know.
-
-    Raises UsageError for a new length that the run has reached.
-    """
-    run, state, said = trainer.run, trainer.state, []
-    noted = run.made_with()
-    repeats = trainer.device.type == "cpu" and trainer.steps is not None and trainer.tuner is None
-    for name, now in rounding(trainer.config).items():
-        then = noted.get(name)
-        if repeats and then not in (None, now):
-            said.append(
-                f"the run went with {name} {then} and goes on with {now}, which rounds otherwise: "
-                "not to the same bytes as a run that was never stopped"
-            )
-    said += [f"{problem}; going on from step {state.step}" for problem in trainer.keeper.resume()]
-    given, before = trainer.config.training.length, run.config().training.length
-    if given == before:
-        return said
-    if trainer.progress() >= 1:
-        raise UsageError(
-            f"{run.path} has made {state.step} steps in {state.seconds / 60:.3g} minutes: the "
-            "length is that of the whole run, give a larger one"
-        )
-    if trainer.config.optimizer.schedule != "constant":
-        said.append(
-            "the run is longer now, and its learning rate follows the whole of it: it goes on at "
-            f"{trainer.rate():.3g}"
-        )
-    return said

@@ -58,8 +58,8 @@ def kid(
 
     def mmd(wx: Floats, wy: Floats) -> Floats:
         """The squared MMD for each row of weights."""
-        within_x = ((wx @ xx) * wx).sum(axis=1) / _pairs(wx)
-        within_y = ((wy @ yy) * wy).sum(axis=1) / _pairs(wy)
+        within_x = ((wx @ xx) * wx).sum(axis=1) / _pair_weight(wx)
+        within_y = ((wy @ yy) * wy).sum(axis=1) / _pair_weight(wy)
         left_out = (wx[:, paired_x] * wy[:, paired_y]).sum(axis=1)
         between = ((wx @ xy) * wy).sum(axis=1) / (wx.sum(axis=1) * wy.sum(axis=1) - left_out)
         result: Floats = within_x + within_y - 2 * between
@@ -78,7 +78,7 @@ def _kernel(x: Floats, y: Floats) -> Floats:
     return result
 
 
-def _pairs(weights: Floats) -> Floats:
+def _pair_weight(weights: Floats) -> Floats:
     """The weight of all pairs of two different pictures."""
     result: Floats = weights.sum(axis=1) ** 2 - (weights**2).sum(axis=1)
     return result

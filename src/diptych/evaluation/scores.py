@@ -60,7 +60,7 @@ def evaluate_pair(
             distances=distances,
             cycle=cycle,
             identity_l1=_identity(pair.towards(to), target, source.pixel_format, device),
-            paired=_paired(fakes, wanted.truths, target.pixel_format),
+            paired=_likeness_to_truths(fakes, wanted.truths, target.pixel_format),
             palette=_palette(fakes, wanted),
             channels=target.pixel_format.channels,
             lpips=_lpips(fakes, wanted.truths, target.pixel_format, device),
@@ -150,12 +150,12 @@ def _identity(
     return float(np.mean([float(l1(generator(y), y)) for y in target.tensors(device)]))
 
 
-def _paired(
+def _likeness_to_truths(
     fakes: Sequence[Pixels], truths: Sequence[Pixels | None] | None, target: PixelFormat
 ) -> Likeness | None:
     if truths is None:
         return None
-    return mean_likeness([likeness(x, y) for x, y in _pairs(fakes, truths, target)])
+    return mean_likeness([likeness(x, y) for x, y in _with_truths(fakes, truths, target)])
 
 
 def _lpips(
@@ -164,10 +164,10 @@ def _lpips(
     target: PixelFormat,
     device: torch.device,
 ) -> float | None:
-    return None if truths is None else mean_lpips(_pairs(fakes, truths, target), device)
+    return None if truths is None else mean_lpips(_with_truths(fakes, truths, target), device)
 
 
-def _pairs(
+def _with_truths(
     fakes: Sequence[Pixels], truths: Sequence[Pixels | None], target: PixelFormat
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for fake, truth in zip(fakes, truths, strict=True):

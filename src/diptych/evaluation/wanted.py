@@ -67,10 +67,11 @@ def find_wanted(
     """
     # (Who belongs to whom is asked of all names: one that is missing leaves its partner alone.)
     both = [*source.paths, *source.unread], [*real.paths, *real.unread]
-    of_sources = (_partners(*both, paired, ordered) or [])[: len(source.paths)]
+    partner_of = (_partners(*both, paired, ordered) or [])[: len(source.paths)]
+    places = [i if i < len(real.paths) else None for i in partner_of]  # None: it is not read
 
     def partners_in(pictures: Sequence[Pixels]) -> list[Pixels | None]:
-        return [pictures[i] if i < len(pictures) else None for i in of_sources]
+        return [None if i is None else pictures[i] for i in places]
 
     found = partners_in(real.pictures)
     truths = found if any(truth is not None for truth in found) else None
@@ -92,8 +93,9 @@ def find_wanted(
             raise UsageError(
                 f"{path} and its partner differ in size: they cannot be compared; use --unpaired"
             )
-    known = [i if i < len(real.pictures) else -1 for i in of_sources] if truths else None
-    return Wanted(truths, palette, partners_in(labels), target.classes, known)
+    known = [-1 if i is None else i for i in places] if truths else None
+    true_labels = partners_in(labels) if labels else ()
+    return Wanted(truths, palette, true_labels, target.classes, known)
 
 
 def _partners(

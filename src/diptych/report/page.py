@@ -54,12 +54,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Held-out pictures under one heading."""
+    """Held-out pictures under one heading, translated to domain ``to``."""
 
     title: str
-    own: str
-    other: str
+    to: Side
     rows: list[Row]
+
+    @property
+    def source(self) -> str:
+        """The name of the domain that they are of."""
+        return other_side(self.to).upper()
+
+    @property
+    def target(self) -> str:
+        """The name of the domain that they are translated to."""
+        return self.to.upper()
 
 
 def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> Path:
@@ -79,10 +88,9 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     found = None if scored is None else scored.evaluation
     true_of = {to: _true_translations(to, found, data) for to in pair.ways}
     galleries = [
-        Gallery(way_name(other), side.upper(), other.upper(), rows)
-        for other in pair.ways
-        for side in [other_side(other)]
-        if (rows := _rows(pair, viewed, other, data[side]["heldout"], pictures, true_of[other]))
+        Gallery(way_name(to), to, rows)
+        for to in pair.ways
+        if (rows := _rows(pair, viewed, to, data[other_side(to)]["heldout"], pictures, true_of[to]))
     ]
     if found is not None:
         galleries += _best_and_worst(found, pair, viewed, data)
@@ -156,16 +164,16 @@ def _best_and_worst(
     """What an evaluation found closest to real pictures, and farthest from them."""
     galleries = []
     for direction in found.directions:
-        side, other = other_side(direction.to), direction.to
-        if direction.distances is None or other not in pair.ways:
+        to = direction.to
+        if direction.distances is None or to not in pair.ways:
             continue
-        held = set(data[side]["heldout"])  # (they may have moved since)
+        held = set(data[other_side(to)]["heldout"])  # (they may have moved since)
         ranked = [path for path in direction.distances.best_first if path in held]
-        true_of = _true_translations(other, found, data)
+        true_of = _true_translations(to, found, data)
         for which, paths in (("best", ranked), ("worst", ranked[::-1])):
-            title = f"{way_name(other)}: the {which} by {found.features} features"
-            if rows := _rows(pair, config, other, paths[:MOST_RANKED], MOST_RANKED, true_of):
-                galleries.append(Gallery(title, side.upper(), other.upper(), rows))
+            title = f"{way_name(to)}: the {which} by {found.features} features"
+            if rows := _rows(pair, config, to, paths[:MOST_RANKED], MOST_RANKED, true_of):
+                galleries.append(Gallery(title, to, rows))
     return galleries
 
 

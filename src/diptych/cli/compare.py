@@ -35,7 +35,9 @@ def compare(
     check_page_name(out)  # before scoring, which takes minutes
     folders = [RunFolder(run) for run in runs]
     for folder in folders:  # (all can be scored, before the first takes minutes)
-        folder.config(), folder.data(), read_info(folder.saved_model())
+        folder.config()
+        folder.data()
+        read_info(folder.saved_model())
     evaluations = []
     for run in runs:
         stored = stored_evaluation(run)

@@ -437,3 +437,29 @@ def test_work_goes_on_where_its_log_has_no_room_and_results_do_not(
     assert len(list((tmp_path / "out").iterdir())) == len(list(pictures.iterdir()))
     failed = into_a_full_disk("data", "list")
     assert (failed.returncode, failed.stderr) == (1, b"diptych: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (48, "use 32 or 64, or fewer generator.levels"),
+        (16, "multiple of 32: use 32, or fewer"),
+        (14, "too small for these networks: use 32 or more"),
+    ],
+)
+def test_a_size_that_is_advised_is_one_that_goes(size: int, said: str) -> None:
+    networks = {
+        "generator": {"architecture": "unet", "levels": 5, "width": 4},
+        "discriminator": {"layers": 1},
+        "training": {"steps": 1},
+    }
+    with pytest.raises(UsageError, match=said):
+        build_config({**networks, "data": {"size": size}})
+    for advised in (32, 64):
+        build_config({**networks, "data": {"size": advised}})
+
+
+def test_a_section_of_a_settings_file_may_be_empty(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("a:\nloss:\n")
+    assert make_config("classic", file).loss == make_config("classic").loss

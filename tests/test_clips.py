@@ -11,6 +11,7 @@ import time
 import wave
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ av = pytest.importorskip("av")
 from make_clip import Picture, read_clip, write_clip  # noqa: E402 (needs av)
 
 from diptych.translation.clip_times import Times  # noqa: E402
-from diptych.translation.clips import Steady, in_batches, translate_clip  # noqa: E402
+from diptych.translation.clips import SOUND_AT_ONCE, Steady, in_batches, translate_clip  # noqa: E402
 
 
 def moving(count: int, height: int = 48, width: int = 64) -> list[Picture]:
@@ -238,6 +239,18 @@ def test_frames_of_another_size_have_a_batch_of_their_own() -> None:
     assert [len(some) for some, _ in in_batches(frames, lambda shape: 8)] == [3, 2, 1]
     by_rows = in_batches(frames, lambda shape: 2 if shape[0] == 24 else 1)
     assert [len(some) for some, _ in by_rows] == [1, 1, 1, 2, 1]
+    narrower = [Frame(picture[:, :40], 9, 1, 0.4) for picture in moving(1)]
+    in_widths = in_batches([*frames[:2], *narrower], lambda shape: 8)
+    assert [len(some) for some, _ in in_widths] == [2, 1]
+
+
+def test_sound_before_the_first_frame_waits_for_it() -> None:
+    from diptych.translation.clip_reader import Frame
+
+    frames = [Frame(picture, n, 1, n / 25) for n, picture in enumerate(moving(2))]
+    packets: Any = [SimpleNamespace() for _ in range(3 * SOUND_AT_ONCE)]
+    batches = list(in_batches([*packets, *frames], lambda shape: 8))
+    assert [(len(some), len(sound)) for some, sound in batches] == [(2, len(packets))]
 
 
 def test_films_lose_little(translator: Translator, tmp_path: Path) -> None:

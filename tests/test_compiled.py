@@ -48,7 +48,7 @@ def test_compiled_networks_train_as_the_plain_ones(
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()  # (what other tests have compiled is found again)
     seen: Counter[str] = Counter()
-    for place in ("blocks", "fast.norms", "fast.resize", "fast.wide"):
+    for place in ("precision", "fast.norms", "fast.resize", "fast.wide"):
 
         def compiled_for_gpu(x: Tensor, place: str = place) -> bool:
             seen[place] += torch.compiler.is_compiling()
@@ -72,7 +72,7 @@ def test_compiled_networks_train_as_the_plain_ones(
         if weight.ndim > 1:  # (biases before a norm have no gradient but rounding)
             torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=1e-4)
     assert all(part._compiled_call_impl is None for part in compiled.state.model.modules())
-    assert set(seen) >= {"blocks", "fast.norms", "fast.wide", *(["fast.resize"] if norms else [])}
+    assert set(seen) >= {"precision", "fast.norms", "fast.wide", *(["fast.resize"] if norms else [])}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree as shutil_rmtree
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from PIL import Image
 from diptych.data import cache_folder
 from diptych.data.batches import Batches, crop, resized
 from diptych.data.cache import PictureCache, read_cache
+from diptych.data.cache_build import ALIGNED, FIRST
 from diptych.data.cache_folder import open_cache, place_of
 from diptych.data.check import check
 from diptych.data.decode import DamagedPictureError, read_picture, reading_of
@@ -497,6 +499,7 @@ def test_pictures_that_are_read_another_way_have_their_own_cache(tmp_path: Path)
     assert len(set(places)) == len(places)
     assert place(reading={"range": (0, 9)}) == place()  # (it is looked at later)
     assert place(reading={"channels": 3}) == place(load_size=18) == place()  # what they are anyway
+    assert place(reading={"channels": 3, "depth": "native"}) != place()
     assert place(preprocess="crop", zoom=2) == place(preprocess="crop")  # (which has no zoom)
     assert place(8) == place()  # (any network takes a crop)
 
@@ -873,6 +876,7 @@ def test_a_damaged_cache_is_made_anew(towns: Path, tmp_path: Path, monkeypatch: 
         lambda: (place / "index.json").write_text("{}"),
         lambda: os.truncate(place / "pixels.bin", 1000),
         lambda: os.truncate(place / "pixels.bin", 0),
+        lambda: os.truncate(place / "pixels.bin", (place / "pixels.bin").stat().st_size - 1),
         (place / "pixels.bin").unlink,
     ]
     for damage in damages:
@@ -895,3 +899,29 @@ def test_what_a_killed_process_was_caching_goes_after_a_day(
     folder, settings = towns / "trainA", config()
     open_cache(folder, find_pictures(folder), settings.a, settings.data, 4)
     assert {path.name for path in tmp_path.glob("*.partial")} == {new, other}
+
+
+def test_a_and_b_are_cropped_and_mirrored_by_lots_of_their_own() -> None:
+    a, b = ([Sampler(100, 1, stream).draw(i) for i in range(20)] for stream in (0, 1))
+    for lot in ("x", "y", "flip"):
+        assert [vars(one)[lot] for one in a] != [vars(one)[lot] for one in b]
+
+
+def test_pictures_are_not_decoded_where_there_is_no_room_for_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    write_pictures(tmp_path / "a", 60)
+    files, settings = find_pictures(tmp_path / "a"), config()
+
+    def opened(free: float) -> PictureCache:
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr("diptych.data.cache_build.shutil.disk_usage", lambda _: usage)
+        return open_cache(tmp_path / "a", files, settings.a, settings.data, 4)
+
+    of_one = opened(1e9)[0].nbytes
+    shutil.rmtree(tmp_path / "cache")
+    rest = of_one * (60 - FIRST)
+    with pytest.raises(DiptychError, match="take about"):
+        opened(0.9 * rest)
+    assert len(opened(1.1 * rest + 60 * ALIGNED)) == 60

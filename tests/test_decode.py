@@ -16,7 +16,7 @@ from PIL import Image
 from diptych.config import DomainConfig
 from diptych.data.decode import SUFFIXES, DamagedPictureError, read_picture
 from diptych.data.size import pixels_of
-from diptych.data.tiff import has_more_pages
+from diptych.data.tiff import has_more_pages, read_tiff_transparency
 
 COLOUR = DomainConfig()
 GREY = DomainConfig(channels=1)
@@ -31,14 +31,19 @@ def rgb() -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("preview_first", [True, False])
-def test_a_small_view_is_not_the_picture(
-    preview_first: bool, rgb: np.ndarray[Any, Any], tmp_path: Path
+@pytest.mark.parametrize("small_kind", [1, 4])
+def test_a_small_view_or_mask_is_not_the_picture(
+    preview_first: bool, small_kind: int, rgb: np.ndarray[Any, Any], tmp_path: Path
 ) -> None:
     path, small = tmp_path / "scan.tif", rgb[::4, ::4]
     with tifffile.TiffWriter(path) as tiff:
         for array in (small, rgb) if preview_first else (rgb, small):
-            kind = 1 if array is small else 0
-            tiff.write(array, subfiletype=kind, photometric="rgb")
+            if array is rgb:
+                tiff.write(array, photometric="rgb")
+            elif small_kind == 1:
+                tiff.write(array, subfiletype=1, photometric="rgb")
+            else:  # (a mask is of two values)
+                tiff.write(array[..., 0] > 128, subfiletype=4, photometric="minisblack")
     for reading in (COLOUR, NATIVE):
         np.testing.assert_array_equal(read_picture(path, reading), rgb)
     assert pixels_of(path) == 600
@@ -358,3 +363,13 @@ def test_turned_tiff_files_are_read_right(tmp_path: Path) -> None:
     upright = np.rot90(values, -1)  # orientation 6: turn clockwise to show
     for domain in (DomainConfig(channels=1), NATIVE):
         np.testing.assert_array_equal(read_picture(tmp_path / "t.tif", domain)[..., 0], upright)
+
+
+def test_transparency_of_16_bits_is_read_by_its_upper_ones(tmp_path: Path) -> None:
+    values = np.full((4, 4, 4), 30_000, np.uint16)
+    path = tmp_path / "soft.tif"
+    tifffile.imwrite(path, values, photometric="rgb", extrasamples=["unassalpha"])
+    with open(path, "rb") as file:
+        alpha = read_tiff_transparency(file)
+    assert alpha is not None
+    assert set(np.unique(alpha)) == {117}

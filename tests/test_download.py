@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import resource
+import socket
 import stat
 import subprocess
 import sys
@@ -290,3 +291,24 @@ def test_get_from_the_command_line(server: Server, tmp_path: Path, diptych: Comm
     again = diptych("data", "get", "mine", "--url", f"{server.address}/any.zip", cwd=tmp_path)
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+def test_a_transfer_that_advances_may_break_off_often(server: Server, tmp_path: Path) -> None:
+    server.cuts = [100_000] * 6
+    fetch(f"{server.address}/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_of_a_server_that_is_not_there_nothing_stays(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/x"
+    with pytest.raises(DiptychError, match="refused"):
+        fetch(address, tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zip_of_one_file_becomes_a_folder_with_it(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(zipped({"one.png": b"content"}))
+    assert unpack(tmp_path / "x.zip", tmp_path / "out") == 1
+    assert (tmp_path / "out" / "one.png").read_bytes() == b"content"

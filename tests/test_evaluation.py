@@ -1038,6 +1038,9 @@ def test_scores_flatter_where_an_earlier_run_knew_the_pictures(
     assert set(known[1]["learned_from"]) == set(known[1]["heldout"]) - set(known[0]["heldout"])
     found = package.evaluate(tmp_path / "2", features="efficientnet-lite0", device="cpu")
     assert found.learned_from == 2 * 2
+    stranger = tmp_path / "1" / "model.safetensors"  # (whether that knows them nobody says)
+    assert package.evaluate(tmp_path / "2", features="efficientnet-lite0", model=stranger,
+                            keep=False).learned_from == 0  # fmt: skip
     assert "had been learned from" in score_tables(found)[0].note
     assert diptych("report", tmp_path / "2").returncode == 0
     page = (tmp_path / "2" / "report.html").read_text()
@@ -1235,3 +1238,72 @@ def test_of_two_pictures_no_interval_is_claimed() -> None:
     assert np.isnan(kid(x[:2], y).low)
     assert np.isnan(kid(y, x[:2]).high)
     assert kid(x, y).low < kid(x, y).high
+
+
+def test_intervals_are_written_with_their_lower_end_first(tmp_path: Path, trained: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.samples.mkdir()
+    log = Log(run, 0)
+    found: Any = SimpleNamespace(kid=lambda *_: {"b": Interval(0.2, 0.1, 0.4)})
+    write_scores(log, load_model(trained / "model.safetensors", CPU), found, 1.0, CPU)
+    log.close()
+    (line,) = run.read_evaluations()
+    assert [line[f"kid/to_b{end}"] for end in ("/low", "", "/high")] == [0.1, 0.2, 0.4]
+
+
+def test_only_two_whole_test_folders_of_as_many_pictures_are_paired_by_order() -> None:
+    one, other, third = (Heldout([Path(name)], [GREY], RGB) for name in ("a/1", "b/x", "b/y"))
+    both = Heldout([*other.paths, *third.paths], [GREY, GREY], RGB)
+    assert find_wanted(Target(), one, other, (), True, True).partners == [0]
+    for source, real, ordered in ((one, both, True), (both, one, True), (one, other, False)):
+        with pytest.raises(UsageError, match="as many in each"):
+            find_wanted(Target(), source, real, (), True, ordered)
+
+
+def test_partners_of_another_width_are_refused() -> None:
+    one = Heldout([Path("a/1")], [np.zeros((8, 12, 3), np.uint8)], RGB)
+    other = Heldout([Path("b/1")], [np.zeros((8, 10, 3), np.uint8)], RGB)
+    with pytest.raises(UsageError, match="differ in size"):
+        find_wanted(Target(), one, other, (), True, False)
+
+
+def test_one_whole_test_folder_is_no_pair_of_them(
+    trained: Path, towns: Path, tmp_path: Path
+) -> None:
+    maps, views = (sorted((towns / name).iterdir()) for name in ("testA", "testB"))
+    renamed = []
+    (tmp_path / "test").mkdir()
+    for view in views:
+        renamed.append(Path(shutil.copy(view, tmp_path / "test" / f"view-{view.name}")))
+    run = with_heldout(trained, tmp_path / "run", maps, renamed, None)
+    record = json.loads((run / "data.json").read_text())
+    record["folders"]["test_b"] = str(tmp_path / "test")
+    (run / "data.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match="only the pictures of two test folders"):
+        package.evaluate(run, features="efficientnet-lite0", paired=True)
+
+
+def test_classes_of_either_domain_ask_for_a_classifier(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def net(*_: Any, classify: bool) -> features.FeatureNet:
+        asked.append(classify)
+        return features.FeatureNet("inception", brightnesses)
+
+    monkeypatch.setattr("diptych.scoring.make_feature_net", net)
+    for of in ({"a": Target(classes=(0,))}, {"b": Target(classes=(3,))}, {}):
+        package.evaluate(trained, keep=False, **of)
+    assert asked == [True, True, False]
+
+
+def test_another_model_is_scored_at_the_size_of_the_run(trained: Path, tmp_path: Path) -> None:
+    pair = load_model(trained / "model.safetensors", CPU)
+    larger = tmp_path / "larger.safetensors"
+    save_model(larger, replace(pair, info=replace(pair.info, size=64)))
+    found = package.evaluate(trained, features="efficientnet-lite0", model=larger, keep=False)
+    assert found.size == 32
+
+
+GREY = np.full((8, 8, 3), 128, np.uint8)

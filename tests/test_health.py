@@ -157,6 +157,13 @@ def test_the_domain_is_named_whose_pictures_are_wrong(to: str, other: str) -> No
         assert f" to {other.upper()} " not in line
 
 
+def test_what_keeps_colours_is_named_where_they_are_inverted() -> None:
+    fakes = [255 - picture for picture in PICTURES]
+    (line, _) = Health(Config()).look_at_pictures(0.5, made(fakes), REAL, INFO)
+    assert "Raise loss.identity (it is 5)" in line
+    assert "loss.cycle" not in line
+
+
 def test_one_inverted_picture_among_six_is_no_fault() -> None:
     fakes = [255 - PICTURES[0], *COLOURED[1:]]
     assert Health(Config()).look_at_pictures(0.5, made(fakes, there=False), REAL, INFO) == []

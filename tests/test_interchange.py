@@ -284,7 +284,15 @@ def test_names_that_say_otherwise_than_the_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [{"architecture": "unet", "width": 2, "levels": 4}, {"width": 2, "blocks": 0}],
+    [
+        {"architecture": "unet", "width": 2, "levels": 4},
+        {"width": 2, "blocks": 0},
+        {"width": 2, "blocks": 1, "halvings": 1},
+        {"width": 2, "blocks": 1, "norm": "none"},
+        {"width": 2, "blocks": 1, "norm": "pixel"},
+        {"width": 2, "blocks": 1, "output": "retouch"},
+        {"width": 2, "blocks": 1, "upsample": "resize"},
+    ],
 )
 def test_networks_that_the_official_code_cannot_build_are_not_written(
     config: dict[str, Any],

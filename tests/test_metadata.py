@@ -287,7 +287,7 @@ def test_how_large_pixels_are_is_read_and_written(
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
 def test_resolution_is_turned_with_the_picture(
     kind: str, orientation: int, trained: Path, tmp_path: Path
 ) -> None:
@@ -298,7 +298,7 @@ def test_resolution_is_turned_with_the_picture(
     (outcome,) = translate_files(load(trained, "cpu"), [job], "b")
     assert outcome.problem is None
     with Image.open(job.target) as made:
-        turned = orientation in (6, 8)
+        turned = orientation in (5, 6, 7, 8)
         assert made.size == ((24, 40) if turned else (40, 24))
         if kind != "webp":  # (it has none)
             across, down = (200, 100) if turned else (100, 200)

@@ -45,7 +45,9 @@ from diptych.training import checkpoint
 from diptych.training.choice import make_config
 from diptych.training.health import Health
 from diptych.training.learned import runs_before
+from diptych.training.log import Log
 from diptych.training.loss_sums import LossSums
+from diptych.training.records import append_line
 from diptych.training.remarks import _of_settings
 from diptych.training.room import bytes_needed, memory_needed
 from diptych.training.run_folder import RunFolder
@@ -535,12 +537,12 @@ def test_a_full_memory_is_not_taken_for_damage(
 
 
 def test_the_last_three_and_every_nth_checkpoint_are_kept(towns: Path, tmp_path: Path) -> None:
-    settings = merge(TINY, {"training": {"steps": 24, "checkpoint_every": 2, "keep_every": 5}})
+    settings = merge(TINY, {"training": {"steps": 24, "checkpoint_every": 2, "keep_every": 9}})
     package.train(data=towns, run=tmp_path / "run", settings=settings)
     names = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
-    assert names == [checkpoint.step_name(step) for step in (5, 10, 15, 20, 22, 24)]
+    assert names == [checkpoint.step_name(step) for step in (9, 18, 20, 22, 24)]
     kept = tmp_path / "run" / "checkpoints" / names[1]
-    assert package.load(kept).info.step == 10  # (each is a model too)
+    assert package.load(kept).info.step == 18  # (each is a model too)
     last = kept.with_name(names[-1]) / "model.safetensors"
     assert last.read_bytes() == (tmp_path / "run" / "model.safetensors").read_bytes()
 
@@ -706,6 +708,12 @@ def test_a_plateau_lowers_the_rate(towns: Path) -> None:
         one.state.plateau.look(1.0)
     one.step()
     assert [group["lr"] for group in one.state.optimizer_G.param_groups] == [1e-4]
+
+
+def test_a_plateau_is_one_of_the_cycle_loss_alone(towns: Path) -> None:
+    one = trainer(towns, optimizer={"schedule": "plateau"})
+    one._show_plateau({"cycle_a": 1.0, "cycle_b": 2.0, "D_a": 5.0, "G_ab/adversarial": 7.0})
+    assert one.state.plateau.best == 3.0
 
 
 def test_weights_move_as_the_run_goes_on(towns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1660,3 +1668,40 @@ def test_the_log_tells_epoch_and_the_rate_of_the_generators(towns: Path) -> None
         one.step()
     metrics = one._metrics()
     assert (metrics["epoch"], metrics["rate"]) == (0.5, 1e-3)
+
+
+def test_a_model_remembers_how_its_pictures_were_cut(towns: Path) -> None:
+    for preprocess in ("resize", "crop"):
+        one = trainer(towns, data={"preprocess": preprocess})
+        assert one.keeper.pair().info.preprocess == preprocess
+
+
+def test_half_precision_has_a_scale_that_outlives_a_stop(towns: Path, tmp_path: Path) -> None:
+    one, again = (trainer(towns, training={"precision": "fp16"}) for _ in range(2))
+    assert one.state.scaler.is_enabled()
+    one.state.scaler.scale(torch.zeros(1))  # (it begins with the first loss)
+    one.state.scaler.update(new_scale=2.0**7)
+    one.state.save(tmp_path, one.keeper.pair())
+    again.state.load(tmp_path)
+    assert again.state.scaler.get_scale() == 2.0**7
+    assert not trainer(towns).state.scaler.is_enabled()
+
+
+def test_pictures_of_any_size_stay_in_the_history_of_a_run_that_goes_on(
+    towns: Path, tmp_path: Path
+) -> None:
+    one, again = (trainer(towns, data={"preprocess": "none"}) for _ in range(2))
+    one.state.histories["a"].exchange(torch.zeros(1, 3, 32, 40))
+    one.state.save(tmp_path, one.keeper.pair())
+    again.state.load(tmp_path)
+    assert [tuple(x.shape) for x in again.state.histories["a"].pictures] == [(1, 3, 32, 40)]
+
+
+def test_scores_of_steps_that_come_again_are_made_again(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.samples.mkdir()
+    for step in (4, 8):
+        append_line(run.evaluations, step, {"kid/mean": 1.0})
+    log = Log(run, 4)
+    assert log.scored == {4}
+    log.close()

@@ -28,14 +28,21 @@ import diptych as package
 from diptych.config import DomainConfig
 from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
+from diptych.data.opening import TooLargeError
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.translation import files
 from diptych.translation.files import translate_files
-from diptych.translation.jobs import Job, plan_folder
-from diptych.translation.reading import read_file
+from diptych.translation.jobs import Job, left_to_do, plan_folder
+from diptych.translation.reading import as_batch, read_file
 from diptych.translation.translator import Translator, load
-from diptych.translation.writing import check_format, encode_picture, write_picture
+from diptych.translation.writing import (
+    check_format,
+    check_sides,
+    default_format,
+    encode_picture,
+    write_picture,
+)
 
 REFERENCE = SHARED / "reference" / "gan_compression_horse2zebra"
 
@@ -863,3 +870,47 @@ def test_bf16_on_photographs(tmp_path: Path, diptych: Command) -> None:
     found = np.asarray(Image.open(out / "horse.png")).astype(int)
     expected = np.asarray(load(model, "cpu").to_b(photograph))
     assert 0 < np.abs(found - expected).mean() < 1
+
+
+def test_an_empty_file_is_no_translation_to_skip(tmp_path: Path) -> None:
+    """As power cuts leave them."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "in.png")
+    job = Job(tmp_path / "in.png", tmp_path / "out.png")
+    job.target.touch()
+    assert left_to_do([job], "skip") == [job]
+    job.target.write_bytes(b"something")
+    assert left_to_do([job], "skip") == []
+
+
+def test_tensors_of_another_normalisation_are_refused() -> None:
+    for value, taken in ((1.4, True), (2.0, False)):
+        x = torch.full((1, 3, 8, 8), value)
+        if taken:
+            as_batch(x, RGB)
+        else:
+            with pytest.raises(UsageError):
+                as_batch(x, RGB)
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        (RGB, "png"), (PixelFormat(1, "uint8", 0, 255), "png"),
+        (PixelFormat(1, "uint16", 0, 65535), "png"), (PixelFormat(3, "uint16", 0, 65535), "png"),
+        (PixelFormat(2, "uint8", 0, 255), "tif"), (PixelFormat(5, "uint16", 0, 9), "tif"),
+        (PixelFormat(1, "float32", 0, 1), "tif"), (PixelFormat(3, "float32", 0, 1), "tif"),
+    ],
+)  # fmt: skip
+def test_the_usual_format_holds_every_value(stored: PixelFormat, name: str) -> None:
+    assert default_format(stored) == name
+    check_format(name, stored)
+
+
+def test_sides_that_formats_hold_are_known_to_the_pixel() -> None:
+    for name, most in (("webp", 16_383), ("jpg", 65_500)):
+        check_sides(name, 1, most)
+        check_sides(name, most, 1)
+        for height, width in ((1, most + 1), (most + 1, 1)):
+            with pytest.raises(TooLargeError, match=f"at most {most} pixels a side"):
+                check_sides(name, height, width)
+    check_sides("png", 1, 100_000)

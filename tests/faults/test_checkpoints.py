@@ -194,3 +194,14 @@ def test_another_format_is_refused_in_one_line(trained: Path, tmp_path: Path) ->
     save_file(load_file(model), tmp_path / "new.safetensors", {"diptych": json.dumps(info)})
     with pytest.raises(DiptychError, match=r"by a newer diptych: update"):
         load_model(tmp_path / "new.safetensors", CPU)
+
+
+def test_a_checkpoint_of_a_newer_diptych_is_not_passed_over(trained: Path, tmp_path: Path) -> None:
+    """The one before would be an older state."""
+    shutil.copytree(trained / "checkpoints", tmp_path / "checkpoints")
+    manifest = tmp_path / "checkpoints" / "step-00000012" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
+    with pytest.raises(DiptychError, match="written by a newer diptych"):
+        checkpoint.read_newest(tmp_path / "checkpoints")
+    manifest.write_text("[" * 100_000)
+    assert checkpoint.read_newest(tmp_path / "checkpoints").step == 8

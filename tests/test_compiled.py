@@ -72,7 +72,12 @@ def test_compiled_networks_train_as_the_plain_ones(
         if weight.ndim > 1:  # (biases before a norm have no gradient but rounding)
             torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=1e-4)
     assert all(part._compiled_call_impl is None for part in compiled.state.model.modules())
-    assert set(seen) >= {"precision", "fast.norms", "fast.wide", *(["fast.resize"] if norms else [])}
+    assert set(seen) >= {
+        "precision",
+        "fast.norms",
+        "fast.wide",
+        *(["fast.resize"] if norms else []),
+    }
 
 
 @pytest.mark.parametrize(

@@ -598,12 +598,15 @@ def test_without_a_network_inception_says_so(
         make_feature_net("inception", CPU)
 
 
-def with_heldout(run: Path, to: Path, a: list[Path], b: list[Path], test: Path | None) -> Path:
+def with_heldout(
+    run: Path, to: Path, a: list[Path], b: list[Path],
+    test_a: Path | None = None, test_b: Path | None = None,
+) -> Path:  # fmt: skip
     """A copy of a run that knows of these held-out pictures, from test folders or not."""
     shutil.copytree(run, to)
     data = json.loads((run / "data.json").read_text())
     data["a"]["heldout"], data["b"]["heldout"] = [str(p) for p in a], [str(p) for p in b]
-    for name in ("test_a", "test_b"):
+    for name, test in (("test_a", test_a), ("test_b", test_b)):
         data["folders"][name] = None if test is None else str(test)
     (to / "data.json").write_text(json.dumps(data))
     return to
@@ -620,7 +623,7 @@ def test_only_pictures_that_belong_together_are_paired(
     def paired(a: list[Path], b: list[Path], test: Path | None) -> float:
         run = tmp_path / "run"
         shutil.rmtree(run, ignore_errors=True)
-        with_heldout(trained, run, a, b, test)
+        with_heldout(trained, run, a, b, test, test)
         found = package.evaluate(run, features="efficientnet-lite0", paired=True)
         assert found.to_b.paired is not None
         return found.to_b.paired.l1
@@ -894,10 +897,7 @@ def test_the_page_shows_the_true_translations_that_scores_compare_with(
         for i, path in enumerate(pictures):
             shutil.copy(path, test / f"{test.name}-{i}.png")
     a, b = (sorted(test.iterdir()) for test in tests)
-    run = with_heldout(trained, tmp_path / "run", a, b, None)
-    record = json.loads((run / "data.json").read_text())
-    record["folders"] |= {"test_a": str(tests[0]), "test_b": str(tests[1])}
-    (run / "data.json").write_text(json.dumps(record))
+    run = with_heldout(trained, tmp_path / "run", a, b, *tests)
     found = package.evaluate(run, features="efficientnet-lite0", paired=True)
     assert found.to_b.true_of == dict(zip(map(str, a), map(str, b), strict=True))
     page = write_report(RunFolder(run), tmp_path / "page.html").read_text()
@@ -968,11 +968,11 @@ def test_pairs_are_pairs_both_ways_or_not_at_all(
 ) -> None:
     """Pictures that are only numbered have names in common by chance."""
     maps, views = (sorted((towns / name).iterdir()) for name in ("testA", "testB"))
-    run = with_heldout(trained, tmp_path / "run", maps, views[1:], None)
+    run = with_heldout(trained, tmp_path / "run", maps, views[1:])
     found = package.evaluate(run, features="efficientnet-lite0", device="cpu")
     assert (found.to_b.paired, found.to_a.paired) == (None, None)
     shutil.rmtree(run)
-    with_heldout(trained, run, maps, views, None)
+    with_heldout(trained, run, maps, views)
     found = package.evaluate(run, features="efficientnet-lite0", device="cpu")
     assert None not in (found.to_b.paired, found.to_a.paired)
 
@@ -1275,10 +1275,7 @@ def test_one_whole_test_folder_is_no_pair_of_them(
     (tmp_path / "test").mkdir()
     for view in views:
         renamed.append(Path(shutil.copy(view, tmp_path / "test" / f"view-{view.name}")))
-    run = with_heldout(trained, tmp_path / "run", maps, renamed, None)
-    record = json.loads((run / "data.json").read_text())
-    record["folders"]["test_b"] = str(tmp_path / "test")
-    (run / "data.json").write_text(json.dumps(record))
+    run = with_heldout(trained, tmp_path / "run", maps, renamed, test_b=tmp_path / "test")
     with pytest.raises(UsageError, match="only the pictures of two test folders"):
         package.evaluate(run, features="efficientnet-lite0", paired=True)
 

@@ -143,7 +143,7 @@ def test_the_best_are_the_first_of_the_ranking_and_the_worst_its_last(
     monkeypatch.setattr("diptych.report.page.MOST_RANKED", 1)
     shown = [
         (section.title.split(" by ")[0], [row.name for row in section.rows])
-        for section in _best_and_worst(found, pair, run.config(), data)
+        for section in _best_and_worst(found, pair, run.config(), data, {"b": {}})
     ]
     assert shown == [
         ("A to B: the best", [Path(ranked[0]).name]), ("A to B: the worst", [Path(ranked[-1]).name])

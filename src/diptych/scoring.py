@@ -98,14 +98,9 @@ def evaluate(
         found = replace(evaluate_pair(pair, held, net, where, wanted), strength=float(strength))
     if model is None:
         found = replace(found, learned_from=flattering(data))
-    if keep and is_of_run(size, model, strength):
-        keep_if_possible(folder.path, found)
+    if keep and size is None and model is None and strength == 1:
+        _keep_if_possible(folder.path, found)
     return found
-
-
-def is_of_run(size: int | None, model: AnyPath | None, strength: float) -> bool:
-    """Whether scores are of the run's own model as it is, which its folder keeps."""
-    return size is None and model is None and strength == 1
 
 
 def _translating_pair(
@@ -181,21 +176,19 @@ def _labels(
     return read_heldout(real.paths, reading, real.pixel_format, config, resize_labels).pictures
 
 
-def keep_if_possible(run: AnyPath, found: Evaluation) -> bool:
-    """``keep_evaluation``, or a warning, since scores take minutes; returns whether it could.
+def _keep_if_possible(run: AnyPath, found: Evaluation) -> None:
+    """``keep_evaluation``, or a warning, since scores take minutes.
 
     Scores of all held-out pictures are not replaced by those of fewer.
     """
     before = stored_evaluation(run)
     if found.unread and before is not None and not before.unread:
         warn("pictures are missing or damaged: the scores of all, which were there, are kept")
-        return False
+        return
     try:
         keep_evaluation(run, found)
     except DiptychError as error:
         warn(f"the scores are not kept: {error}")
-        return False
-    return True
 
 
 def keep_evaluation(run: AnyPath, found: Evaluation) -> None:

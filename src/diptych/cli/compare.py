@@ -47,7 +47,8 @@ def compare(
         else:
             evaluations.append(stored)
     scores = score_comparison(folders, evaluations)
-    page = write_comparison(folders, scores, out, pictures)
-    for table in [*scores, *settings_that_differ(folders)]:  # (nobody may read them to the end)
+    settings = settings_that_differ(folders)
+    page = write_comparison(folders, scores, settings, out, pictures)
+    for table in [*scores, *settings]:  # (nobody may read them to the end)
         show_table(table.title, table.columns, table.rows, table.note)
     say(f"comparison in {page}")

@@ -76,9 +76,6 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
     sets = (found.translations, found.split, found.untouched)
     cells = [set_names(evaluation), *map(set_cells, sets)]
     rows = [list(row) for row in zip(*cells, strict=True)]
-    if found.translations.recognised is not None:
-        classes = ", ".join(map(str, direction.classes))
-        rows.append([f"recognised as {classes}", *(_recognised(one) for one in sets)])
     note = (
         f"{evaluation.features} features, pictures {size}. "
         f"Lower is better for KID and {evaluation.frechet_name}, higher for precision (how many "
@@ -90,6 +87,8 @@ def _sets(evaluation: Evaluation, direction: DirectionScores) -> ScoreTable:
         "what doing nothing would score." + but
     )
     if found.translations.recognised is not None:
+        classes = ", ".join(map(str, direction.classes))
+        rows.append([f"recognised as {classes}", *(_recognised(one) for one in sets)])
         note += (
             " Recognised: the share of pictures that a classifier takes for these classes of "
             "ImageNet; of the real ones that of all."

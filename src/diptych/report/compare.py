@@ -49,6 +49,7 @@ def score_comparison(
     sets = set_names(evaluations[0])
     columns = ["run", "steps", "minutes", "px", *sets, CYCLE]
     columns += PAIRED if any(map(_paired, evaluations)) else []
+    note, alike = _note(runs, evaluations), _scored_alike(evaluations)
     tables = []
     for to in WAYS:
         rows: list[dict[str, str]] = []
@@ -56,14 +57,14 @@ def score_comparison(
             direction = evaluation.to_b if to == "b" else evaluation.to_a
             if direction is not None:  # (CUT has one)
                 rows.append(_facts(run, evaluation) | _scores(direction, sets))
-        untouched = _untouched(evaluations, to) if _scored_alike(evaluations) else None
-        note = _note(runs, evaluations)
+        untouched = _untouched(evaluations, to) if alike else None
+        said = note
         if untouched is not None:
             rows.append(untouched)
-            note += " Untouched pictures are what doing nothing would score."
+            said += " Untouched pictures are what doing nothing would score."
         if rows:
             cells = [[row.get(column, "") for column in columns] for row in rows]
-            tables.append(ScoreTable(way_name(to), columns, cells, note))
+            tables.append(ScoreTable(way_name(to), columns, cells, said))
     return tables
 
 
@@ -180,7 +181,11 @@ class Grid:
 
 
 def write_comparison(
-    runs: Sequence[RunFolder], scores: Sequence[ScoreTable], out: Path, pictures: int
+    runs: Sequence[RunFolder],
+    scores: Sequence[ScoreTable],
+    settings: Sequence[ScoreTable],
+    out: Path,
+    pictures: int,
 ) -> Path:
     """Write a self-contained page: scores, a grid of the same held-out pictures, settings.
 
@@ -195,7 +200,7 @@ def write_comparison(
         scores=scores,
         grids=[grid for grid in grids if grid.runs],
         larger=any(viewed_size(its) > run.config().data.size for run, its in loaded),
-        settings=settings_that_differ(runs),
+        settings=settings,
     )
     with explain_os_errors(f"write the comparison {out}"):
         write_whole(out, page)

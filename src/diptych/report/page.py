@@ -93,7 +93,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
         if (rows := _rows(pair, viewed, to, data[other_side(to)]["heldout"], pictures, true_of[to]))
     ]
     if found is not None:
-        galleries += _best_and_worst(found, pair, viewed, data)
+        galleries += _best_and_worst(found, pair, viewed, data, true_of)
     features = str(config.training.features)  # (of the curve; each table names its own)
     page = template("report/page.html.j2").render(
         name=run.path.resolve().name,
@@ -159,7 +159,11 @@ def _sheets(run: RunFolder) -> list[tuple[int, str]]:
 
 
 def _best_and_worst(
-    found: Evaluation, pair: GeneratorPair, config: Config, data: DataRecord
+    found: Evaluation,
+    pair: GeneratorPair,
+    config: Config,
+    data: DataRecord,
+    true_of: Mapping[Side, Mapping[Path, Path]],
 ) -> list[Gallery]:
     """What an evaluation found closest to real pictures, and farthest from them."""
     galleries = []
@@ -169,10 +173,9 @@ def _best_and_worst(
             continue
         held = set(data[other_side(to)]["heldout"])  # (they may have moved since)
         ranked = [path for path in direction.distances.best_first if path in held]
-        true_of = _true_translations(to, found, data)
         for which, paths in (("best", ranked), ("worst", ranked[::-1])):
             title = f"{way_name(to)}: the {which} by {found.features} features"
-            if rows := _rows(pair, config, to, paths[:MOST_RANKED], MOST_RANKED, true_of):
+            if rows := _rows(pair, config, to, paths[:MOST_RANKED], MOST_RANKED, true_of[to]):
                 galleries.append(Gallery(title, to, rows))
     return galleries
 

@@ -107,6 +107,21 @@ def test_lines_are_flushed_before_the_checkpoint_after_them_gets_its_name(
     assert len(checkpoint.checkpoints(run.checkpoints)) == 1
 
 
+def test_exports_are_flushed_before_they_get_their_names(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: dict[str, int] = {}
+
+    def note(path: Path, size: int) -> None:
+        if ".partial" in str(path):
+            flushed[path.suffix] = size
+
+    watch_flushes(tmp_path, note, monkeypatch)
+    paths = deploy.deploy(load(trained).pair, "torch", ["b"], tmp_path / "deployed")
+    assert len(paths) == 3
+    assert flushed == {path.suffix: path.stat().st_size for path in paths}
+
+
 def test_file_systems_that_flush_no_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,7 +143,7 @@ def test_the_compressed_generator_makes_its_zebra(tmp_path: Path, diptych: Comma
     )
     assert np.abs(ours - theirs).mean() < 1
     again = tmp_path / "again"
-    assert diptych("export", model, "-o", again).returncode == 0
+    assert diptych("export", model, "--format", "official", "-o", again).returncode == 0
     first = torch.load(folder / "latest_net_G.pth", weights_only=True)
     second = torch.load(again / "latest_net_G_A.pth", weights_only=True)
     assert first.keys() == second.keys()
@@ -409,6 +409,6 @@ def test_what_is_not_such_a_file_is_refused_with_the_reason(
     again = diptych("import", tmp_path / "a.pth", "-o", out)
     assert again.returncode == 2
     assert "exists" in again.stderr
-    resize = diptych("export", trained, "-o", tmp_path / "out")  # the laptop preset resizes
+    resize = diptych("export", trained, "--format", "official", "-o", tmp_path / "out")
     assert resize.returncode == 1
     assert "the official code has no such generator" in resize.stderr

@@ -136,6 +136,12 @@ def flush_to_disk(handle: int) -> None:
     os.fsync(handle)
 
 
+def sync_file(path: Path) -> None:
+    """Flush what another hand has written into a file, before it is renamed to its place."""
+    with open(path, "r+b") as file:  # (Windows flushes none that is only read)
+        flush_to_disk(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names, so that a rename in it outlives a power cut.
 

@@ -21,7 +21,7 @@ def export(
             "best), onnx, tensorflow (Keras and SavedModel), tflite, torch (torch.export), "
             "aotinductor (the same, compiled).",
         ),
-    ] = "official",
+    ],
     to: Annotated[
         Optional[str],
         typer.Option(help="Domain to translate to: a or b. Default: both, if the model does."),

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors, replace, sweep_old
+from diptych.files import explain_os_errors, replace, sweep_old, sync_file, sync_folder
 from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import ExportedWay, one_way
 from diptych.interchange.readme import readme
@@ -67,10 +67,13 @@ def deploy(
                 if (out / name).exists() and (out / name).is_dir() != (aside / name).is_dir():
                     kind = "folder" if (out / name).is_dir() else "file"
                     raise DiptychError(f"{out / name} is a {kind}: remove it or choose another -o")
+            for path in (path for path in aside.rglob("*") if path.is_file()):
+                sync_file(path)
             for name in names:
                 if (aside / name).is_dir() and (out / name).is_dir():
                     shutil.rmtree(out / name)
                 replace(aside / name, out / name)
+            sync_folder(out)
     return [out / name for name in names]
 
 

@@ -1179,12 +1179,16 @@ def test_runs_side_by_side(scored: Path, tmp_path: Path, diptych: Command) -> No
 def test_a_comparison_shows_each_pictures_own_translation(trained: Path) -> None:
     run = RunFolder(trained)
     translator = package.load(trained, "cpu")
-    grid = make_grid([(run, translator)] * 2, "b", 3)
-    assert grid.runs == [str(trained)] * 2
+    held = [Path(path) for path in run.data()["a"]["heldout"][:3]]
+    towards = held[0].parent.parent / "testB"
+    grid = make_grid([(run, translator)] * 2, "b", 3, {held[1]: towards / held[1].name})
+    assert grid.made_by == [str(trained), str(trained), "truth"]
     assert len(grid.rows) == 3
-    for path, (name, (picture, *views)) in zip(run.data()["a"]["heldout"], grid.rows, strict=False):
+    for path, (name, (picture, *views, truth)) in zip(held, grid.rows, strict=True):
         stored = np.asarray(Image.open(path).convert("RGB"))
-        assert name == Path(path).name
+        true = np.asarray(Image.open(towards / path.name).convert("RGB"))
+        assert truth == (picture_url(true, RGB) if path == held[1] else "")
+        assert name == path.name
         assert picture == picture_url(stored, RGB)
         assert views == [picture_url(translator.to_b(stored), RGB)] * 2
 

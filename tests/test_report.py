@@ -37,8 +37,8 @@ from diptych.report.page import (
     _best_and_worst,
     _rows,
     _sheets,
-    _true_translations,
     picture_url,
+    true_translations,
     write_report,
 )
 from diptych.settings import merge
@@ -115,7 +115,7 @@ def test_rows_hold_picture_translation_way_back_and_truth(
     run = RunFolder(trained)
     pair, data = load_model(run.model, CPU), run.data()
     paths = data["b" if to == "a" else "a"]["heldout"]
-    rows = _rows(pair, run.config(), to, paths, 3, _true_translations(to, None, data))
+    rows = _rows(pair, run.config(), to, paths, 3, true_translations(to, None, data))
     assert len(rows) == 3
     for row, path in zip(rows, map(Path, paths), strict=False):
         picture, truth = (
@@ -173,8 +173,8 @@ def test_each_domain_is_read_and_shown_in_its_own_way(mixed: RunFolder, to: Side
     views = [picture_url(picture, own), picture_url(fake, other)]
     (row,) = _rows(translator.pair, mixed.config(), to, [path], 3, {})
     assert [row.picture, row.fake] == views
-    grid = make_grid([(mixed, translator)], to, 3)
-    assert (grid.runs, grid.rows) == ([str(mixed.path)], [(Path(path).name, views)])
+    grid = make_grid([(mixed, translator)], to, 3, {})
+    assert (grid.made_by, grid.rows) == ([str(mixed.path)], [(Path(path).name, views)])
 
 
 def test_only_what_no_run_has_learned_from_is_compared(trained: Path, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_only_what_no_run_has_learned_from_is_compared(trained: Path, tmp_path: 
     data = json.loads((runs[1].path / "data.json").read_text())
     data["a"]["heldout"] = held[2:]
     (runs[1].path / "data.json").write_text(json.dumps(data))
-    rows = make_grid([(run, package.load(run.path, "cpu")) for run in runs], "b", 8).rows
+    rows = make_grid([(run, package.load(run.path, "cpu")) for run in runs], "b", 8, {}).rows
     assert [name for name, _ in rows] == [Path(path).name for path in held[2:]]
 
 
@@ -201,7 +201,7 @@ def test_pictures_in_folders_of_each_runs_own_are_compared(trained: Path, tmp_pa
     copies[0].write_bytes(copies[1].read_bytes())  # another picture of the same name
     data["a"]["heldout"] = [str(path) for path in reversed(copies)]
     runs[1].data_record.write_text(json.dumps(data))
-    rows = make_grid([(run, package.load(run.path, "cpu")) for run in runs], "b", 8).rows
+    rows = make_grid([(run, package.load(run.path, "cpu")) for run in runs], "b", 8, {}).rows
     assert [name for name, _ in rows] == [path.name for path in held[1:]]
     for _, (picture, first, second) in rows:
         assert picture

@@ -19,7 +19,7 @@ from diptych.evaluation.results import DirectionScores, Evaluation
 from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_names
 from diptych.files import explain_os_errors, write_whole
 from diptych.model_file import SIDES, Side, other_side, way_name
-from diptych.report.page import check_page_name, picture_url
+from diptych.report.page import check_page_name, picture_url, true_translations
 from diptych.settings import flat
 from diptych.templates import template
 from diptych.training.run_folder import RunFolder
@@ -173,10 +173,10 @@ def _pictures_that_differ(records: Sequence[Mapping[str, Any]]) -> list[list[str
 
 @dataclass(frozen=True)
 class Grid:
-    """Held-out pictures one way: first in each row the picture, then each run's translation."""
+    """Held-out pictures one way: in each row the picture, each run's translation, the true one."""
 
     title: str
-    runs: list[str]
+    made_by: list[str]  # runs, and "truth" where any is known
     rows: list[tuple[str, list[str]]]  # a picture's name, and data URLs
 
 
@@ -194,11 +194,16 @@ def write_comparison(
     """
     check_page_name(out)
     loaded = [(run, load(run.path, "cpu")) for run in runs]
-    grids = [make_grid(loaded, to, pictures) for to in WAYS]
+    first, translator = loaded[0]
+    scored = first.read_evaluation(translator.info.step)
+    found = None if scored is None else scored.evaluation
+    grids = [
+        make_grid(loaded, to, pictures, true_translations(to, found, first.data())) for to in WAYS
+    ]
     page = template("report/compare.html.j2").render(
         runs=len(runs),
         scores=scores,
-        grids=[grid for grid in grids if grid.runs],
+        grids=[grid for grid in grids if grid.made_by],
         larger=any(viewed_size(its) > run.config().data.size for run, its in loaded),
         settings=settings,
     )
@@ -207,11 +212,20 @@ def write_comparison(
     return out
 
 
-def make_grid(loaded: Sequence[tuple[RunFolder, Translator]], to: Side, most: int) -> Grid:
-    """At most ``most`` pictures, and what those runs make of them that translate ``to`` it."""
+def make_grid(
+    loaded: Sequence[tuple[RunFolder, Translator]],
+    to: Side,
+    most: int,
+    true_of: Mapping[Path, Path],
+) -> Grid:
+    """At most ``most`` pictures, and what those runs make of them that translate ``to`` it.
+
+    ``true_of``: the true translations of the first run's pictures, as far as they are known.
+    """
     shown = list(islice(_held_out_by_all([run for run, _ in loaded], other_side(to)), most))
     grid = Grid(way_name(to), [], [])
-    columns: list[dict[Path, str]] = []
+    columns: list[dict[Path, str]] = []  # the first run's pictures, and a run's for each
+    truths: dict[Path, str] = {}
     for n, (run, translator) in enumerate(loaded):
         if to not in translator.pair.ways:
             continue
@@ -221,13 +235,19 @@ def make_grid(loaded: Sequence[tuple[RunFolder, Translator]], to: Side, most: in
         found = read_for_looking(firsts, config.reading(other_side(to)), own, config)
         if not columns:
             columns.append({firsts[path]: picture_url(picture, own) for path, picture in found})
-        grid.runs.append(str(run.path))
+            for path in columns[0].keys() & true_of.keys():
+                for _, true in read_for_looking([true_of[path]], config.reading(to), other, config):
+                    truths[path] = picture_url(true, other)
+        grid.made_by.append(str(run.path))
         columns.append(
             {
                 firsts[path]: picture_url(translator.arrays([picture], to)[0], other)
                 for path, picture in found
             }
         )
+    if truths:
+        grid.made_by.append("truth")
+        columns.append(truths)
     for path in columns[0] if columns else ():
         grid.rows.append((path.name, [column.get(path, "") for column in columns]))
     return grid

@@ -86,7 +86,7 @@ def write_report(run: RunFolder, out: Path | None = None, pictures: int = 8) -> 
     seconds = metrics[-1].get("seconds", 0) if metrics else 0
     of_demo, scored = run.read_demo_scores(pair.info.step), run.read_evaluation(pair.info.step)
     found = None if scored is None else scored.evaluation
-    true_of = {to: _true_translations(to, found, data) for to in pair.ways}
+    true_of = {to: true_translations(to, found, data) for to in pair.ways}
     galleries = [
         Gallery(way_name(to), to, rows)
         for to in pair.ways
@@ -180,7 +180,7 @@ def _best_and_worst(
     return galleries
 
 
-def _true_translations(to: Side, found: Evaluation | None, data: DataRecord) -> dict[Path, Path]:
+def true_translations(to: Side, found: Evaluation | None, data: DataRecord) -> dict[Path, Path]:
     """Of held-out pictures those that the scores compare with; by name while there are none."""
     if found is not None:
         known = next((one.true_of for one in found.directions if one.to == to), {})

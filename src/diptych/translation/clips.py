@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import Pixels, with_channels
 from diptych.errors import DiptychError, UsageError, unheard
-from diptych.files import explain_os_errors, flush_to_disk, make_folder
+from diptych.files import explain_os_errors, make_folder, sync_file
 from diptych.memory import freed_memory_kept
 from diptych.model_file import Side
 from diptych.translation.at_once import at_once
@@ -116,8 +116,8 @@ def translate_clip(
         if writer is None:
             raise DiptychError(f"{job.source} holds no frame that can be decoded")
         writer.close()
-        with explain_os_errors(f"write {job.target}"), open(aside.path, "r+b") as file:
-            flush_to_disk(file.fileno())
+        with explain_os_errors(f"write {job.target}"):
+            sync_file(aside.path)
         remark = None if stopped else clip.remark()
     return ClipOutcome(aside.target, done, seconds, remark, stopped)
 

@@ -11,6 +11,7 @@ import pytest
 from command import LONGEST
 from PIL import Image
 
+import diptych as package
 from diptych.data import town
 
 ROOT = Path(__file__).parents[1]
@@ -70,3 +71,4 @@ def test_the_python_page_runs(tmp_path: Path) -> None:
     assert "100% " in done.stdout
     assert "uint8" in done.stdout
     assert (tmp_path / "zebra.png").is_file()
+    assert package.load(tmp_path / "mine.safetensors").info.step == 2

@@ -105,7 +105,8 @@ class Translator:
         What comes out is of the kind that went in:
 
         * a path, what a picture file holds (``bytes``, or a file opened for reading them), or a
-          PIL image: a PIL image (an array, if B is not 8-bit with 1 or 3 channels)
+          PIL image: a PIL image (an array, if B is not 8-bit with 1 or 3 channels); of one that
+          moves the first frame
         * a NumPy array ``(H, W, C)`` (of one channel also ``(H, W)``) of A's dtype: ``(H, W, C)``
           of B's
         * a tensor ``(C, H, W)`` or ``(N, C, H, W)`` in [-1, 1]: the same shape of B, in [-1, 1],

@@ -48,7 +48,7 @@ def pixels_seen(info: ModelInfo, see: See) -> int | None:
     """The shorter side that the networks see larger pictures at; None: their own.
 
     ``auto``: NEAR times the size of the training, for a model that paints changes to pictures of
-    one size (measured: docs/recipe.md, "Photographs larger than the training").
+    one size (measured: docs/recipe-log.md, "Photographs larger than the training").
     Raises UsageError where there is no adding a change to a picture, or too few pixels to see.
     """
     see = parse_see(str(see), "see")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from conftest import TINY
 
-from diptych.networks import make_discriminator
+from diptych.networks import Discriminator
 from diptych.networks.augment import augment, recolour, shift
 from diptych.settings import build_config, merge
 
@@ -59,7 +59,7 @@ def test_colours_are_changed_as_far_as_said() -> None:
 def test_only_training_is_augmented_and_gradients_pass() -> None:
     torch.manual_seed(0)
     config = build_config(merge(TINY, {"discriminator": {"augment": True}}))
-    D = make_discriminator(config.discriminator, 3)
+    D = Discriminator(config.discriminator, 3)
     x = torch.randn(2, 3, 32, 32, requires_grad=True)
     assert not torch.equal(D(x), D(x))
     D(x).sum().backward()

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from diptych.config import Config
 from diptych.cyclegan import CycleGAN
-from diptych.networks import make_discriminator, make_generator
+from diptych.networks import Discriminator, make_generator
 from diptych.networks.fast import resize, wide, winograd
 from diptych.settings import build_config, merge
 from diptych.training.run_folder import RunFolder
@@ -47,7 +47,7 @@ def test_operations_of_networks(upsample: str, halvings: int) -> None:
     )
     x = torch.zeros(1, 3, 64, 96)
     G = make_generator(config.generator, 3, 3)
-    D = make_discriminator(config.discriminator, 3)
+    D = Discriminator(config.discriminator, 3)
     assert forward(generator_layers(config.generator, 3, 3, 64, 96)) == counted(lambda: G(x))
     assert forward(discriminator_layers(config.discriminator, 3, 64, 96)) == counted(lambda: D(x))
 

@@ -32,9 +32,10 @@ from diptych.data.cache_build import ALIGNED, FIRST
 from diptych.data.cache_folder import open_cache, place_of
 from diptych.data.check import check
 from diptych.data.decode import DamagedPictureError, read_picture, reading_of
-from diptych.data.domain import Folders, data_folders, open_domains, read_for_looking, split
+from diptych.data.domain import Folders, data_folders, open_domains, split
 from diptych.data.folder import find_pictures
 from diptych.data.geometry import crop_size, fit_for_looking, fit_for_training, stored_size
+from diptych.data.looking import read_for_looking
 from diptych.data.pixels import RGB, PixelFormat, Pixels, resize
 from diptych.data.sampler import Draw, Sampler
 from diptych.errors import DiptychError
@@ -712,11 +713,11 @@ def test_every_preprocess_makes_pictures_the_networks_can_take(
 def test_looking_shows_the_middle_without_stretching() -> None:
     picture = np.zeros((100, 50, 3), np.uint8)
     picture[40:60] = 255
-    shown = fit_for_looking(config(size=32).data, 4)(picture)
+    shown = fit_for_looking(picture, config(size=32).data, 4)
     assert shown.shape == (32, 32, 3)
     assert shown[16].min() > 250
     assert shown[0].max() < 5
-    assert fit_for_training(config(size=32).data, 4)(picture).shape == (72, 36, 3)
+    assert fit_for_training(picture, config(size=32).data, 4).shape == (72, 36, 3)
 
 
 @pytest.mark.parametrize("preprocess", ["resize-crop", "scale-width-crop"])
@@ -725,18 +726,18 @@ def test_looking_is_as_close_as_a_given_load_size(preprocess: str) -> None:
     picture = np.zeros((512, 512, 3), np.uint8)
     picture[:, ::32] = 255
     settings = config(size=64, preprocess=preprocess, load_size=256)
-    for fit in (fit_for_training(settings.data, 4), fit_for_looking(settings.data, 4)):
-        lines = np.flatnonzero(fit(picture)[32, :, 0] > 60)
+    for fit in (fit_for_training, fit_for_looking):
+        lines = np.flatnonzero(fit(picture, settings.data, 4)[32, :, 0] > 60)
         assert set(np.diff(lines)) <= {1, 15, 16}
     twice = with_size(settings, 128)
-    assert fit_for_looking(twice.data, 4)(picture).shape == (128, 128, 3)
+    assert fit_for_looking(picture, twice.data, 4).shape == (128, 128, 3)
     assert twice.data.load_size == 512
 
 
 def test_looking_is_no_closer_for_a_zoom() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
     near, far = (
-        fit_for_looking(config(size=64, load_size=100, zoom=zoom).data, 4)(picture)
+        fit_for_looking(picture, config(size=64, load_size=100, zoom=zoom).data, 4)
         for zoom in (4, 1)
     )
     np.testing.assert_array_equal(near, far)

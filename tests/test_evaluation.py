@@ -1299,6 +1299,23 @@ def test_classes_of_either_domain_ask_for_a_classifier(
     assert asked == [True, True, False]
 
 
+@pytest.mark.parametrize("classes", [(3, 7), {7, 3}, np.array([3, 7])])
+def test_classes_may_be_any_collection(classes: Any) -> None:
+    assert sorted(Target(classes=classes).classes) == [3, 7]
+    assert {type(number) for number in Target(classes=classes).classes} == {int}
+
+
+def test_a_run_without_a_model_scores_another(
+    scored: Path, tmp_path: Path, diptych: Command
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scored, run)
+    (run / "model.safetensors").rename(tmp_path / "other.safetensors")
+    done = diptych("evaluate", run, "--model", tmp_path / "other.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert "A to B: 10 translations" in done.stdout
+
+
 def test_another_model_is_scored_at_the_size_of_the_run(trained: Path, tmp_path: Path) -> None:
     pair = load_model(trained / "model.safetensors", CPU)
     larger = tmp_path / "larger.safetensors"

@@ -26,9 +26,10 @@ from diptych.errors import DiptychError, UsageError
 from diptych.interchange.deploy import deploy
 from diptych.interchange.examples import RUNTIMES
 from diptych.interchange.program import AnySize, ExportedWay, Pictures, one_way, trace
-from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model, save_model
+from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
+from diptych.sides import Side
 from diptych.translation.translator import Translator
 
 # (NumPy's remark about how Keras keeps its weights.)

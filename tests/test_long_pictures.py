@@ -58,9 +58,9 @@ def test_the_middle_of_a_thread_is_kept(upright: bool) -> None:
     thread[:, 2480:2520] = 200
     picture = thread.swapaxes(0, 1) if upright else thread
     settings = data("resize-crop", 256)
-    stored = fit_for_training(settings, 4)(picture)
+    stored = fit_for_training(picture, settings, 4)
     assert stored.shape == ((16 * 286, 286, 3) if upright else (286, 16 * 286, 3))
     assert (stored == 200).all()
-    shown = fit_for_looking(settings, 4)(picture)
+    shown = fit_for_looking(picture, settings, 4)
     assert shown.shape == (256, 256, 3)
     assert (shown == 200).all()

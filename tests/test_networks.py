@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from diptych.config import Config
 from diptych.cyclegan import CycleGAN
 from diptych.network_config import DiscriminatorConfig, GeneratorConfig
-from diptych.networks import initialise, make_discriminator, make_generator
+from diptych.networks import Discriminator, initialise, make_generator
 from diptych.networks.blocks import BlurDown, count_parameters, group_norm, norm_layer, upsample
 from diptych.networks.discriminator import shrunk, texture
 from diptych.networks.generator import ResnetGenerator, UnetGenerator
@@ -45,7 +45,7 @@ def test_discriminator_has_the_published_number_of_parameters() -> None:
         conv(3, 64, 4) + conv(64, 128, 4) + conv(128, 256, 4) + conv(256, 512, 4) + conv(512, 1, 4)
     )
     assert by_definition == 2_764_737
-    assert count_parameters(make_discriminator(DiscriminatorConfig(), 3)) == 2_764_737
+    assert count_parameters(Discriminator(DiscriminatorConfig(), 3)) == 2_764_737
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_discriminator_has_the_published_number_of_parameters() -> None:
 )
 def test_one_verdict_sees_one_patch(layers: int, fine: bool, patch: int) -> None:
     config = DiscriminatorConfig(width=2, layers=layers, norm="none", fine=fine)
-    D = make_discriminator(config, 1).double()
+    D = Discriminator(config, 1).double()
     x = torch.randn(1, 1, 160, 160, dtype=torch.float64, requires_grad=True)
     verdicts = D(x)
     verdicts[0, 0, verdicts.shape[2] // 2, verdicts.shape[3] // 2].backward()
@@ -72,7 +72,7 @@ def test_without_padding_a_discriminator_does_not_know_where_it_looks(
         width=2, layers=layers, norm="pixel", padding=False, fine=fine
     )
     config = Config(discriminator=discriminator)
-    D = make_discriminator(config.discriminator, 3).double()
+    D = Discriminator(config.discriminator, 3).double()
     x = torch.randn(1, 3, 120, 120, dtype=torch.float64)
     step = 2**layers
     torch.testing.assert_close(D(x[..., step:, 2 * step :]), D(x)[..., 1:, 2:])
@@ -87,14 +87,14 @@ def test_without_padding_a_discriminator_does_not_know_where_it_looks(
 def test_patches_lie_in_the_middle(size: int) -> None:
     """What they leave over is shared out: at most a pixel more on one side than on the other."""
     config = DiscriminatorConfig(width=4, layers=2, norm="none", padding=False, fine=True)
-    D = make_discriminator(config, 1).double()
+    D = Discriminator(config, 1).double()
     x = torch.randn(1, 1, size, size, dtype=torch.float64, requires_grad=True)
     D(x).square().sum().backward()
     assert x.grad is not None
     for axis in (0, 1):
         seen = x.grad[0, 0].abs().sum(axis).nonzero()
         before, behind = int(seen.min()), size - 1 - int(seen.max())
-        assert before + behind == (size - config.patch) % config.step
+        assert before + behind == (size - config.patch) % config.stride
         assert behind - before in (0, 1)
 
 
@@ -124,7 +124,7 @@ def test_texture_is_what_a_mean_of_seven_by_seven_leaves() -> None:
 
 def test_verdicts_on_texture_mind_neither_colour_nor_shade() -> None:
     config = DiscriminatorConfig(width=4, layers=2, norm="pixel", texture=True)
-    D = make_discriminator(config, 3).double()
+    D = Discriminator(config, 3).double()
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     tinted = x + torch.tensor([0.3, -0.2, 0.4], dtype=torch.float64).view(3, 1, 1)
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_verdicts_on_texture_mind_neither_colour_nor_shade() -> None:
 
 def test_a_discriminator_from_afar_sees_means_of_squares() -> None:
     config = DiscriminatorConfig(width=4, layers=1, texture=True, padding=False)
-    near, D = (make_discriminator(config, 3, shrink).double() for shrink in (1, 3))
+    near, D = (Discriminator(config, 3, shrink).double() for shrink in (1, 3))
     near.load_state_dict(D.state_dict())
     x = torch.randn(1, 3, 60, 72, dtype=torch.float64)
     means = x.unflatten(2, (20, 3)).unflatten(4, (24, 3)).mean((3, 5))
@@ -171,7 +171,7 @@ def test_pixel_norm_against_its_formula() -> None:
 
 
 def test_pixel_discriminator_sees_one_pixel() -> None:
-    D = make_discriminator(DiscriminatorConfig(architecture="pixel", width=4, norm="none"), 3)
+    D = Discriminator(DiscriminatorConfig(architecture="pixel", width=4, norm="none"), 3)
     x = torch.randn(1, 3, 8, 8, requires_grad=True)
     D(x)[0, 0, 3, 5].backward()
     assert x.grad is not None
@@ -240,7 +240,7 @@ def test_group_norm_has_32_groups_or_the_most_that_divide() -> None:
 @pytest.mark.parametrize(("texture", "layers"), [(False, 5), (True, 10)])
 def test_spectral_norm_bounds_the_slope_of_every_layer(texture: bool, layers: int) -> None:
     torch.manual_seed(0)
-    D = make_discriminator(DiscriminatorConfig(width=8, norm="spectral", texture=texture), 3)
+    D = Discriminator(DiscriminatorConfig(width=8, norm="spectral", texture=texture), 3)
     initialise(D)
     for layer in D.modules():
         if isinstance(layer, ParametrizationList) and layer.original.numel() > 1000:
@@ -380,7 +380,7 @@ def test_generator_gives_the_outputs_of_the_fields_reference_implementation() ->
 def test_discriminator_has_the_layers_of_the_fields_reference_implementation() -> None:
     path = SHARED / "reference" / "official_layout" / "latest_net_D_A.pth"
     theirs = torch.load(path, weights_only=True)
-    D = make_discriminator(DiscriminatorConfig(width=8), 3)
+    D = Discriminator(DiscriminatorConfig(width=8), 3)
     assert [tuple(v.shape) for v in D.state_dict().values()] == [
         tuple(v.shape) for v in theirs.values()
     ]

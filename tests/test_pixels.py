@@ -184,14 +184,14 @@ def test_the_format_is_kept_in_the_model_file(tmp_path: Path) -> None:
 
 
 def test_a_model_comes_back_ready_for_use_with_its_discriminators(tmp_path: Path) -> None:
-    from diptych.networks import make_discriminator, make_generator
+    from diptych.networks import Discriminator, make_generator
 
     config, judge = GeneratorConfig(width=4, blocks=1, dropout=0.5), DiscriminatorConfig(width=2)
     a, b = PixelFormat(1, "uint8", 0, 255), PixelFormat(3, "uint8", 0, 255)
     pair = GeneratorPair(
         make_generator(config, 1, 3), make_generator(config, 3, 1),
         ModelInfo(config, a, b, 64, "crop", "white", 9, judge),
-        make_discriminator(judge, 1), make_discriminator(judge, 3),
+        Discriminator(judge, 1), Discriminator(judge, 3),
     )  # fmt: skip
     save_model(tmp_path / "model.safetensors", pair)
     loaded = load_model(tmp_path / "model.safetensors", torch.device("cpu"))

@@ -27,7 +27,7 @@ from diptych.data.pixels import RGB, PixelFormat
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness
 from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
-from diptych.model_file import GeneratorPair, ModelInfo, Side, load_model
+from diptych.model_file import GeneratorPair, ModelInfo, load_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart
@@ -42,6 +42,7 @@ from diptych.report.page import (
     write_report,
 )
 from diptych.settings import merge
+from diptych.sides import Side
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import (
     Translated,
@@ -301,6 +302,11 @@ def test_the_slider_works_in_a_browser(page: Path, tmp_path: Path) -> None:
 def test_one_point_is_seen() -> None:
     assert "<circle" in line_chart("KID", [5], {"to B": [3.0]})
     assert "<circle" not in line_chart("KID", [5, 6], {"to B": [3.0, 4.0]})
+
+
+@pytest.mark.parametrize("steps", [[5, 5], [5, 4]])
+def test_lines_that_a_person_has_edited_are_drawn(steps: list[int]) -> None:
+    assert "<polyline" in line_chart("loss", steps, {"A": [1.0, 2.0]})
 
 
 def drawn(chart: str) -> dict[str, list[tuple[float, float]]]:

@@ -34,7 +34,8 @@ from safetensors.torch import load_file
 
 import diptych as package
 from diptych.config import LossConfig
-from diptych.data.domain import Folders, data_folders, open_domains, read_for_looking
+from diptych.data.domain import Folders, data_folders, open_domains
+from diptych.data.looking import read_for_looking
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
 from diptych.interrupt import InterruptedRunError, StopNowError, StopRequest

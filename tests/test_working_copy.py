@@ -11,7 +11,7 @@ from conftest import TINY
 from pictures import domain_in_memory
 from torch import nn
 
-from diptych.networks import make_discriminator, make_generator
+from diptych.networks import Discriminator, make_generator
 from diptych.settings import build_config, merge
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
@@ -67,7 +67,7 @@ def test_gradients_of_several_passes_add_up_in_float32() -> None:
 def test_under_spectral_norm_a_layer_stays_as_it_is() -> None:
     """Its weight is computed anew in each pass, from estimates that go on from pass to pass."""
     config = build_config(merge(TINY, {"discriminator": {"norm": "spectral"}}))
-    D = make_discriminator(config.discriminator, 3)
+    D = Discriminator(config.discriminator, 3)
     twin = copy_in_bf16(nn.Sequential(D, nn.Conv2d(1, 1, 1))).model[0]
     x = torch.rand(1, 3, 32, 32)
     before = {name: value.clone() for name, value in D.named_buffers()}

@@ -21,10 +21,11 @@ from tasks import TASKS, folders
 from torch import Tensor
 
 from diptych.data.batches import Batches
-from diptych.data.domain import open_domains, read_for_looking
+from diptych.data.domain import open_domains
+from diptych.data.looking import read_for_looking
 from diptych.losses import OBJECTIVES
 from diptych.network_config import DiscriminatorConfig
-from diptych.networks import initialise, make_discriminator
+from diptych.networks import Discriminator, initialise
 from diptych.training.choice import make_config
 
 CPU = torch.device("cpu")
@@ -70,7 +71,7 @@ def main() -> None:
         rate, batch = settings.pop("rate", 5e-4), settings.pop("batch", 1)
         objective = OBJECTIVES[settings.pop("adversarial", "lsgan")].discriminator
         torch.manual_seed(0)
-        D = make_discriminator(DiscriminatorConfig.model_validate(settings), 3)
+        D = Discriminator(DiscriminatorConfig.model_validate(settings), 3)
         initialise(D)
         adam = torch.optim.Adam(D.parameters(), lr=rate, betas=(0.5, 0.999))
         cells, seconds = [], 0.0

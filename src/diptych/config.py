@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from diptych.conflicts import refuse_conflicts
+from diptych.conflicts import conflicts
 from diptych.network_config import SMALLEST, DiscriminatorConfig, GeneratorConfig
 from diptych.section import BelowOne, Count, CountOrZero, Positive, Section, Several, Share, Weight
+from diptych.sides import Side
 
 Method = Literal["cyclegan", "cut", "fastcut"]
 Adversarial = Literal["lsgan", "bce", "hinge", "wgangp"]
@@ -196,7 +197,7 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
 
-    def reading(self, domain: Literal["a", "b"]) -> DomainConfig:
+    def reading(self, domain: Side) -> DomainConfig:
         """How the pictures of a domain are read."""
         return self.a if domain == "a" else self.b
 
@@ -217,7 +218,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _go_together(self) -> Config:
-        refuse_conflicts(self)
+        if (problem := next(conflicts(self), None)) is not None:
+            raise ValueError(problem)
         return self
 
     @property
@@ -230,7 +232,7 @@ class Config(Section):
         D = self.discriminator
         if D.architecture == "pixel":
             return SMALLEST
-        return max(SMALLEST, self.shrink * (3 * D.step if D.padding else D.patch))
+        return max(SMALLEST, self.shrink * (3 * D.stride if D.padding else D.patch))
 
     @property
     def shrink(self) -> int:

@@ -2,56 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from diptych.config import Config
 
 
-def refuse_conflicts(config: Config) -> None:
-    """Raises ValueError, saying what to change, if two settings exclude one another."""
-    _method_and_networks(config)
-    _schedule_and_losses(config)
-    _sizes_in_a_batch(config)
-    _compiling_and_losses(config)
-    _size_and_networks(config)
-
-
-def _method_and_networks(config: Config) -> None:
-    if config.method != "cyclegan" and config.generator.architecture != "resnet":
-        raise ValueError(f"method {config.method} needs generator.architecture resnet")
-
-
-def _schedule_and_losses(config: Config) -> None:
-    """A plateau must see something."""
-    loss = config.loss
-    held = config.method != "cyclegan" or loss.cycle > 0 or (loss.cycle_end or 0) > 0
-    if config.optimizer.schedule == "plateau" and not held:
-        raise ValueError(
-            "optimizer.schedule plateau watches the cycle loss: use another, or loss.cycle"
-        )
-
-
-def _sizes_in_a_batch(config: Config) -> None:
-    asked_for = {
-        "loss.adversarial wgangp needs": config.loss.adversarial == "wgangp",
-        "training.judged and untouched need": bool(config.training.more_judged),
-        "training.compile needs": bool(config.training.compile),
-    }
-    for what, wanted in asked_for.items():
-        if wanted and not config.data.one_size:
-            raise ValueError(f"{what} pictures of one size: use a crop, or another preset")
-
-
-def _compiling_and_losses(config: Config) -> None:
-    if config.training.compile and config.loss.bounds_slope:
-        raise ValueError(
+def conflicts(config: Config) -> Iterator[str]:
+    """Pairs of settings that exclude one another: a line each, saying what to change."""
+    loss, training, G = config.loss, config.training, config.generator
+    if config.method != "cyclegan" and G.architecture != "resnet":
+        yield f"method {config.method} needs generator.architecture resnet"
+    no_cycle = config.method == "cyclegan" and not (loss.cycle or loss.cycle_end)
+    if config.optimizer.schedule == "plateau" and no_cycle:
+        yield "optimizer.schedule plateau watches the cycle loss: use another, or loss.cycle"
+    for what, asked_for in {
+        "loss.adversarial wgangp needs": loss.adversarial == "wgangp",
+        "training.judged and untouched need": training.more_judged,
+        "training.compile needs": training.compile,
+    }.items():
+        if asked_for and not config.data.one_size:
+            yield f"{what} pictures of one size: use a crop, or another preset"
+    if training.compile and loss.bounds_slope:
+        yield (
             "training.compile cannot be had with loss.r1 or wgangp: PyTorch compiles nothing "
             "that is differentiated twice"
         )
+    yield from _size_and_networks(config)
 
 
-def _size_and_networks(config: Config) -> None:
+def _size_and_networks(config: Config) -> Iterator[str]:
     multiple, smallest = config.generator.size_multiple, config.smallest_size()
     size = config.data.size
     if size % multiple and size >= smallest:
@@ -59,7 +40,7 @@ def _size_and_networks(config: Config) -> None:
         choice = f"{below} or {above}" if below >= smallest else f"{above}"
         unet = config.generator.architecture == "unet"
         fewer = ", or fewer generator.levels" if unet else ""
-        raise ValueError(
+        yield (
             f"data.size {size} does not fit the {config.generator.architecture} generator, "
             f"which needs a multiple of {multiple}: use {choice}{fewer}"
         )
@@ -68,11 +49,11 @@ def _size_and_networks(config: Config) -> None:
         if sees is not None and sees < patches:
             above = -(-patches // multiple) * multiple
             larger = f", with data.size {above} or more" if size < patches else ""
-            raise ValueError(
+            yield (
                 f"discriminator.sees {sees} is too small for its patches: use {patches} or more"
                 f"{larger}, or fewer discriminator.layers"
             )
-        raise ValueError(
+        yield (
             f"data.size {size} is too small for these networks: use "
             f"{-(-smallest // multiple) * multiple} or more, "
             "or fewer discriminator.layers"

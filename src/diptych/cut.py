@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from diptych.config import Config, LossConfig
 from diptych.cyclegan import Fakes, Terms
 from diptych.losses import OBJECTIVES, noisy, plain_l1, slope_bound
-from diptych.networks import ResnetGenerator, initialise, make_discriminator
-from diptych.networks.fast.joining import twice
+from diptych.networks import Discriminator, ResnetGenerator, initialise
+from diptych.networks.fast.joining import joinable, twice
 from diptych.networks.modes import averages_kept
 from diptych.networks.precision import full_precision
 
@@ -35,13 +35,12 @@ class CUT(nn.Module):
     def __init__(self, config: Config, channels_a: int, channels_b: int) -> None:
         super().__init__()
         self.G_ab = ResnetGenerator(config.generator, channels_a, channels_b)
-        self.D_b = make_discriminator(config.discriminator, channels_b, config.shrink)
+        self.D_b = Discriminator(config.discriminator, channels_b, config.shrink)
         self.contrast = config.contrast
         widths = self.G_ab.feature_channels()
         self.H = nn.ModuleList(projection(n, config.contrast.width) for n in widths)
         for network in self.children():
             initialise(network)
-        self.joins_discriminator_batches = config.discriminator.norm != "batch"
 
     @property
     def generators(self) -> nn.ModuleList:
@@ -87,7 +86,7 @@ class CUT(nn.Module):
         self, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig
     ) -> tuple[Tensor, Terms]:
         """What ``D_b`` minimises: real pictures pass, fakes do not. ``a`` is not looked at."""
-        join, fake_b = self.joins_discriminator_batches, fakes["b"]
+        join, fake_b = joinable(self.D_b), fakes["b"]
         seen_b, seen_fake = noisy(b, weights.noise), noisy(fake_b, weights.noise)
         (on_real,), (on_fake,) = twice(lambda x: (self.D_b(x),), (seen_b,), (seen_fake,), join)
         terms = {"D_b": OBJECTIVES[weights.adversarial].discriminator(on_real, on_fake)}

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
 from diptych.losses import OBJECTIVES, l1, noisy, plain_l1, slope_bound
-from diptych.networks import Discriminator, initialise, make_discriminator, make_generator
-from diptych.networks.fast.joining import twice
+from diptych.networks import Discriminator, initialise, make_generator
+from diptych.networks.fast.joining import joinable, twice
 from diptych.networks.modes import averages_kept
 
 Terms = dict[str, Tensor]  # parts of a loss by name, before their weights
@@ -32,13 +32,10 @@ class CycleGAN(nn.Module):
         super().__init__()
         self.G_ab = make_generator(config.generator, channels_a, channels_b)
         self.G_ba = make_generator(config.generator, channels_b, channels_a)
-        self.D_a = make_discriminator(config.discriminator, channels_a, config.shrink)
-        self.D_b = make_discriminator(config.discriminator, channels_b, config.shrink)
+        self.D_a = Discriminator(config.discriminator, channels_a, config.shrink)
+        self.D_b = Discriminator(config.discriminator, channels_b, config.shrink)
         for network in self.children():
             initialise(network)
-        # Batch norm mixes the pictures of a batch, so two batches must not be joined into one.
-        self.joins_generator_batches = config.generator.norm != "batch"
-        self.joins_discriminator_batches = config.discriminator.norm != "batch"
 
     @property
     def generators(self) -> nn.ModuleList:
@@ -77,7 +74,7 @@ class CycleGAN(nn.Module):
 
         if identity:
             (fake_b, fake_a), (idt_b, idt_a) = twice(
-                self.translate, (a, b), (b, a), self.joins_generator_batches, self.translate_again
+                self.translate, (a, b), (b, a), joinable(self.generators), self.translate_again
             )
         else:
             fake_b, fake_a = self.translate(a, b)
@@ -120,7 +117,7 @@ class CycleGAN(nn.Module):
             self.judge,
             (noisy(a, noise), noisy(b, noise)),
             (noisy(fakes["a"], noise), noisy(fakes["b"], noise)),
-            self.joins_discriminator_batches,
+            joinable(self.discriminators),
         )
         objective = OBJECTIVES[weights.adversarial].discriminator
         terms = {"D_a": objective(on_real_a, on_fake_a), "D_b": objective(on_real_b, on_fake_b)}

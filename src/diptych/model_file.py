@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, TypeAdapter
@@ -21,26 +21,15 @@ from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError, out_of_memory
 from diptych.files import explain_os_errors, is_text, write_whole
 from diptych.network_config import DiscriminatorConfig, GeneratorConfig
-from diptych.networks import make_discriminator, make_generator
+from diptych.networks import Discriminator, make_generator
 from diptych.section import CountOrZero
+from diptych.sides import Side
 from diptych.words import first_line
 
 FORMAT = 1
 LARGEST = 2**16  # pixels a side, that a model can have been trained on
 MODEL = "model.safetensors"  # in a run folder, and in each of its checkpoints
 IMPORT_ADVICE = "weights of the CycleGAN and CUT code become one by diptych import"
-Side = Literal["a", "b"]
-SIDES: tuple[Side, ...] = get_args(Side)
-
-
-def other_side(side: Side) -> Side:
-    """The domain that pictures come from when they are translated to ``side``, and back."""
-    return "b" if side == "a" else "a"
-
-
-def way_name(to: Side) -> str:
-    """``A to B``."""
-    return f"{other_side(to).upper()} to {to.upper()}"
 
 
 @dataclass(frozen=True)
@@ -228,4 +217,4 @@ def _make(name: str, info: ModelInfo) -> nn.Module:
         return make_generator(info.generator, *((a, b) if name == "G_ab" else (b, a)))
     if info.discriminator is None:
         raise KeyError("it does not describe its discriminators")
-    return make_discriminator(info.discriminator, a if name == "D_a" else b)
+    return Discriminator(info.discriminator, a if name == "D_a" else b)

@@ -81,14 +81,14 @@ class DiscriminatorConfig(Section):
     augment: bool = False  # shift and recolour what D sees, real and fake alike
 
     @property
-    def step(self) -> int:
+    def stride(self) -> int:
         """Pixels from one patch to the next."""
         return int(2**self.layers)
 
     @property
     def patch(self) -> int:
         """Pixels a side of what one verdict sees."""
-        return 6 * self.step + 1 if self.fine else 9 * self.step - 2
+        return 6 * self.stride + 1 if self.fine else 9 * self.stride - 2
 
     @model_validator(mode="after")
     def _check(self) -> DiscriminatorConfig:

@@ -22,7 +22,8 @@ from diptych.evaluation.table import score_tables
 from diptych.evaluation.wanted import Target, find_wanted
 from diptych.files import AnyPath, as_path, explain_os_errors, write_whole
 from diptych.memory import freed_memory_kept
-from diptych.model_file import GeneratorPair, ModelInfo, Side, other_side, read_info
+from diptych.model_file import GeneratorPair, ModelInfo, read_info
+from diptych.sides import Side, other_side
 from diptych.surroundings import usual_torch
 from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder

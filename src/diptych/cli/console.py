@@ -215,14 +215,12 @@ def describe(status: Status) -> str:
     else:
         left = status.seconds / max(status.progress, 1e-9) - status.seconds
     text = f"step {status.step}, {status.steps_per_second:.2g}/s, {duration(left)} left"
-    losses = status.losses
-    if losses:
-        for name, start, digits in (
-            ("cycle", "cycle", 3), ("contrast", "contrast", 3), ("G", "G_", 2), ("D", "D_", 2)
-        ):  # fmt: skip
-            values = [value for key, value in losses.items() if key.startswith(start)]
-            if values:
-                text += f", {name} {sum(values) / len(values):.{digits}f}"
+    for name, start, digits in (
+        ("cycle", "cycle", 3), ("contrast", "contrast", 3), ("G", "G_", 2), ("D", "D_", 2)
+    ):  # fmt: skip
+        values = [value for key, value in status.losses.items() if key.startswith(start)]
+        if values:
+            text += f", {name} {sum(values) / len(values):.{digits}f}"
     return text
 
 

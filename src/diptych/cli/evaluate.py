@@ -84,7 +84,7 @@ def evaluate(
     for table in score_tables(found):
         show_table(table.title, table.columns, table.rows, table.note)
     ranked = any(direction.distances is not None for direction in found.directions)
-    if ranked and diptych.scoring.stored_evaluation(run) == found:
+    if ranked and model is None and diptych.scoring.stored_evaluation(run) == found:
         say(f"next: diptych report {typed(run)}   (a page, with the best and worst pictures)")
 
 

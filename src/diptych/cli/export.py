@@ -42,7 +42,7 @@ def export(
     from diptych.interchange.deploy import deploy
     from diptych.interchange.examples import FORMATS, Format
     from diptych.interchange.model import export_official
-    from diptych.model_file import SIDES
+    from diptych.sides import SIDES
     from diptych.translation.translator import load
 
     formats: tuple[Literal["official"] | Format, ...] = ("official", *FORMATS)

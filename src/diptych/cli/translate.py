@@ -13,7 +13,7 @@ from diptych.cli.options import Device, RunOrModel, Strength, TranslatePrecision
 
 if TYPE_CHECKING:
     from diptych.errors import DiptychError
-    from diptych.model_file import Side
+    from diptych.sides import Side
     from diptych.translation.jobs import Existing, Job
     from diptych.translation.translator import Translator
 
@@ -73,7 +73,7 @@ def translate(
     from diptych.cli.log import output_is_a_log
     from diptych.cli.translating import translate_clips, translate_pictures
     from diptych.errors import UsageError, one_of
-    from diptych.model_file import SIDES
+    from diptych.sides import SIDES
     from diptych.translation.afar import parse_see
     from diptych.translation.clip_names import is_clip
     from diptych.translation.jobs import left_to_do, plan
@@ -134,7 +134,7 @@ def _say_result(
 
     tried = {name: len(jobs) for name, jobs, _ in results if jobs}
     bad = [problem for _, _, problems in results for problem in problems]
-    if len(bad) == sum(tried.values()) + there:
+    if not there and len(bad) == sum(tried.values()):
         what = " and ".join(counted(number, name) for name, number in tried.items())
         if len(bad) == 1:
             raise DiptychError(f"{what} could not be translated: {bad[0]}")

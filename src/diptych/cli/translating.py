@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from diptych.model_file import Side
+    from diptych.sides import Side
     from diptych.translation.jobs import Job
     from diptych.translation.translator import Translator
 

@@ -53,7 +53,6 @@ def build(
     done so far, for who goes on if this process is killed.
     """
     aside.mkdir()
-    fit = fit_for_training(data, multiple)
 
     def decode(path: Path) -> tuple[Entry, Pixels]:
         name, stamp = str(path.relative_to(folder)), stamp_of(path)
@@ -61,7 +60,7 @@ def build(
             cache, i = before[name, stamp]
             return cache.entries[i], cache[i]
         picture = read_picture(path, reading, data.background)
-        fitted = fit(picture)
+        fitted = fit_for_training(picture, data, multiple)
         shape = (fitted.shape[0], fitted.shape[1], fitted.shape[2])
         return Entry(name, file_sha256(path), 0, shape, *reach(picture), stamp), fitted
 

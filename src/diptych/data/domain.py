@@ -16,13 +16,11 @@ from diptych.config import Config, DataConfig, DomainConfig, Range
 from diptych.data.alpha import parse_background
 from diptych.data.cache import Entry, PictureCache, Skipped, contents
 from diptych.data.cache_folder import open_cache
-from diptych.data.decode import read_picture
 from diptych.data.folder import find_pictures
-from diptych.data.geometry import Resize, fit_for_looking
-from diptych.data.opening import DamagedPictureError
-from diptych.data.pixels import DType, PixelFormat, Pixels, resize
+from diptych.data.pixels import DType, PixelFormat
 from diptych.errors import DiptychError, UsageError, unheard
 from diptych.files import lies_in
+from diptych.sides import Side
 from diptych.words import counted
 
 MOST_HELD_OUT = 200  # pictures of each domain
@@ -36,6 +34,10 @@ class Folders:
     b: Path
     test_a: Path | None = None
     test_b: Path | None = None
+
+    def trained(self, side: Side) -> Path:
+        """Where those of a domain are that are trained on."""
+        return self.a if side == "a" else self.b
 
     @property
     def all(self) -> tuple[Path, ...]:
@@ -271,29 +273,3 @@ def _measured(entries: Sequence[Entry]) -> tuple[Range, ...]:
 def _step(value: float) -> float:
     """1, or what float32 can still add to a large value."""
     return max(1.0, abs(value) * 2**-20)
-
-
-def read_for_looking(
-    paths: Iterable[Path],
-    reading: DomainConfig,
-    expected: PixelFormat,
-    config: Config,
-    most: int | None = None,
-    resize: Resize = resize,
-) -> list[tuple[Path, Pixels]]:
-    """The first ``most`` readable pictures, brought to the training size without chance.
-
-    Damaged ones, and those of other channels or depth than ``expected``, are passed over.
-    """
-    fit = fit_for_looking(config.data, config.generator.size_multiple, resize)
-    pictures: list[tuple[Path, Pixels]] = []
-    for path in paths:
-        if len(pictures) == most:
-            break
-        try:
-            picture = read_picture(path, reading, config.data.background)
-        except DamagedPictureError:
-            continue
-        if (picture.shape[2], str(picture.dtype)) == (expected.channels, expected.dtype):
-            pictures.append((path, fit(picture)))
-    return pictures

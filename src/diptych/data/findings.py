@@ -83,8 +83,12 @@ def _repeated(scans: Sequence[Scan], heldout: set[Path]) -> Iterable[Finding]:
     spans = {scan.name: _range(scan) for scan in scans}
     shaped = [i for i, (scan, one) in enumerate(seen) if not _is_flat(one, spans[scan.name])]
     pairs += [(shaped[i], shaped[j]) for i, j in alike_pairs(seen[i][1].look for i in shaped)]
-    found: dict[Kind, list[Case]] = {"in both domains": [], "trained and held out": [],
-                                     "duplicates": []}  # fmt: skip
+    advice: dict[Kind, str] = {
+        "in both domains": "decide for each where it belongs",
+        "trained and held out": "scores will flatter: remove one of each",
+        "duplicates": "they count several times: keep one of each",
+    }
+    found: dict[Kind, list[Case]] = {kind: [] for kind in advice}
     for group in groups(len(seen), pairs):
         same = len({seen[i][1].entry.content for i in group}) == 1
         case = Case(
@@ -99,11 +103,6 @@ def _repeated(scans: Sequence[Scan], heldout: set[Path]) -> Iterable[Finding]:
             found["trained and held out"].append(case)
         else:
             found["duplicates"].append(case)
-    advice = {
-        "in both domains": "decide for each where it belongs",
-        "trained and held out": "scores will flatter: remove one of each",
-        "duplicates": "they count several times: keep one of each",
-    }
     for kind, cases in found.items():
         if cases:
             yield Finding(kind, advice[kind], tuple(cases))

@@ -12,8 +12,6 @@ LONGEST = 16  # times its width: a strip that is enlarged may always be that lon
 ENLARGED = 4  # times the file's own pixels: no cut where a picture takes no more than that
 MOST_ENLARGED = 2**24  # pixels
 
-# Makes one decoded picture ready for the cache.
-Fit = Callable[[Pixels], Pixels]
 Resize = Callable[[Pixels, int, int], Pixels]  # picture, width, height
 
 
@@ -81,40 +79,32 @@ def _to_multiple(length: int, multiple: int) -> int:
     return max(SMALLEST, multiple, round(length / multiple) * multiple)
 
 
-def fit_for_training(data: DataConfig, multiple: int) -> Fit:
-    """A function that brings a picture, or its kept middle, to its ``stored_size``."""
-
-    def fit(picture: Pixels) -> Pixels:
-        picture = _middle(picture, *kept_size(data, picture.shape[1], picture.shape[0]))
-        height, width = picture.shape[:2]
-        return resize(picture, *stored_size(data, width, height, multiple))
-
-    return fit
+def fit_for_training(picture: Pixels, data: DataConfig, multiple: int) -> Pixels:
+    """A picture, or its kept middle, in its ``stored_size``; ``(H, W, C)``."""
+    picture = _middle(picture, *kept_size(data, picture.shape[1], picture.shape[0]))
+    height, width = picture.shape[:2]
+    return resize(picture, *stored_size(data, width, height, multiple))
 
 
-def fit_for_looking(data: DataConfig, multiple: int, resize: Resize = resize) -> Fit:
-    """A function that brings a held-out picture to what the network was trained on, no chance.
+def fit_for_looking(
+    picture: Pixels, data: DataConfig, multiple: int, resize: Resize = resize
+) -> Pixels:
+    """A held-out ``(H, W, C)`` picture as the networks were trained on such, without chance.
 
     With a crop: shorter side to ``size``, then the middle; or, where a ``load_size`` is given, as
     close as it looks in training (the usual one is so near to ``size`` that all can be shown).
     Otherwise as in training.
     """
-
-    def fit(picture: Pixels) -> Pixels:
-        picture = _middle(picture, *kept_size(data, picture.shape[1], picture.shape[0]))
-        height, width = picture.shape[:2]
-        if data.preprocess in ("resize", "none"):
-            return resize(picture, *stored_size(data, width, height, multiple))
-        if data.preprocess == "crop" or data.load_size is not None:
-            scale = _scale(data, width, height, zoom=1)
-        else:
-            scale = data.size / min(width, height)
-        picture = resize(
-            picture, max(data.size, round(width * scale)), max(data.size, round(height * scale))
-        )
-        return _middle(picture, data.size, data.size)
-
-    return fit
+    picture = _middle(picture, *kept_size(data, picture.shape[1], picture.shape[0]))
+    height, width = picture.shape[:2]
+    if data.preprocess in ("resize", "none"):
+        return resize(picture, *stored_size(data, width, height, multiple))
+    if data.preprocess == "crop" or data.load_size is not None:
+        scale = _scale(data, width, height, zoom=1)
+    else:
+        scale = data.size / min(width, height)
+    scaled = (max(data.size, round(length * scale)) for length in (width, height))
+    return _middle(resize(picture, *scaled), data.size, data.size)
 
 
 def _middle(picture: Pixels, width: int, height: int) -> Pixels:

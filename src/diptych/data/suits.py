@@ -88,7 +88,7 @@ def doubts(domain: Domain) -> list[Doubt]:
 def cut_off(domain: Domain) -> float:
     """The share of values beyond the range, 0 to 1, in pictures from all over the domain."""
     stored = domain.pixel_format
-    if stored.dtype == "uint8" and (stored.low, stored.high) == (0, 255):
+    if stored.holds_all:
         return 0.0
     shares = []
     for index in domain.train[:: max(1, len(domain.train) // LOOKED_AT)]:
@@ -142,21 +142,21 @@ def _by_files(domain: Domain) -> Iterable[Doubt]:
     for index in domain.train[:LOOKED_AT]:
         entry = domain.cache.entries[index]
         path = domain.folder / entry.name
-        metadata, doubts = metadata_of(path), list[Doubt]()
+        metadata, found = metadata_of(path), list[Doubt]()
         if metadata.channels not in (0, read) and (metadata.channels, read) != (1, 3):
             last = ": the last one is taken for transparency" if metadata.transparent else ""
             about = f"{entry.name} has {counted(metadata.channels, 'channel')}, and {read} are read"
             advice = f"--depth native --channels {metadata.channels} reads all{last}"
-            doubts.append(Doubt("other channels", about, advice))
+            found.append(Doubt("other channels", about, advice))
         if share := _unknown(path, metadata, domain.pixel_format):
             about = f"{entry.name} has no data in {share:.0%} of its pixels"
             advice = "they are filled by what is next to them: cut off what is large"
-            doubts.append(Doubt("no data", about, advice))
+            found.append(Doubt("no data", about, advice))
         if has_more_pages(path):
             about = f"{entry.name} has several pages, of which the first is read"
-            doubts.append(Doubt("several pages", about, "save those to learn from as files"))
-        yield from doubts
-        if doubts:  # (the others will be like it)
+            found.append(Doubt("several pages", about, "save those to learn from as files"))
+        yield from found
+        if found:  # (the others will be like it)
             return
 
 

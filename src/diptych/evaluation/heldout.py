@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from diptych.config import Config, DomainConfig
-from diptych.data.domain import read_for_looking
 from diptych.data.geometry import Resize
+from diptych.data.looking import read_for_looking
 from diptych.data.pixels import PixelFormat, Pixels, preview, resize
 from diptych.evaluation.features import Described, FeatureNet
 

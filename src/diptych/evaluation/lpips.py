@@ -22,13 +22,12 @@ SMALLEST = 32  # pixels a side: below, AlexNet has nothing left to pool
 def mean_lpips(pairs: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> float | None:
     """The mean over pairs of ``(N, 1 or 3, H, W)`` pictures in [-1, 1]; 0 for equal ones.
 
-    None where the package is missing, or for other numbers of channels, or pictures too small for
-    AlexNet. Raises DiptychError if the package does not load, or not the weights of its AlexNet,
-    which it fetches on first use.
+    None where the package is missing, or of no pairs, other numbers of channels, or pictures too
+    small for AlexNet. Raises DiptychError if the package does not load, or not the weights of its
+    AlexNet, which it fetches on first use.
     """
-    if importlib.util.find_spec("lpips") is None:
+    if importlib.util.find_spec("lpips") is None or not (pairs := list(pairs)):
         return None
-    pairs = list(pairs)
     if any(x.shape[1] not in (1, 3) or min(x.shape[2:]) < SMALLEST for x, _ in pairs):
         return None
     try:

@@ -37,8 +37,10 @@ def likeness(x: Tensor, y: Tensor) -> Likeness:
     return Likeness(float(l1(x, y)), float(psnr(x, y).mean()), float(ssim(x, y).mean()))
 
 
-def mean_likeness(each: Sequence[Likeness]) -> Likeness:
-    """The mean of each score."""
+def mean_likeness(each: Sequence[Likeness]) -> Likeness | None:
+    """The mean of each score; None of none."""
+    if not each:
+        return None
     return Likeness(*np.mean([(one.l1, one.psnr, one.ssim) for one in each], axis=0).tolist())
 
 

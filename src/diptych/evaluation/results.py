@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from diptych.evaluation.distances import Interval
 from diptych.evaluation.pairs import Likeness, PaletteScores
-from diptych.model_file import Side
+from diptych.sides import Side
 
 FEW = 2000  # below, Fréchet distances are too biased to stand beside published ones
 

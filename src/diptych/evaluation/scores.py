@@ -25,8 +25,9 @@ from diptych.evaluation.pairs import (
 from diptych.evaluation.results import DirectionScores, Distances, Evaluation, SetScores
 from diptych.evaluation.wanted import Wanted
 from diptych.losses import l1
-from diptych.model_file import GeneratorPair, Side, other_side
+from diptych.model_file import GeneratorPair
 from diptych.networks.modes import evaluation_mode
+from diptych.sides import Side, other_side
 
 
 def evaluate_pair(
@@ -45,6 +46,14 @@ def evaluate_pair(
     def direction(to: Side) -> DirectionScores:
         source, target, wanted = held[other_side(to)], held[to], wanted_of[to]
         fakes, cycle = _translate(pair, to, source, target.pixel_format, device)
+
+        def with_truths() -> Iterator[tuple[Tensor, Tensor]]:
+            """Translations as tensors, each with the true one, where that is known."""
+            tensor = target.pixel_format.to_tensor
+            for fake, truth in zip(fakes, wanted.truths or (), strict=False):
+                if truth is not None:
+                    yield tensor(fake[None]), tensor(truth[None])
+
         distances = None
         if min(len(source.pictures), len(target.pictures)) >= FEWEST_SCORED:
             translated = describe(Heldout(source.paths, fakes, target.pixel_format), net)
@@ -60,10 +69,10 @@ def evaluate_pair(
             distances=distances,
             cycle=cycle,
             identity_l1=_identity(pair.towards(to), target, source.pixel_format, device),
-            paired=_likeness_to_truths(fakes, wanted.truths, target.pixel_format),
+            paired=mean_likeness([likeness(fake, true) for fake, true in with_truths()]),
             palette=_palette(fakes, wanted),
             channels=target.pixel_format.channels,
-            lpips=_lpips(fakes, wanted.truths, target.pixel_format, device),
+            lpips=mean_lpips(with_truths(), device),
             true_of={
                 str(path): str(target.paths[place])
                 for path, place in zip(source.paths, wanted.partners or (), strict=False)
@@ -139,7 +148,7 @@ def _translate(
         fakes.append(target.to_pixels(fake)[0])
         if back is not None:
             cycles.append(likeness(back(fake), x))
-    return fakes, mean_likeness(cycles) if cycles else None
+    return fakes, mean_likeness(cycles)
 
 
 def _identity(
@@ -148,31 +157,6 @@ def _identity(
     if target.pixel_format.channels != source.channels:
         return None
     return float(np.mean([float(l1(generator(y), y)) for y in target.tensors(device)]))
-
-
-def _likeness_to_truths(
-    fakes: Sequence[Pixels], truths: Sequence[Pixels | None] | None, target: PixelFormat
-) -> Likeness | None:
-    if truths is None:
-        return None
-    return mean_likeness([likeness(x, y) for x, y in _with_truths(fakes, truths, target)])
-
-
-def _lpips(
-    fakes: Sequence[Pixels],
-    truths: Sequence[Pixels | None] | None,
-    target: PixelFormat,
-    device: torch.device,
-) -> float | None:
-    return None if truths is None else mean_lpips(_with_truths(fakes, truths, target), device)
-
-
-def _with_truths(
-    fakes: Sequence[Pixels], truths: Sequence[Pixels | None], target: PixelFormat
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for fake, truth in zip(fakes, truths, strict=True):
-        if truth is not None:
-            yield target.to_tensor(fake[None]), target.to_tensor(truth[None])
 
 
 def _palette(fakes: Sequence[Pixels], wanted: Wanted) -> PaletteScores | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from diptych.data.suits import FEWEST_SCORED
 from diptych.evaluation.pairs import Likeness, PaletteScores
 from diptych.evaluation.results import FEW, DirectionScores, Evaluation, SetScores
-from diptych.model_file import way_name
+from diptych.sides import way_name
 from diptych.words import counted, printable
 
 

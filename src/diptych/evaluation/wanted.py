@@ -38,6 +38,7 @@ class Target:
             raise UsageError(
                 f"classes {self.classes!r}: give ImageNet's numbers, 0 to 999, as in (340,)"
             )
+        object.__setattr__(self, "classes", tuple(map(int, self.classes)))
 
 
 @dataclass(frozen=True)

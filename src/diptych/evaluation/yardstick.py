@@ -12,8 +12,9 @@ from diptych.evaluation.distances import Interval, kid
 from diptych.evaluation.features import Described, FeatureNet
 from diptych.evaluation.heldout import Heldout, describe
 from diptych.evaluation.wanted import Target, find_wanted
-from diptych.model_file import GeneratorPair, Side, other_side
+from diptych.model_file import GeneratorPair
 from diptych.networks.modes import evaluation_mode
+from diptych.sides import Side, other_side
 from diptych.words import counted
 
 

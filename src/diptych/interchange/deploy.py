@@ -16,7 +16,8 @@ from diptych.files import explain_os_errors, replace, sweep_old, sync_file, sync
 from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import ExportedWay, one_way
 from diptych.interchange.readme import readme
-from diptych.model_file import SIDES, GeneratorPair, ModelInfo, Side, other_side
+from diptych.model_file import GeneratorPair, ModelInfo
+from diptych.sides import SIDES, Side, other_side
 from diptych.version import __version__
 from diptych.words import how_to_install
 

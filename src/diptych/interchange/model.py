@@ -18,8 +18,9 @@ from diptych.interchange.official import (
     official_tensors,
     rebuild,
 )
-from diptych.model_file import GeneratorPair, ModelInfo, Side
+from diptych.model_file import GeneratorPair, ModelInfo
 from diptych.network_config import Norm
+from diptych.sides import Side
 
 NORMS: tuple[Norm, ...] = ("instance", "batch", "none")  # of the field's networks
 

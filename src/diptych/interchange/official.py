@@ -21,7 +21,7 @@ from diptych.errors import DiptychError
 from diptych.interchange.places import Places, block_places, resnet_places, unet_places
 from diptych.interchange.pth_file import Tensors, read_weights
 from diptych.network_config import DiscriminatorConfig, GeneratorConfig, Norm
-from diptych.networks import make_discriminator, make_generator
+from diptych.networks import Discriminator, make_generator
 from diptych.words import first_line
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -156,7 +156,7 @@ def _discriminator(tensors: Tensors, kind: Kind, norm: Norm | None) -> ForeignDi
     else:
         layers = len(convolutions) - 2
         config = DiscriminatorConfig(width=first.shape[0], layers=layers, norm=norm)
-    network = make_discriminator(config, first.shape[1])
+    network = Discriminator(config, first.shape[1])
     theirs = [name.removesuffix(".weight") for name in convolutions]
     load_by_place(network, block_places(network, theirs), tensors)
     return ForeignDiscriminator(network.eval(), config, first.shape[1])

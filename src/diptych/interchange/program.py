@@ -12,8 +12,9 @@ from torch.fx.experimental import _config as tracing
 
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError
-from diptych.model_file import GeneratorPair, Side
+from diptych.model_file import GeneratorPair
 from diptych.network_config import SMALLEST
+from diptych.sides import Side
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from diptych.networks.fast.winograd import Conv3x3
 NormLayer = Callable[[int], nn.Module]
 
 
-def norm_layer(kind: Norm) -> NormLayer:
+def norm_layer(kind: Norm | Literal["spectral"]) -> NormLayer:
     """Return a function that makes the normalisation layer for a number of channels.
 
     Every kind subtracts a mean and divides by a standard deviation; they differ in what the two
@@ -32,7 +33,7 @@ def norm_layer(kind: Norm) -> NormLayer:
     * ``group``: over H, W and a group of channels; one per picture and group (Wu & He, 2018).
     * ``pixel``: over C; one per picture and pixel (Ba et al., 2016). What is in one place cannot
       change another, as spots do that grow to move the mean of a picture (Karras et al., 2020).
-    * ``none``: no normalisation.
+    * ``none``, and ``spectral``, which is of weights: no normalisation of features.
 
     Instance norm has no scale and shift here, as in the method's first implementation.
     """

@@ -11,34 +11,33 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from diptych.network_config import DiscriminatorConfig
 from diptych.networks.augment import augment
-from diptych.networks.blocks import NormLayer, norm_layer
+from diptych.networks.blocks import norm_layer
 from diptych.networks.precision import as_computed, full_precision
 
 
 class Discriminator(nn.Module):
-    """``layers``, whose last makes the verdicts. No sigmoid: the objectives take raw verdicts.
+    """A PatchGAN (Isola et al., 2017), as ``config`` describes it, with PyTorch's default weights.
 
-    With ``texture_layers`` there are twice as many verdicts: theirs, on ``texture`` of the picture,
-    stand behind the others, as a second channel. Both see pictures ``shrink`` times smaller. With
-    ``patch``, the side of one, and ``stride``, from one to the next, these are ``centred`` there.
-    While training, ``augments`` lets them see pictures shifted and recoloured at random.
+    Input ``(N, channels, H, W)`` in [-1, 1]; output raw verdicts ``(N, 1, H', W')``: no sigmoid,
+    since the objectives take them as they are. It sees the picture ``shrink`` times smaller a side;
+    without padding ``centred``; in training, with ``config.augment``, shifted and recoloured at
+    random. With ``config.texture`` a second network judges the ``texture`` of what the first one
+    sees: its verdicts are a second channel.
     """
 
-    def __init__(
-        self,
-        layers: list[nn.Module],
-        texture_layers: list[nn.Module],
-        augments: bool,
-        shrink: int = 1,
-        patch: int = 0,
-        stride: int = 1,
-    ) -> None:
+    def __init__(self, config: DiscriminatorConfig, channels: int, shrink: int = 1) -> None:
         super().__init__()
+        pixel = config.architecture == "pixel"
+        layers = pixel_layers(config, channels) if pixel else patch_layers(config, channels)
         self.body = nn.Sequential(*layers)
-        self.texture_body = nn.Sequential(*texture_layers) if texture_layers else None
-        self.augments = augments
-        self.shrink = shrink
-        self.patch, self.stride = patch, stride
+        self.texture_body = nn.Sequential(*patch_layers(config, 1)) if config.texture else None
+        self.augments, self.shrink = config.augment, shrink
+        centres = not (pixel or config.padding)
+        self.patch, self.stride = (config.patch, config.stride) if centres else (0, 1)
+        if config.norm == "spectral":  # of the weights as a matrix: 1 (Miyato et al., 2018)
+            for layer in list(self.modules()):
+                if isinstance(layer, nn.Conv2d):
+                    spectral_norm(layer)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.augments and self.training:
@@ -99,9 +98,7 @@ def texture(x: Tensor) -> Tensor:
     return 2 * (grey - F.avg_pool2d(grey, 7, stride=1, padding=3, count_include_pad=False))
 
 
-def patch_layers(
-    channels: int, width: int, layers: int, norm: NormLayer, padding: bool, fine: bool
-) -> list[nn.Module]:
+def patch_layers(config: DiscriminatorConfig, channels: int) -> list[nn.Module]:
     """PatchGAN (Isola et al., 2017): one verdict per overlapping patch, not one per picture.
 
     A patch is what the convolutions of one output number see: 70 x 70 pixels with ``layers = 3``
@@ -120,11 +117,11 @@ def patch_layers(
     Input ``(N, channels, H, W)``; output ``(N, 1, H', W')``, with padding ``H / 2**layers - 2``
     high, without as many as patches fit in at steps of ``2**layers`` (``centred``).
     """
-    around = 1 if padding else 0
-    widths = [width * min(2**layer, 8) for layer in range(layers + 1)]
-    first, *halving, last = [1, *[2] * layers, 1] if fine else [*[2] * layers, 1, 1]
+    around, halvings, norm = int(config.padding), [2] * config.layers, norm_layer(config.norm)
+    widths = [config.width * min(2**layer, 8) for layer in range(config.layers + 1)]
+    first, *halving, last = [1, *halvings, 1] if config.fine else [*halvings, 1, 1]
     body: list[nn.Module] = [
-        nn.Conv2d(channels, width, 4, stride=first, padding=around),
+        nn.Conv2d(channels, config.width, 4, stride=first, padding=around),
         nn.LeakyReLU(0.2, inplace=True),
     ]
     for (before, after), stride in zip(pairwise(widths), halving, strict=True):
@@ -136,11 +133,12 @@ def patch_layers(
     return [*body, nn.Conv2d(widths[-1], 1, 4, stride=last, padding=around)]
 
 
-def pixel_layers(channels: int, width: int, norm: NormLayer) -> list[nn.Module]:
+def pixel_layers(config: DiscriminatorConfig, channels: int) -> list[nn.Module]:
     """A PatchGAN whose patch is one pixel (Isola et al., 2017): it judges colours only.
 
     Input ``(N, channels, H, W)``; output ``(N, 1, H, W)``.
     """
+    width, norm = config.width, norm_layer(config.norm)
     return [
         nn.Conv2d(channels, width, 1),
         nn.LeakyReLU(0.2, inplace=True),
@@ -149,28 +147,3 @@ def pixel_layers(channels: int, width: int, norm: NormLayer) -> list[nn.Module]:
         nn.LeakyReLU(0.2, inplace=True),
         nn.Conv2d(2 * width, 1, 1),
     ]
-
-
-def make_discriminator(
-    config: DiscriminatorConfig, channels: int, shrink: int = 1
-) -> Discriminator:
-    """Build the discriminator that ``config`` describes, with PyTorch's default weights.
-
-    It sees pictures ``shrink`` times smaller a side than they are.
-    """
-    norm = norm_layer("none" if config.norm == "spectral" else config.norm)
-
-    def patch_body(channels: int) -> list[nn.Module]:
-        return patch_layers(
-            channels, config.width, config.layers, norm, config.padding, config.fine
-        )
-
-    pixel = config.architecture == "pixel"
-    layers = pixel_layers(channels, config.width, norm) if pixel else patch_body(channels)
-    texture_layers = patch_body(1) if config.texture else []
-    if config.norm == "spectral":  # of the weights as a matrix: 1 (Miyato et al., 2018)
-        for layer in (*layers, *texture_layers):
-            if isinstance(layer, nn.Conv2d):
-                spectral_norm(layer)
-    patch, stride = (0, 1) if pixel or config.padding else (config.patch, config.step)
-    return Discriminator(layers, texture_layers, config.augment, shrink, patch, stride)

@@ -48,7 +48,7 @@ def line_chart(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{py(tick)}" y2="{py(tick)}" class="grid"/>'
             f'<text x="{LEFT - 6}" y="{py(tick) + 4}" text-anchor="end">{tick:g}</text>'
         )
-    for tick in _ticks(x[0], x[-1]) if len(x) > 1 else x:
+    for tick in _ticks(x[0], x[-1]) if x[-1] > x[0] else x[:1]:
         if x[0] <= tick <= x[-1]:
             parts.append(
                 f'<text x="{px(tick)}" y="{HEIGHT - 22}" text-anchor="middle">{_short(tick)}</text>'

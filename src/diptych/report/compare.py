@@ -13,14 +13,14 @@ from typing import Any
 
 import yaml
 
-from diptych.data.domain import read_for_looking
+from diptych.data.looking import read_for_looking
 from diptych.errors import UsageError
 from diptych.evaluation.results import DirectionScores, Evaluation
 from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_names
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import SIDES, Side, other_side, way_name
 from diptych.report.page import check_page_name, picture_url, true_translations
 from diptych.settings import flat
+from diptych.sides import SIDES, Side, other_side, way_name
 from diptych.templates import template
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import viewed_size, with_size
@@ -164,7 +164,10 @@ def _pictures_that_differ(records: Sequence[Mapping[str, Any]]) -> list[list[str
     return [
         [
             f"pictures of {side.upper()}",
-            *(f"{own[side]['training_pictures']:,} in {own['folders'][side]}" for own in records),
+            *(
+                f"{own[side]['training_pictures']:,} in {own['folders'].trained(side)}"
+                for own in records
+            ),
         ]
         for side in SIDES
         if len({own[side]["fingerprint"] for own in records}) > 1

@@ -16,15 +16,16 @@ from PIL import Image
 
 from diptych.config import Config, DomainConfig
 from diptych.data.decode import read_picture
-from diptych.data.domain import read_for_looking
+from diptych.data.looking import read_for_looking
 from diptych.data.opening import DamagedPictureError
 from diptych.data.partners import belong_together, partners
 from diptych.data.pixels import PixelFormat, Pixels, preview, to_pil
 from diptych.errors import UsageError
 from diptych.evaluation.results import Evaluation
 from diptych.files import explain_os_errors, write_whole
-from diptych.model_file import GeneratorPair, Side, other_side, way_name
+from diptych.model_file import GeneratorPair
 from diptych.report.curves import loss_charts, score_charts
+from diptych.sides import Side, other_side, way_name
 from diptych.templates import template
 from diptych.training.checkpoint import step_of
 from diptych.training.records import DataRecord, flattering

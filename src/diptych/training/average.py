@@ -12,7 +12,7 @@ def keep_share(half_life: float, step: int) -> float:
     Early on the half-life is a tenth of the steps made so far, so that the average does not
     remember the random start (Karras et al., 2024, EDM2, motivate such a ramp).
     """
-    return float(0.5 ** (1 / min(half_life, max(step * 0.1, 1e-8))))
+    return float(0.5 ** (1 / min(half_life, step / 10)))
 
 
 @torch.no_grad()

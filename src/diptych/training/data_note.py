@@ -15,7 +15,7 @@ from diptych.config import DomainConfig
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError
 from diptych.files import write_whole
-from diptych.model_file import SIDES, Side
+from diptych.sides import SIDES, Side
 from diptych.training.run_folder import RunFolder
 from diptych.words import typed
 
@@ -59,17 +59,14 @@ def write_pictures(run: RunFolder, a: Domain, b: Domain) -> None:
 
 def check_data(run: RunFolder, a: Domain, b: Domain) -> None:
     """Refuse to go on with other training pictures than the run began with."""
-    data = run.data()
-    records, now = (data["a"], data["b"]), (a, b)
-    noted = [record["fingerprint"] for record in records]
-    found = [domain.fingerprint() for domain in now]
-    if _exchanged(noted, found):
+    if were_exchanged(run, a, b):
         raise DiptychError(
             f"A and B are the other way round: {run.path} learns from {b.folder} to {a.folder}"
         )
-    for side, record, domain, fingerprint in zip(SIDES, records, now, found, strict=True):
-        if record["fingerprint"] != fingerprint:
-            then = record["training_pictures"]
+    data, now = run.data(), (a, b)
+    for side, domain in zip(SIDES, now, strict=True):
+        if data[side]["fingerprint"] != domain.fingerprint():
+            then = data[side]["training_pictures"]
             changes = _changes(run, side, domain)
             raise DiptychError(
                 f"the pictures in {domain.folder} have changed since {run.path} began ({then} "
@@ -83,11 +80,7 @@ def were_exchanged(run: RunFolder, a: Domain, b: Domain) -> bool:
     """Whether the pictures of A are those that ``run`` learned from as B, and the reverse."""
     data = run.data()
     noted = [data[side]["fingerprint"] for side in SIDES]
-    return _exchanged(noted, [domain.fingerprint() for domain in (a, b)])
-
-
-def _exchanged(noted: list[str], found: list[str]) -> bool:
-    return noted != found and noted == found[::-1]
+    return noted == [b.fingerprint(), a.fingerprint()] and noted[0] != noted[1]
 
 
 def _changes(run: RunFolder, side: Side, domain: Domain) -> str:

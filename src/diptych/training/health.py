@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from diptych.config import Config
 from diptych.data.pixels import PixelFormat, Pixels
-from diptych.model_file import ModelInfo, Side
+from diptych.model_file import ModelInfo
+from diptych.sides import Side
 from diptych.training.samples import Translated
 
 ZERO_LOSS = 0.01  # of D; guessing scores 0.5 with LSGAN, 1.4 with bce, 2 with hinge

@@ -66,14 +66,14 @@ class Keeper:
         """Whether the last checkpoint was long ago."""
         return time.monotonic() - self.saved_at >= 60 * MOST_UNSAVED
 
-    def is_due(self) -> bool:
-        """Whether to save after this step.
+    def is_due(self, late: bool) -> bool:
+        """Whether to save after this step; where that ``is_late`` for some process, in any case.
 
         If it was left out (NaN), saving waits for one that is not: the weights may be why.
         """
         training, step = self.config.training, self.state.step
         every = (training.checkpoint_every, training.keep_every)
-        due = self.owes_save or any(n and step % n == 0 for n in every)
+        due = late or self.owes_save or any(n and step % n == 0 for n in every)
         self.owes_save = due and int(self.state.bad_in_row) > 0
         return due and not self.owes_save
 

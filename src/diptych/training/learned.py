@@ -7,7 +7,7 @@ from pathlib import Path
 from diptych.config import Config
 from diptych.data.domain import Domain
 from diptych.errors import DiptychError
-from diptych.model_file import Side
+from diptych.sides import Side
 from diptych.training.run_folder import RunFolder, run_at
 
 
@@ -30,7 +30,7 @@ def learned_by(run: RunFolder, domain: Domain, side: Side) -> list[Path]:
     if (pictures := run.pictures_of(side)) is not None:
         trained = set(domain.heldout_among(pictures["trained"].values()))
     else:  # (it began before that was noted)
-        folder = folders.a if side == "a" else folders.b
+        folder = folders.trained(side)
         unseen = {Path(path) for path in record["heldout"]}
         trained = {
             path for path in domain.heldout

@@ -9,11 +9,13 @@ from dataclasses import replace
 import torch
 
 from diptych.config import Config, DomainConfig
-from diptych.data.domain import Domain, read_for_looking
+from diptych.data.domain import Domain
+from diptych.data.looking import read_for_looking
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
 from diptych.evaluation.yardstick import Yardstick
-from diptych.model_file import GeneratorPair, Side, read_info, save_model
+from diptych.model_file import GeneratorPair, read_info, save_model
+from diptych.sides import Side
 from diptych.training.log import Log
 from diptych.training.run_folder import RunFolder
 from diptych.training.samples import Translated, sample_sheet, translate_samples

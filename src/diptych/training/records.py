@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from diptych.data.domain import Folders
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError
 from diptych.evaluation.results import Evaluation
@@ -53,7 +54,7 @@ class PicturesRecord(TypedDict):
 class DataRecord(TypedDict):
     """``data.json``."""
 
-    folders: dict[str, str | None]
+    folders: Folders
     a: DomainRecord
     b: DomainRecord
 
@@ -86,6 +87,14 @@ def read_record(path: Path, kind: type[T]) -> T:
         return TypeAdapter(kind).validate_python(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise DiptychError(f"cannot read {path}: {first_line(error)}") from error
+
+
+def readable(path: Path, kind: type[T]) -> T | None:
+    """As ``read_record``; None for what is absent, cut short, or of another version of diptych."""
+    try:
+        return read_record(path, kind)
+    except DiptychError:
+        return None
 
 
 def append_line(path: Path, step: int, values: dict[str, Any]) -> None:

@@ -18,8 +18,9 @@ from diptych.data.domain import Folders
 from diptych.errors import DiptychError, UsageError
 from diptych.files import explain_os_errors, lies_in, write_whole
 from diptych.lock import only_one
-from diptych.model_file import IMPORT_ADVICE, MODEL, Side, holds_foreign_weights, read_info
+from diptych.model_file import IMPORT_ADVICE, MODEL, holds_foreign_weights, read_info
 from diptych.settings import build_config, read_tree, to_yaml
+from diptych.sides import Side
 from diptych.training.checkpoint import step_of
 from diptych.training.distributed import started_together
 from diptych.training.provenance import made_with
@@ -31,6 +32,7 @@ from diptych.training.records import (
     StoredTable,
     read_lines,
     read_record,
+    readable,
 )
 from diptych.words import typed
 
@@ -222,10 +224,7 @@ class RunFolder:
 
     def pictures_of(self, side: Side) -> PicturesRecord | None:
         """What ``write_pictures`` wrote; None if that cannot be read."""
-        try:
-            return read_record(self.pictures, dict[str, PicturesRecord])[side]
-        except (DiptychError, KeyError):
-            return None
+        return (readable(self.pictures, dict[str, PicturesRecord]) or {}).get(side)
 
     def missing(self) -> list[str]:
         """Held-out files that are not where they were."""
@@ -235,14 +234,7 @@ class RunFolder:
 
     def folders(self) -> Folders:
         """The picture folders that the run was started with."""
-        found = self.data()["folders"]
-        a, b, *tests = (
-            Path(path) if (path := found.get(key)) else None
-            for key in ("a", "b", "test_a", "test_b")
-        )
-        if a is None or b is None:
-            raise DiptychError(f"{self.path / 'data.json'} does not say where the pictures are")
-        return Folders(a, b, *tests)
+        return self.data()["folders"]
 
     def made_with(self) -> dict[str, str]:
         """The versions that the run was made with, as its config.yaml says."""
@@ -285,16 +277,10 @@ class RunFolder:
 
     def read_evaluation(self, step: int) -> StoredEvaluation | None:
         """What ``diptych evaluate`` wrote, if it is of the model of this step and can be read."""
-        try:
-            found = read_record(self.evaluation, StoredEvaluation)
-        except DiptychError:  # absent, cut short, or of another version of diptych
-            return None
-        return found if found.evaluation.step == step else None
+        found = readable(self.evaluation, StoredEvaluation)
+        return found if found is not None and found.evaluation.step == step else None
 
     def read_demo_scores(self, step: int) -> StoredTable | None:
         """The demo's table, if it is of the model of this step and can be read."""
-        try:
-            found = read_record(self.demo_scores, StoredTable)
-        except DiptychError:
-            return None
-        return found if found.step == step else None
+        found = readable(self.demo_scores, StoredTable)
+        return found if found is not None and found.step == step else None

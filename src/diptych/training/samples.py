@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from diptych.data.pixels import Pixels, preview
-from diptych.model_file import GeneratorPair, ModelInfo, Side
+from diptych.model_file import GeneratorPair, ModelInfo
 from diptych.networks.modes import evaluation_mode
+from diptych.sides import Side
 
 GAP = 4  # pixels between pictures
 

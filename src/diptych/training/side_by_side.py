@@ -28,8 +28,6 @@ class SideBySide(CycleGAN):
         nn.Module.__init__(self)
         self.G = Pair(model.G_ab, model.G_ba)
         self.D = DiscriminatorPair(model.D_a, model.D_b)
-        self.joins_generator_batches = model.joins_generator_batches
-        self.joins_discriminator_batches = model.joins_discriminator_batches
 
     @property
     def generators(self) -> nn.ModuleList:

@@ -44,7 +44,6 @@ class Stepper:
         # What makes the passes: the networks, or a twin of them (compiled, in bf16, side by side).
         self.model = state.model
         self.working_copy = None
-        self.uncompiled = state.model
         self.records = uses_cuda_graphs(config, device)
         self.compiled = compiles(config, steps, device)
         if self.compiled:

@@ -102,12 +102,9 @@ class Trainer:
             made += 1
             now = time.monotonic()
             state.seconds, last = state.seconds + now - last, now
-            over = now >= deadline
-            late = self.keeper.is_late()
-            state.seconds, number, out_of_time, late_somewhere = distributed.agree(
-                [state.seconds, float(stop.signal_number), float(over), float(late)]
+            state.seconds, number, out_of_time, late = distributed.agree(
+                [state.seconds, stop.signal_number, now >= deadline, self.keeper.is_late()]
             )
-            self.keeper.owes_save |= bool(late_somewhere)
             signal_number, done = int(number), self.progress() >= 1
             if state.step % training.log_every == 0 or done:
                 if self.keeper.has_failed(done):
@@ -115,7 +112,7 @@ class Trainer:
                     continue
                 self._log(log)
             signal_number = signal_number or self._sample_and_score(log, stop, done)
-            if self.keeper.is_due() or done or out_of_time or signal_number:
+            if self.keeper.is_due(bool(late)) or done or out_of_time or signal_number:
                 self.keeper.save(log)
             if watch is not None and log is not None:
                 pace = made / max(time.monotonic() - started, 1e-3)  # (clocks may be coarse)
@@ -231,7 +228,7 @@ class Trainer:
                 write_scores(
                     log, self.keeper.pair(), self.yardstick, self.state.seconds, self.device
                 )
-        return int(distributed.agree([float(stop.signal_number)])[0])
+        return int(distributed.agree([stop.signal_number])[0])
 
     def _scores_missing(self, log: Log | None) -> bool:
         """Whether this process should score at this step, and has not."""

@@ -17,8 +17,6 @@ class TwoWays(CycleGAN):
     def __init__(self, model: CycleGAN) -> None:
         nn.Module.__init__(self)
         self.G_ab, self.G_ba, self.D_a, self.D_b = model.G_ab, model.G_ba, model.D_a, model.D_b
-        self.joins_generator_batches = model.joins_generator_batches
-        self.joins_discriminator_batches = model.joins_discriminator_batches
 
     def translate(self, to_b: Tensor, to_a: Tensor) -> Both:
         return self._both(self.G_ab, self.G_ba, to_b, to_a)

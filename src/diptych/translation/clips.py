@@ -16,7 +16,7 @@ from diptych.data.pixels import Pixels, with_channels
 from diptych.errors import DiptychError, UsageError, unheard
 from diptych.files import explain_os_errors, make_folder, sync_file
 from diptych.memory import freed_memory_kept
-from diptych.model_file import Side
+from diptych.sides import Side
 from diptych.translation.at_once import at_once
 from diptych.translation.clip_reader import Clip, Frame
 from diptych.translation.clip_writer import ClipFile

@@ -15,7 +15,8 @@ from diptych.data.missing import MissingPixels, can_hold
 from diptych.data.opening import kind_of
 from diptych.data.pixels import Pixels
 from diptych.data.tiff import read_tiff_transparency
-from diptych.model_file import ModelInfo, Side
+from diptych.model_file import ModelInfo
+from diptych.sides import Side
 from diptych.translation.scaling import scaled
 
 SEEN_THROUGH = ("png", "webp", "tif")  # formats that hold transparency

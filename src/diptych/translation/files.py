@@ -21,7 +21,7 @@ from diptych.data.size import pixels_of
 from diptych.errors import unheard
 from diptych.files import explain_os_errors, make_folder
 from diptych.memory import freed_memory_kept
-from diptych.model_file import Side
+from diptych.sides import Side
 from diptych.translation.at_once import at_once
 from diptych.translation.extras import Extras, extras_of
 from diptych.translation.feature_store import NoRoomError

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from diptych.config import Config
 from diptych.data.opening import MOST_PIXELS
 from diptych.errors import UsageError
-from diptych.model_file import GeneratorPair, Side
+from diptych.model_file import GeneratorPair
 from diptych.network_config import SMALLEST
+from diptych.sides import Side
 from diptych.translation.translator import Translator
 
 VIEW = 256  # pixels a side that people look at, where that costs no detail

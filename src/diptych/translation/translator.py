@@ -19,13 +19,12 @@ from diptych.files import AnyPath, as_path, explain_os_errors
 from diptych.model_file import (
     IMPORT_ADVICE,
     MODEL,
-    SIDES,
     GeneratorPair,
     ModelInfo,
-    Side,
     holds_foreign_weights,
     load_model,
 )
+from diptych.sides import SIDES, Side
 from diptych.surroundings import usual_place
 from diptych.translation.afar import (
     See,

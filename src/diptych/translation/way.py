@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from diptych.data.pixels import Pixels
 from diptych.errors import unheard
-from diptych.model_file import GeneratorPair, Side
+from diptych.model_file import GeneratorPair
 from diptych.network_config import SMALLEST
 from diptych.networks.fast.translating import for_translating
 from diptych.networks.fast.with_eight_bits import with_eight_bit_convolutions
+from diptych.sides import Side
 from diptych.surroundings import usual_torch
 from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture
 from diptych.translation.rows import Rows, reflection

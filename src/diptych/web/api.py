@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from diptych.data.pixels import DType, PixelFormat
-from diptych.model_file import Side
+from diptych.sides import Side
 from diptych.templates import template
 from diptych.translation.strength import STRONGEST
 from diptych.translation.writing import FileFormat, format_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from diptych.device import TranslatingPrecision
 from diptych.errors import DiptychError
-from diptych.model_file import Side
 from diptych.network_config import SMALLEST
+from diptych.sides import Side
 from diptych.training.run_folder import RunFolder
 from diptych.translation.strength import check_strength
 from diptych.translation.translator import Translator, load

@@ -14,7 +14,7 @@ from typing import Any
 
 from diptych.data.opening import DamagedPictureError
 from diptych.data.pixels import PixelFormat, Pixels, from_pil, preview
-from diptych.model_file import Side, other_side
+from diptych.sides import Side, other_side
 from diptych.translation.png import write_png
 from diptych.translation.writing import default_format
 from diptych.web.limits import RefusedError

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 from pydantic import ValidationError
 
-from diptych.model_file import Side, other_side
+from diptych.sides import Side, other_side
 from diptych.web.api import Options, one_sentence
 from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel

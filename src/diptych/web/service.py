@@ -14,7 +14,7 @@ from typing import TypeVar
 from diptych.data.opening import DamagedPictureError, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import UsageError, out_of_memory
-from diptych.model_file import Side
+from diptych.sides import Side
 from diptych.training.samples import Translated
 from diptych.translation.extras import Extras, extras_of
 from diptych.translation.reading import read_bytes

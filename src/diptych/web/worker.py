@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from diptych.data.pixels import Pixels
-from diptych.model_file import Side, other_side
+from diptych.sides import Side, other_side
 from diptych.training.samples import Translated
 from diptych.translation.at_once import at_once
 from diptych.translation.strength import at_strength

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Tensors = tuple[Tensor, ...]  # what networks take together, or give
+
+
+def joinable(network: nn.Module) -> bool:
+    """Whether two batches may go through as one: batch norm mixes the pictures of a batch."""
+    return not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
 
 
 def twice(

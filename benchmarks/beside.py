@@ -21,7 +21,7 @@ from measure import Times, options, report, start, table
 from step import in_memory
 
 from diptych.config import Config
-from diptych.memory import freed_memory_kept
+from diptych.host.memory import freed_memory_kept
 from diptych.training.choice import make_config
 
 COLUMNS = ["preset", "busy loops", "all threads, ms", "diptych, ms", "times as fast", "threads"]

@@ -31,7 +31,7 @@ from diptych.data.cache_folder import open_cache
 from diptych.data.domain import Domain
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import RGB
-from diptych.memory import freed_memory_kept
+from diptych.host.memory import freed_memory_kept
 from diptych.settings import build_config
 
 CPU = torch.device("cpu")

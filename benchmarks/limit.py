@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from measure import options, report, start, table, wait_for
 from torch import Tensor
 
-from diptych.device import choose_precision
+from diptych.host.device import choose_precision
 from diptych.networks.fast.eight_bits import Before, EightBitConv, Kernels
 
 TRIES = 6

@@ -33,7 +33,7 @@ from diptych.data.batches import Batches
 from diptych.data.cache import Entry, PictureCache, columns
 from diptych.data.domain import check_different, make_domain
 from diptych.data.sampler import Sampler
-from diptych.memory import freed_memory_kept
+from diptych.host.memory import freed_memory_kept
 from diptych.settings import build_config
 from diptych.training.trainer import Trainer
 

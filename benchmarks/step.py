@@ -41,9 +41,9 @@ from torch import Tensor
 from diptych.config import Config
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
-from diptych.memory import freed_memory_kept
+from diptych.host.memory import freed_memory_kept
+from diptych.host.surroundings import quickest_convolutions
 from diptych.settings import build_config
-from diptych.surroundings import quickest_convolutions
 from diptych.training.compiled import compiles
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer

@@ -27,8 +27,8 @@ from plain import copy_weights, generator
 from torch import nn
 
 from diptych.data.pixels import RGB
-from diptych.device import choose_translating_precision
-from diptych.memory import freed_memory_kept
+from diptych.host.device import choose_translating_precision
+from diptych.host.memory import freed_memory_kept
 from diptych.model_file import GeneratorPair, ModelInfo
 from diptych.network_config import GeneratorConfig
 from diptych.networks import initialise, make_generator

@@ -22,7 +22,7 @@ from command import LONGEST, Commands
 
 from diptych.data import town
 from diptych.data.pixels import PixelFormat
-from diptych.processor import multiplies_bytes
+from diptych.host.processor import multiplies_bytes
 
 if TYPE_CHECKING:
     from web import Server

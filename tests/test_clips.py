@@ -23,8 +23,8 @@ from measured import run_measured
 from PIL import Image, ImageCms
 
 from diptych.data.pixels import RGB
-from diptych.device import TranslatingPrecision
 from diptych.errors import DiptychError, UsageError
+from diptych.host.device import TranslatingPrecision
 from diptych.interchange.model import import_model
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.network_config import GeneratorConfig, Norm

@@ -18,9 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from diptych.config import Config
 from diptych.cyclegan import CycleGAN
 from diptych.errors import DiptychError
+from diptych.host.surroundings import usual_torch
 from diptych.networks.fast.casting import twin_of
 from diptych.settings import Tree, build_config, merge, read_preset
-from diptych.surroundings import usual_torch
 from diptych.training.compiled import compiles
 from diptych.training.guard import GuardedAdam
 from diptych.training.run_folder import RunFolder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from diptych import device, processor
+from diptych.host import device, processor
 
 ZEN_4 = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2 avx512f avx512_bf16 gfni\n"
 ZEN_3 = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2\n"

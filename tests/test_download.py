@@ -21,7 +21,7 @@ from conftest import Command
 from diptych.data.catalog import DATA_SETS, data_set_named
 from diptych.data.download import fetch, unpack
 from diptych.errors import DiptychError, UsageError
-from diptych.lock import only_one
+from diptych.host.lock import only_one
 
 CONTENT = bytes(range(256)) * 4000
 

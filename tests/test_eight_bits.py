@@ -15,9 +15,9 @@ from conftest import SHARED, Command, needs_vnni
 from PIL import Image
 from torch import nn
 
-from diptych import device
 from diptych.data.pixels import RGB
 from diptych.errors import UsageError
+from diptych.host import device
 from diptych.interchange.model import import_model
 from diptych.model_file import GeneratorPair, ModelInfo
 from diptych.network_config import GeneratorConfig
@@ -133,7 +133,7 @@ def test_networks_translate_alike_in_eight_bits(name: str) -> None:
     pictures += [np.full((61, 83, 3), colour, np.uint8) for colour in (0, 128, 255)]
     expected, found = exact.arrays(pictures, "b"), quick.arrays(pictures, "b")
     by_instance = any(
-        isinstance(part, nn.InstanceNorm2d) for part in exact.ways["b"].generator.modules()
+        isinstance(part, nn.InstanceNorm2d) for part in exact.way_to["b"].generator.modules()
     )
     for one, other in list(zip(found, expected, strict=True))[: 2 if by_instance else None]:
         assert np.abs(one.astype(int) - other).mean() < 1.5  # levels of 255

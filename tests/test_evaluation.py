@@ -54,8 +54,8 @@ from diptych.evaluation.scores import evaluate_pair, score_sets
 from diptych.evaluation.table import score_tables
 from diptych.evaluation.wanted import find_wanted
 from diptych.evaluation.yardstick import make_yardstick
-from diptych.files import file_sha256
-from diptych.lock import only_one
+from diptych.host.files import file_sha256
+from diptych.host.lock import only_one
 from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
@@ -63,7 +63,7 @@ from diptych.report.compare import make_grid
 from diptych.report.page import picture_url, write_report
 from diptych.scoring import Target, stored_evaluation
 from diptych.training.log import Log
-from diptych.training.looks import write_scores
+from diptych.training.looks import score_and_keep_best
 from diptych.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -864,7 +864,7 @@ def test_the_best_stays_where_its_step_is_taken_back(trained: Path, tmp_path: Pa
             continue
         kid = {"b": Interval(score, score, score)}
         found: Any = SimpleNamespace(kid=lambda *_, kid=kid: kid)
-        write_scores(log, replace(pair, info=replace(pair.info, step=step)), found, 1.0, CPU)
+        score_and_keep_best(log, replace(pair, info=replace(pair.info, step=step)), found, 1.0, CPU)
         best = load_model(run.best_model, CPU).info
         assert best.kid == (0.019 if step == 15 else min(score, best.kid or 1))
         if score == 0.025:
@@ -1249,7 +1249,7 @@ def test_intervals_are_written_with_their_lower_end_first(tmp_path: Path, traine
     run.samples.mkdir()
     log = Log(run, 0)
     found: Any = SimpleNamespace(kid=lambda *_: {"b": Interval(0.2, 0.1, 0.4)})
-    write_scores(log, load_model(trained / "model.safetensors", CPU), found, 1.0, CPU)
+    score_and_keep_best(log, load_model(trained / "model.safetensors", CPU), found, 1.0, CPU)
     log.close()
     (line,) = run.read_evaluations()
     assert [line[f"kid/to_b{end}"] for end in ("/low", "", "/high")] == [0.1, 0.2, 0.4]

@@ -22,9 +22,9 @@ from diptych.data.cache import PIXELS
 from diptych.data.domain import data_folders, open_domains
 from diptych.demo import run_demo
 from diptych.errors import DiptychError
-from diptych.files import write_whole
+from diptych.host.files import write_whole
+from diptych.host.lock import only_one
 from diptych.interchange import deploy
-from diptych.lock import only_one
 from diptych.settings import build_config, merge
 from diptych.training import checkpoint
 from diptych.training.records import append_line, read_lines
@@ -211,10 +211,10 @@ def test_what_hinders_a_rename_may_pass(
             raise OSError(number, "not now")
         real(source, target)
 
-    monkeypatch.setattr("diptych.files.WINDOWS", windows)
+    monkeypatch.setattr("diptych.host.files.WINDOWS", windows)
 
     monkeypatch.setattr(os, "replace", replace)
-    monkeypatch.setattr("diptych.files.WAITS", (0, 0, 0))
+    monkeypatch.setattr("diptych.host.files.WAITS", (0, 0, 0))
     write_whole(tmp_path / "x", "new")
     assert (tmp_path / "x").read_text() == "new"
     hindrances.extend([1] * 10)
@@ -222,7 +222,7 @@ def test_what_hinders_a_rename_may_pass(
         write_whole(tmp_path / "x", "newer")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert len(hindrances) == 6  # (three times it waits)
-    monkeypatch.setattr("diptych.files.WINDOWS", False)
+    monkeypatch.setattr("diptych.host.files.WINDOWS", False)
     number = errno.EACCES  # what does not pass
     with pytest.raises(PermissionError):
         write_whole(tmp_path / "x", "newer")

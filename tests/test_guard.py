@@ -276,7 +276,7 @@ def test_what_a_history_has_no_room_for_by_now_is_forgotten() -> None:
         smaller = History(size, 0)
         smaller.load(state, torch.device("cpu"))
         assert [float(one.mean()) for one in smaller.pictures] == left
-    full.keep_size(4)  # (the last one is no square)
+    full.drop_other_sizes(4)  # (the last one is no square)
     assert [float(one.mean()) for one in full.pictures] == [0.0, 1.0, 2.0, 3.0]
 
 

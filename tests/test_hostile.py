@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from diptych.errors import DiptychError
-from diptych.files import file_sha256
+from diptych.host.files import file_sha256
 from diptych.interchange.official import rebuild
 from diptych.model_file import load_model
 from diptych.report.page import write_report

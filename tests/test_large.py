@@ -19,9 +19,9 @@ from measured import run_measured
 from PIL import Image
 from torch import Tensor, nn
 
-from diptych import memory
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError
+from diptych.host import memory
 from diptych.model_file import GeneratorPair, ModelInfo, save_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from diptych.memory import left_to_groups
+from diptych.host.memory import left_to_groups
 
 # (Blocks larger than any that was freed before: the C library gives such ones back if left alone.)
 GIVEN_BACK = """
 import torch
 from contextlib import nullcontext
-from diptych.memory import freed_memory_kept
+from diptych.host.memory import freed_memory_kept
 block = {block}(torch.device("cpu"))
 block.__enter__()
 def resident():

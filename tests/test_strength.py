@@ -16,8 +16,8 @@ from retouching import RETOUCH, saved
 
 import diptych as package
 from diptych.data import town
-from diptych.device import TranslatingPrecision
 from diptych.errors import UsageError
+from diptych.host.device import TranslatingPrecision
 from diptych.network_config import GeneratorConfig
 from diptych.web.models import load_models
 from diptych.web.worker import Order, Worker

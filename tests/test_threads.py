@@ -15,7 +15,7 @@ import torch
 from conftest import TINY
 
 import diptych
-from diptych.processor import cores_allowed
+from diptych.host.processor import cores_allowed
 from diptych.settings import build_config, merge
 from diptych.training import distributed
 from diptych.training.step import Stepper

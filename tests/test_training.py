@@ -38,10 +38,10 @@ from diptych.data.domain import Folders, data_folders, open_domains
 from diptych.data.looking import read_for_looking
 from diptych.data.pixels import RGB, PixelFormat
 from diptych.errors import DiptychError, UsageError
-from diptych.interrupt import InterruptedRunError, StopNowError, StopRequest
+from diptych.host.interrupt import InterruptedRunError, StopNowError, StopRequest
+from diptych.host.surroundings import shared, usual_torch
 from diptych.model_file import load_model, read_info, save_model
 from diptych.settings import build_config, merge, parse_assignment, preset_names, read_preset
-from diptych.surroundings import shared, usual_torch
 from diptych.training import checkpoint
 from diptych.training.choice import make_config
 from diptych.training.health import Health

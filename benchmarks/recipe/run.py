@@ -29,7 +29,7 @@ from tasks import TASKS, Task, folders, score
 
 from diptych.config import Config
 from diptych.data.domain import open_domains
-from diptych.memory import freed_memory_kept
+from diptych.host.memory import freed_memory_kept
 from diptych.settings import Tree, merge
 from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder

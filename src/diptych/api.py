@@ -10,8 +10,8 @@ import torch
 
 from diptych.errors import UsageError, warn
 from diptych.evaluation.results import Evaluation
-from diptych.files import AnyPath, as_path
-from diptych.interrupt import InterruptedRunError, as_the_program_would
+from diptych.host.files import AnyPath, as_path
+from diptych.host.interrupt import InterruptedRunError, as_the_program_would
 from diptych.scoring import evaluate
 from diptych.settings import Tree
 from diptych.training.run_folder import RunFolder

@@ -44,7 +44,7 @@ class LossConfig(Section):
     discriminator: Weight = 0.5  # the paper halves D's loss, so that D learns more slowly than G
 
     @property
-    def bounds_slope(self) -> bool:
+    def has_gradient_penalty(self) -> bool:
         """Whether D's loss has a penalty on its slope."""
         return self.r1 > 0 or self.adversarial == "wgangp"
 
@@ -152,7 +152,7 @@ class TrainingConfig(Section):
     tune_threads: bool | None = None  # of the CPU; None: see training/threads.py
     record: bool = True  # a GPU plays back the passes that it has been shown (CUDA graphs)
     judged: Count | None = None  # real pictures, and fakes, that D sees in a step; at least batch
-    untouched: CountOrZero = 0  # so many of the fakes are untranslated pictures
+    untouched: CountOrZero = 0  # source pictures among the fakes of a step, as they are
     history: CountOrZero = 50  # past fakes shown to D; 0: only the newest
     ema_half_life: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0  # in steps; 0: no average
     log_every: Count = 50  # steps, as all that ends in _every

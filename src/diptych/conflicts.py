@@ -24,7 +24,7 @@ def conflicts(config: Config) -> Iterator[str]:
     }.items():
         if asked_for and not config.data.one_size:
             yield f"{what} pictures of one size: use a crop, or another preset"
-    if training.compile and loss.bounds_slope:
+    if training.compile and loss.has_gradient_penalty:
         yield (
             "training.compile cannot be had with loss.r1 or wgangp: PyTorch compiles nothing "
             "that is differentiated twice"

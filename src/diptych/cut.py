@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
 from diptych.cyclegan import Fakes, Terms
-from diptych.losses import OBJECTIVES, noisy, plain_l1, slope_bound
+from diptych.losses import OBJECTIVES, gradient_penalties, noisy, plain_l1
 from diptych.networks import Discriminator, ResnetGenerator, initialise
 from diptych.networks.fast.joining import joinable, twice
 from diptych.networks.modes import averages_kept
@@ -90,8 +90,8 @@ class CUT(nn.Module):
         seen_b, seen_fake = noisy(b, weights.noise), noisy(fake_b, weights.noise)
         (on_real,), (on_fake,) = twice(lambda x: (self.D_b(x),), (seen_b,), (seen_fake,), join)
         terms = {"D_b": OBJECTIVES[weights.adversarial].discriminator(on_real, on_fake)}
-        if weights.bounds_slope:
-            terms["D_b"] = terms["D_b"] + slope_bound(self.D_b, b, fake_b, weights)
+        if weights.has_gradient_penalty:
+            terms["D_b"] = terms["D_b"] + gradient_penalties(self.D_b, b, fake_b, weights)
         return weights.discriminator * terms["D_b"], terms
 
     def patch_nce(self, fake: Tensor, source: Tensor, flip: bool) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.config import Config, LossConfig
-from diptych.losses import OBJECTIVES, l1, noisy, plain_l1, slope_bound
+from diptych.losses import OBJECTIVES, gradient_penalties, l1, noisy, plain_l1
 from diptych.networks import Discriminator, initialise, make_generator
 from diptych.networks.fast.joining import joinable, twice
 from diptych.networks.modes import averages_kept
@@ -64,7 +64,7 @@ class CycleGAN(nn.Module):
         """The full objective of the generators (Zhu et al., 2017, eq. 3, and section 5.2).
 
         Per side: ``adversarial + cycle * L1 + identity * L1``, and where ``weights`` ask for it
-        ``plain * plain_l1``; the loss is the sum of both sides.
+        ``plain * plain_l1``, or for ``feature_l1`` in the cycle; the loss is the sum of both sides.
         Returns the loss, its terms, and the fakes for D to judge. Terms of weight 0 are left out,
         those of identity and of plain places also where A and B differ in their number of channels.
         """
@@ -121,9 +121,9 @@ class CycleGAN(nn.Module):
         )
         objective = OBJECTIVES[weights.adversarial].discriminator
         terms = {"D_a": objective(on_real_a, on_fake_a), "D_b": objective(on_real_b, on_fake_b)}
-        if weights.bounds_slope:
-            terms["D_a"] = terms["D_a"] + slope_bound(self.D_a, a, fakes["a"], weights)
-            terms["D_b"] = terms["D_b"] + slope_bound(self.D_b, b, fakes["b"], weights)
+        if weights.has_gradient_penalty:
+            terms["D_a"] = terms["D_a"] + gradient_penalties(self.D_a, a, fakes["a"], weights)
+            terms["D_b"] = terms["D_b"] + gradient_penalties(self.D_b, b, fakes["b"], weights)
         return weights.discriminator * (terms["D_a"] + terms["D_b"]), terms
 
 

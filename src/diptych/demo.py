@@ -14,7 +14,7 @@ from diptych.config import Config
 from diptych.data import town
 from diptych.data.domain import data_folders
 from diptych.data.pixels import RGB
-from diptych.files import explain_os_errors, replace, write_whole
+from diptych.host.files import explain_os_errors, replace, write_whole
 from diptych.settings import Tree
 from diptych.training.choice import make_config
 from diptych.training.run_folder import RunFolder

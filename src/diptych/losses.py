@@ -105,19 +105,19 @@ def r1_penalty(D: nn.Module, real: Tensor) -> Tensor:
     return slope.square().flatten(1).sum(dim=1).mean() / 2
 
 
-def slope_bound(D: nn.Module, real: Tensor, fake: Tensor, weights: LossConfig) -> Tensor:
-    """The penalties on the slope of one discriminator that ``weights`` ask for; 0 if none.
+def gradient_penalties(D: nn.Module, real: Tensor, fake: Tensor, weights: LossConfig) -> Tensor:
+    """Those on the slope of one discriminator that ``weights`` ask for; 0 if none.
 
     In float32, but for weights that are bf16 themselves (on a CPU): the second derivative of a norm
     leaves the range of fp16.
     """
-    bound = torch.zeros((), device=real.device)
+    penalty = torch.zeros((), device=real.device)
     with torch.autocast(real.device.type, enabled=False):
         if weights.adversarial == "wgangp":
-            bound = bound + gradient_penalty(D, real.float(), fake.float())
+            penalty = penalty + gradient_penalty(D, real.float(), fake.float())
         if weights.r1 > 0:
-            bound = bound + weights.r1 * r1_penalty(D, real.float())
-    return bound
+            penalty = penalty + weights.r1 * r1_penalty(D, real.float())
+    return penalty
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from diptych.config import Preprocess
 from diptych.data.alpha import parse_background
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError, out_of_memory
-from diptych.files import explain_os_errors, is_text, write_whole
+from diptych.host.files import explain_os_errors, is_text, write_whole
 from diptych.network_config import DiscriminatorConfig, GeneratorConfig
 from diptych.networks import Discriminator, make_generator
 from diptych.section import CountOrZero

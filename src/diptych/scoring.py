@@ -12,7 +12,6 @@ import torch
 from diptych.config import Config, DomainConfig, FeatureName
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import PixelFormat, Pixels, resize_labels
-from diptych.device import choose_device
 from diptych.errors import DiptychError, UsageError, one_of, warn
 from diptych.evaluation.features import FEATURE_NAMES, make_feature_net
 from diptych.evaluation.heldout import Heldout, read_heldout
@@ -20,11 +19,12 @@ from diptych.evaluation.results import Evaluation
 from diptych.evaluation.scores import evaluate_pair
 from diptych.evaluation.table import score_tables
 from diptych.evaluation.wanted import Target, find_wanted
-from diptych.files import AnyPath, as_path, explain_os_errors, write_whole
-from diptych.memory import freed_memory_kept
+from diptych.host.device import choose_device
+from diptych.host.files import AnyPath, as_path, explain_os_errors, write_whole
+from diptych.host.memory import freed_memory_kept
+from diptych.host.surroundings import usual_torch
 from diptych.model_file import GeneratorPair, ModelInfo, read_info
 from diptych.sides import Side, other_side
-from diptych.surroundings import usual_torch
 from diptych.training.records import DataRecord, flattering
 from diptych.training.run_folder import RunFolder
 from diptych.translation.other_size import at_size, with_size

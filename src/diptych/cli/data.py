@@ -57,8 +57,8 @@ def get(
     from diptych.data.catalog import AUTHORS, data_set_named
     from diptych.data.download import BrokenArchiveError, fetch, unpack
     from diptych.errors import DiptychError, UsageError
-    from diptych.files import explain_os_errors
-    from diptych.lock import only_one
+    from diptych.host.files import explain_os_errors
+    from diptych.host.lock import only_one
     from diptych.words import typed
 
     folder = out if out is not None else Path("data") / name

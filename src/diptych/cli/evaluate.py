@@ -92,9 +92,6 @@ def _classes(option: str, text: str | None) -> tuple[int, ...]:
     from diptych.errors import UsageError
 
     try:
-        numbers = () if text is None else tuple(int(number) for number in text.split(","))
+        return () if text is None else tuple(int(number) for number in text.split(","))
     except ValueError:
-        numbers = (-1,)
-    if any(not 0 <= number < 1000 for number in numbers):
-        raise UsageError(f"{option} {text!r}: give numbers of ImageNet classes, 0 to 999")
-    return numbers
+        raise UsageError(f"{option} {text!r}: give numbers of ImageNet classes, 0 to 999") from None

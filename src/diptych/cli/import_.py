@@ -29,7 +29,7 @@ def import_(
     """Make a model of weights from the CycleGAN, CUT and GAN Compression repositories."""
     from diptych.cli.console import say
     from diptych.errors import UsageError, one_of
-    from diptych.files import explain_os_errors
+    from diptych.host.files import explain_os_errors
     from diptych.interchange.model import NORMS, import_model, latest
     from diptych.model_file import is_model, save_model
     from diptych.networks.blocks import count_parameters

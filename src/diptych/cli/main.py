@@ -25,7 +25,7 @@ from diptych.cli import (
     ui,
 )
 from diptych.errors import DiptychError, DiptychWarning, out_of_memory
-from diptych.interrupt import USUAL, StopNowError
+from diptych.host.interrupt import USUAL, StopNowError
 from diptych.words import printable, within
 
 app = typer.Typer(

@@ -184,7 +184,7 @@ def _say_of_folders(inputs: Sequence[Path], to: Side) -> None:
 def _check_is_free(out: Path, run: Path) -> None:
     """Raise UsageError where translations would be taken for a run's own files, or learned from."""
     from diptych.errors import UsageError
-    from diptych.files import lies_in
+    from diptych.host.files import lies_in
 
     if os.path.realpath(out) == os.path.realpath(run) or lies_in(out, run / "samples"):
         raise UsageError(f"{out} is where {run} keeps its own files: choose another output folder")

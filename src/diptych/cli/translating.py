@@ -18,7 +18,7 @@ def translate_pictures(
 ) -> list[str]:
     """What was wrong with those that were skipped."""
     from diptych.cli.console import note, progress_bar
-    from diptych.interrupt import InterruptedRunError, StopNowError
+    from diptych.host.interrupt import InterruptedRunError, StopNowError
     from diptych.translation.files import Outcome, translate_files
     from diptych.words import counted, printable
 
@@ -77,7 +77,7 @@ def translate_clips(
     """What was wrong with those that were skipped; of one that is ``alone`` it is raised."""
     from diptych.cli.console import note
     from diptych.errors import DiptychError
-    from diptych.interrupt import InterruptedRunError
+    from diptych.host.interrupt import InterruptedRunError
 
     problems = []
     for job in jobs:
@@ -97,7 +97,7 @@ def _translate_clip(
     translator: Translator, job: Job, to: Side, size: int | None, batch: int, smooth: float
 ) -> None:
     from diptych.cli.console import duration, note, progress_bar
-    from diptych.interrupt import InterruptedRunError, stop_on_signals
+    from diptych.host.interrupt import InterruptedRunError, stop_on_signals
     from diptych.translation.clips import translate_clip
     from diptych.words import counted, printable
 

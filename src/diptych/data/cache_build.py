@@ -18,7 +18,7 @@ from diptych.data.geometry import fit_for_training
 from diptych.data.many import in_order, or_reason
 from diptych.data.pixels import Pixels
 from diptych.errors import DiptychError
-from diptych.files import file_sha256, flush_to_disk, write_whole
+from diptych.host.files import file_sha256, flush_to_disk, write_whole
 from diptych.words import counted
 
 FIRST = 50  # pictures, after which it shows how large all will be

@@ -24,7 +24,7 @@ from diptych.data.decode import read_picture
 from diptych.data.geometry import load_size
 from diptych.data.opening import DamagedPictureError
 from diptych.errors import DiptychError, unheard
-from diptych.files import explain_os_errors, last_written, replace, sweep_old, sync_folder
+from diptych.host.files import explain_os_errors, last_written, replace, sweep_old, sync_folder
 
 # Of the cache's layout and of how pictures are read; part of the key, so old ones are not found.
 VERSION = 7

@@ -19,7 +19,7 @@ from diptych.data.cache_folder import open_cache
 from diptych.data.folder import find_pictures
 from diptych.data.pixels import DType, PixelFormat
 from diptych.errors import DiptychError, UsageError, unheard
-from diptych.files import lies_in
+from diptych.host.files import lies_in
 from diptych.sides import Side
 from diptych.words import counted
 
@@ -108,7 +108,10 @@ def _digest(contents: Iterable[str]) -> str:
 
 
 def data_folders(root: Path) -> Folders:
-    """The layout of the public data sets: trainA, trainB and perhaps testA, testB."""
+    """The layout of the public data sets: trainA, trainB and perhaps testA, testB.
+
+    Raises DiptychError if the folder, or one to train on, is missing.
+    """
     if not root.is_dir():
         raise DiptychError(f"there is no folder {root}: check the name")
     missing = [name for name in ("trainA", "trainB") if not (root / name).is_dir()]

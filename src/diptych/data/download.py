@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from diptych.errors import DiptychError, UsageError, unheard
-from diptych.files import explain_os_errors, file_sha256, replace
+from diptych.host.files import explain_os_errors, file_sha256, replace
 
 CHUNK = 1 << 18  # bytes
 TIMEOUT = 30.0  # seconds without a byte

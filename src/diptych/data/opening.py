@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal, TypeVar
 from PIL import Image, features
 
 from diptych.errors import DiptychError
-from diptych.surroundings import shared
+from diptych.host.surroundings import shared
 
 Kind = Literal["npy", "tiff", "png", "other"]
 Answer = TypeVar("Answer")

@@ -19,7 +19,7 @@ from diptych.data.geometry import kept_size, stored_size
 from diptych.data.many import in_order, or_reason
 from diptych.data.opening import kind_of, no_warnings, opened
 from diptych.data.pixels import Pixels
-from diptych.files import file_sha256
+from diptych.host.files import file_sha256
 
 
 @dataclass(frozen=True)

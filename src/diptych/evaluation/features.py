@@ -21,8 +21,8 @@ from diptych.config import FeatureName
 from diptych.data.cache_folder import cache_root
 from diptych.data.download import fetch
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors, file_sha256
-from diptych.lock import only_one
+from diptych.host.files import explain_os_errors, file_sha256
+from diptych.host.lock import only_one
 from diptych.words import how_to_install
 
 FEATURE_NAMES: tuple[FeatureName, ...] = get_args(FeatureName)
@@ -49,7 +49,7 @@ class Described:
 
 
 # Pictures to features (N, D) and, where the network classifies, scores of classes (N, 1000).
-Run = Callable[[Sequence[Image.Image]], tuple[Tensor, Tensor | None]]
+Describe = Callable[[Sequence[Image.Image]], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FeatureNet:
     """A network with its name; call it with RGB pictures of any sizes."""
 
     name: FeatureName
-    run: Run
+    describe: Describe
     batch: int = BATCH
 
     @property
@@ -70,7 +70,7 @@ class FeatureNet:
         """Describe the pictures, in batches."""
         rows, classes = [], []
         for start in range(0, len(pictures), self.batch):
-            features, verdicts = self.run(pictures[start : start + self.batch])
+            features, verdicts = self.describe(pictures[start : start + self.batch])
             rows.append(features.cpu().double().numpy())
             if verdicts is not None:
                 classes.append(verdicts.argmax(dim=1).cpu().numpy())
@@ -111,7 +111,7 @@ def inception_place() -> Path:
     return cache_root() / "inception-2015-12-05.pt"
 
 
-def _inception(file: Path | None, device: torch.device) -> Run:
+def _inception(file: Path | None, device: torch.device) -> Describe:
     """Inception v3 as published for FID: 2048 features; resizes to 299 px inside itself."""
     if file is None:
         file = inception_place()
@@ -142,7 +142,7 @@ def _fetch_inception(file: Path) -> None:
         fetch(INCEPTION_ADDRESS, file, INCEPTION_SHA256)
 
 
-def _efficientnet_lite0(device: torch.device) -> Run:
+def _efficientnet_lite0(device: torch.device) -> Describe:
     """EfficientNet-Lite0 trained on ImageNet: 1280 features, the mean over the last map.
 
     Pictures are resized to 224 px (bicubic, antialiased) and scaled as (x - 127) / 128.

@@ -63,7 +63,7 @@ class Evaluation:
     to_a: DirectionScores | None  # None for a model that translates one way only
     unread: tuple[str, ...] = ()  # held-out files that are missing or damaged: scored without
     learned_from: int = 0  # held-out pictures that the networks know: scores flatter
-    strength: float = 1.0  # how many times as much as it has learned to the model changed pictures
+    strength: float = 1.0  # factor on the changes that a model which retouches makes
 
     @property
     def directions(self) -> tuple[DirectionScores, ...]:

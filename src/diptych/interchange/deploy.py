@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors, replace, sweep_old, sync_file, sync_folder
+from diptych.host.files import explain_os_errors, replace, sweep_old, sync_file, sync_folder
 from diptych.interchange.examples import RUNTIMES, Format, example
 from diptych.interchange.program import ExportedWay, one_way
 from diptych.interchange.readme import readme

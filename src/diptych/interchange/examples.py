@@ -25,48 +25,48 @@ class Runtime:
     packages: tuple[str, ...]
     imports: str
     load: str  # {name}: to_b
-    run_pixels: str  # picture (H, W, C) uint8 to translated (H, W, C) uint8
-    run_floats: str  # x (H, W, C) float32 in [-1, 1] to y (H, W, C)
+    pixels: str  # picture (H, W, C) uint8 to translated (H, W, C) uint8
+    floats: str  # x (H, W, C) float32 in [-1, 1] to y (H, W, C)
     signatures: bool = False  # a file takes both pictures and floats; floats have channels last
 
 
 TORCH = Runtime(
-    "PyTorch",
-    ("{}.pt2",),
-    ("torch", "numpy", "pillow"),
-    "import torch",
-    'model = torch.export.load(here / "{name}.pt2").module()',
-    "translated = model(torch.from_numpy(picture[None]))[0].numpy()",
-    "y = model(torch.from_numpy(x).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()",
+    title="PyTorch",
+    files=("{}.pt2",),
+    packages=("torch", "numpy", "pillow"),
+    imports="import torch",
+    load='model = torch.export.load(here / "{name}.pt2").module()',
+    pixels="translated = model(torch.from_numpy(picture[None]))[0].numpy()",
+    floats="y = model(torch.from_numpy(x).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()",
 )
 RUNTIMES: dict[Format, Runtime] = {
     "onnx": Runtime(
-        "ONNX Runtime",
-        ("{}.onnx",),
-        ("onnxruntime", "numpy", "pillow"),
-        "import onnxruntime",
-        'model = onnxruntime.InferenceSession(here / "{name}.onnx")',
-        'translated = model.run(None, {"pictures": picture[None]})[0][0]',
-        'y = model.run(None, {"x": x.transpose(2, 0, 1)[None]})[0][0].transpose(1, 2, 0)',
+        title="ONNX Runtime",
+        files=("{}.onnx",),
+        packages=("onnxruntime", "numpy", "pillow"),
+        imports="import onnxruntime",
+        load='model = onnxruntime.InferenceSession(here / "{name}.onnx")',
+        pixels='translated = model.run(None, {"pictures": picture[None]})[0][0]',
+        floats='y = model.run(None, {"x": x.transpose(2, 0, 1)[None]})[0][0].transpose(1, 2, 0)',
     ),
     "tensorflow": Runtime(
-        "TensorFlow",
-        ("{}", "{}.keras"),
-        ("tensorflow", "pillow"),
-        "import tensorflow as tf",
-        'model = tf.saved_model.load(here / "{name}").signatures["{signature}"]',
-        'translated = model(pictures=tf.constant(picture[None]))["translated"][0].numpy()',
-        'y = model(x=tf.constant(x[None]))["y"][0].numpy()',
+        title="TensorFlow",
+        files=("{}", "{}.keras"),
+        packages=("tensorflow", "pillow"),
+        imports="import tensorflow as tf",
+        load='model = tf.saved_model.load(here / "{name}").signatures["{signature}"]',
+        pixels='translated = model(pictures=tf.constant(picture[None]))["translated"][0].numpy()',
+        floats='y = model(x=tf.constant(x[None]))["y"][0].numpy()',
         signatures=True,
     ),
     "tflite": Runtime(
-        "LiteRT (TensorFlow Lite)",
-        ("{}.tflite",),
-        ("ai-edge-litert", "numpy", "pillow"),
-        "from ai_edge_litert.interpreter import Interpreter",
-        'model = Interpreter(str(here / "{name}.tflite")).get_signature_runner("{signature}")',
-        'translated = model(pictures=picture[None])["translated"][0]',
-        'y = model(x=x[None])["y"][0]',
+        title="LiteRT (TensorFlow Lite)",
+        files=("{}.tflite",),
+        packages=("ai-edge-litert", "numpy", "pillow"),
+        imports="from ai_edge_litert.interpreter import Interpreter",
+        load='model = Interpreter(str(here / "{name}.tflite")).get_signature_runner("{signature}")',
+        pixels='translated = model(pictures=picture[None])["translated"][0]',
+        floats='y = model(x=x[None])["y"][0]',
         signatures=True,
     ),
     "torch": TORCH,
@@ -99,7 +99,7 @@ def example(format_: Format, way: ExportedWay, uint8: bool, background: str) -> 
         "here = Path(__file__).parent",
         runtime.load.format(name=way.name, signature=signature),
         *_read(way.source, background),
-        *([runtime.run_pixels] if uint8 else _floats(way, runtime)),
+        *([runtime.pixels] if uint8 else _floats(way, runtime)),
         _save(way.target),
     ]
     return "\n".join(
@@ -161,7 +161,7 @@ def _floats(way: ExportedWay, runtime: Runtime) -> list[str]:
     if target.dtype != "float32":
         bottom, top = map(_number, target.bounds)
         back = f"({back}).round().clip({bottom}, {top}).astype(np.{target.dtype})"
-    return [x, runtime.run_floats, f"translated = {back}"]
+    return [x, runtime.floats, f"translated = {back}"]
 
 
 def _number(value: ArrayLike) -> str:

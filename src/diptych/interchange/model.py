@@ -11,7 +11,7 @@ import torch
 
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors, write_whole
+from diptych.host.files import explain_os_errors, write_whole
 from diptych.interchange.official import (
     ForeignDiscriminator,
     ForeignGenerator,

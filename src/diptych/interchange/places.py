@@ -105,10 +105,10 @@ def block_places(network: nn.Module, theirs: Sequence[str]) -> Places:
     places = []
     for own, other in zip(ours, theirs, strict=True):
         places.append(Place(own, other))
-        norm = network.get_submodule(own.rpartition(".")[0])
-        assert isinstance(norm, nn.Sequential)
+        siblings = network.get_submodule(own.rpartition(".")[0])
+        assert isinstance(siblings, nn.Sequential)
         behind = int(own.rpartition(".")[2]) + 1
-        if behind < len(norm) and isinstance(norm[behind], nn.BatchNorm2d):
+        if behind < len(siblings) and isinstance(siblings[behind], nn.BatchNorm2d):
             places.append(Place(_next(own), _next(other)))
     return places
 

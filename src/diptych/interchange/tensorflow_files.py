@@ -101,7 +101,7 @@ def _save_signatures(model: Any, way: ExportedWay, folder: Path) -> None:
 
 
 def _padded(length: Any, way: ExportedWay) -> Any:
-    """As ``ExportedWay``'s network pads (program.py), in TensorFlow."""
+    """As ``AnySize`` pads (program.py), in TensorFlow."""
     rounded = (length + way.multiple - 1) // way.multiple * way.multiple
     period = tf.maximum(2 * (length - 1), 1)
     places = tf.range(tf.maximum(rounded, way.smallest)) % period

@@ -16,7 +16,7 @@ LARGEST_SHIFT = 1 / 8  # of the side
 def augment(x: Tensor) -> Tensor:
     """Each ``(C, H, W)`` picture of the batch in other colours and shifted; same shape.
 
-    Values may leave [-1, 1]: strong colours reach four times as far. Uses PyTorch's own random
+    Values may leave [-1, 1]: strong colours reach up to 4.5 times as far. Uses PyTorch's own random
     numbers on the device of ``x``.
     """
     return shift(recolour(x))

@@ -17,7 +17,7 @@ from diptych.data.looking import read_for_looking
 from diptych.errors import UsageError
 from diptych.evaluation.results import DirectionScores, Evaluation
 from diptych.evaluation.table import ScoreTable, likeness_cells, set_cells, set_names
-from diptych.files import explain_os_errors, write_whole
+from diptych.host.files import explain_os_errors, write_whole
 from diptych.report.page import check_page_name, picture_url, true_translations
 from diptych.settings import flat
 from diptych.sides import SIDES, Side, other_side, way_name

@@ -22,7 +22,7 @@ from diptych.data.partners import belong_together, partners
 from diptych.data.pixels import PixelFormat, Pixels, preview, to_pil
 from diptych.errors import UsageError
 from diptych.evaluation.results import Evaluation
-from diptych.files import explain_os_errors, write_whole
+from diptych.host.files import explain_os_errors, write_whole
 from diptych.model_file import GeneratorPair
 from diptych.report.curves import loss_charts, score_charts
 from diptych.sides import Side, other_side, way_name

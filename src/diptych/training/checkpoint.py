@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from diptych.errors import DiptychError
-from diptych.files import file_sha256, replace, sync_folder, write_whole
+from diptych.host.files import file_sha256, replace, sync_folder, write_whole
 
 FORMAT = 5
 MANIFEST = "manifest.json"
@@ -82,7 +82,7 @@ def finish(folder: Path, step: int, numbers: dict[str, Any]) -> None:
 
 
 class Checkpoint(NamedTuple):
-    """What one holds, as it was given to ``write``."""
+    """What one holds, as it was given to ``write_part`` and ``finish``."""
 
     step: int
     numbers: dict[str, Any]

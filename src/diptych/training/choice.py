@@ -7,8 +7,8 @@ from pathlib import Path
 from diptych.config import Config
 from diptych.data.decode import reading_of
 from diptych.data.pixels import RGB, PixelFormat
-from diptych.device import choose_device
 from diptych.errors import UsageError
+from diptych.host.device import choose_device
 from diptych.model_file import MODEL, read_info
 from diptych.settings import Tree, build_config, merge, read_config_file, read_preset, section
 from diptych.training.checkpoint import is_checkpoint

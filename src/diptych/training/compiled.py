@@ -25,7 +25,7 @@ def compiles(config: Config, steps: int | None, device: torch.device) -> bool:
         return training.compile
     short = steps is not None and steps < FEWEST_STEPS
     brief = training.minutes is not None and training.minutes < FEWEST_MINUTES
-    fits = config.data.one_size and not config.loss.bounds_slope
+    fits = config.data.one_size and not config.loss.has_gradient_penalty
     return bool(device.type == "cuda" and find_spec("triton") and fits and not short and not brief)
 
 

@@ -33,7 +33,7 @@ def uses_cuda_graphs(config: Config, device: torch.device) -> bool:
 
 
 class Recorder:
-    """A pass that from its fourth of a kind on plays a recording of it.
+    """Makes the first three passes of each kind as usual, then records one and replays it.
 
     The results, and the gradients of ``parameters``, are those of ``work`` itself. They stay as
     they are until the next pass of the kind.

@@ -14,7 +14,7 @@ from typing import Any
 from diptych.config import DomainConfig
 from diptych.data.domain import Domain, Folders
 from diptych.errors import DiptychError
-from diptych.files import write_whole
+from diptych.host.files import write_whole
 from diptych.sides import SIDES, Side
 from diptych.training.run_folder import RunFolder
 from diptych.words import typed

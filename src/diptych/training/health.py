@@ -24,7 +24,7 @@ FEWEST = 100  # steps after which pictures say something
 
 
 class Health:
-    """Remembers what it has said, so that nobody hears a warning twice in a session."""
+    """Remembers what it has said, so that nobody hears a warning twice before it is made anew."""
 
     def __init__(self, config: Config) -> None:
         self.loss = config.loss

@@ -60,12 +60,12 @@ class History:
         self.pictures = [state[f"picture-{i}"].to(device) for i in kept]
         self.generator.set_state(state["generator"])
 
-    def keep_size(self, size: int) -> None:
-        """Forget pictures that are no such squares: D can be shown only one size.
+    def drop_other_sizes(self, pixels: int) -> None:
+        """Forget pictures that are no squares of ``pixels``: D can be shown only one size.
 
         (Settings were edited.)
         """
-        self.pictures = [one for one in self.pictures if one.shape[2:] == (size, size)]
+        self.pictures = [one for one in self.pictures if one.shape[2:] == (pixels, pixels)]
 
 
 def _copy(fake: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Keeper:
         return GeneratorPair(G_ab, back[0] if back else None, info)
 
     def resume(self) -> list[str]:
-        """Take back the newest checkpoint; returns a line for each damaged one passed over.
+        """Take back the newest whole checkpoint; returns lines about what was not as expected.
 
         A run that stopped before its first checkpoint starts again. Raises DiptychError if it has
         lost those that it had: to start again would write over its model.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diptych.files import flush_to_disk, write_whole
+from diptych.host.files import flush_to_disk, write_whole
 from diptych.training.checkpoint import step_name, step_of
 from diptych.training.records import append_line
 from diptych.training.run_folder import RunFolder

@@ -21,7 +21,7 @@ from diptych.training.run_folder import RunFolder
 from diptych.training.samples import Translated, sample_sheet, translate_samples
 
 
-def write_samples(
+def look_at_samples(
     log: Log, pair: GeneratorPair, a: Domain, b: Domain, config: Config, device: torch.device
 ) -> tuple[dict[Side, list[Translated]], dict[Side, list[Pixels]]]:
     """Translate a few held-out pictures, write their sheet; returns translations, and pictures."""
@@ -48,7 +48,7 @@ def best_so_far(run: RunFolder) -> float:
     return math.inf if kept is None else kept
 
 
-def write_scores(
+def score_and_keep_best(
     log: Log, pair: GeneratorPair, yardstick: Yardstick, seconds: float, device: torch.device
 ) -> None:
     """KID of held-out pictures; the best model so far (by the mean of its ways) is kept.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from diptych.config import Config
-from diptych.device import choose_device, choose_precision
+from diptych.host.device import choose_device, choose_precision
 from diptych.version import __version__
 
 

@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from diptych.cut import CUT
 from diptych.errors import DiptychError
-from diptych.memory import memory_at_hand
+from diptych.host.memory import memory_at_hand
 from diptych.networks.blocks import count_parameters
 from diptych.training import distributed
 from diptych.training.checkpoint import KEEP_LAST

@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from diptych import lock
 from diptych.config import Config
 from diptych.data.domain import Folders
 from diptych.errors import DiptychError, UsageError
-from diptych.files import explain_os_errors, lies_in, write_whole
-from diptych.lock import only_one
+from diptych.host import lock
+from diptych.host.files import explain_os_errors, lies_in, write_whole
+from diptych.host.lock import only_one
 from diptych.model_file import IMPORT_ADVICE, MODEL, holds_foreign_weights, read_info
 from diptych.settings import build_config, read_tree, to_yaml
 from diptych.sides import Side

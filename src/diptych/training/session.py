@@ -15,16 +15,16 @@ import torch
 from diptych.config import Config
 from diptych.data.domain import Domain, Folders, open_domains
 from diptych.data.suits import check_shapes
-from diptych.device import choose_device
 from diptych.errors import UsageError, unheard
 from diptych.evaluation.features import make_feature_net
 from diptych.evaluation.heldout import read_heldout
 from diptych.evaluation.yardstick import Yardstick, make_yardstick
-from diptych.files import explain_os_errors, is_text, write_whole
-from diptych.lock import only_one
-from diptych.memory import freed_memory_kept
+from diptych.host.device import choose_device
+from diptych.host.files import explain_os_errors, is_text, write_whole
+from diptych.host.lock import only_one
+from diptych.host.memory import freed_memory_kept
+from diptych.host.surroundings import quickest_convolutions, usual_torch
 from diptych.settings import changed, to_yaml
-from diptych.surroundings import quickest_convolutions, usual_torch
 from diptych.training import checkpoint, distributed, first_weights
 from diptych.training.data_note import (
     as_before,

@@ -75,7 +75,7 @@ def pays(config: Config, model: CycleGAN, precision: torch.dtype) -> bool:
     can_pair = G.architecture == "resnet" and {G.norm, D.norm} <= set(PAIRED_NORMS)
     # (DiscriminatorPair does nothing else to its pictures, and some losses ask for D_a and D_b.)
     straight = model.D_a.looks_straight and model.D_b.looks_straight
-    needs_single_D = not straight or loss.bounds_slope or loss.cycle_features > 0
+    needs_single_D = not straight or loss.has_gradient_penalty or loss.cycle_features > 0
     numbers = config.training.batch * G.width * data.size**2
     is_small = numbers <= MOST.get(precision, 0)
     return one_shape and can_pair and not needs_single_D and is_small

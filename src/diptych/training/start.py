@@ -9,7 +9,7 @@ from typing import Literal
 from diptych.config import LENGTHS, Config
 from diptych.data.domain import Folders, data_folders
 from diptych.errors import DiptychError, UsageError
-from diptych.files import AnyPath, as_path, lies_in
+from diptych.host.files import AnyPath, as_path, lies_in
 from diptych.settings import Tree, changed, differences
 from diptych.training.choice import make_config, settings_given
 from diptych.training.run_folder import RunFolder
@@ -78,7 +78,6 @@ def start_run(
                 f"the run {run.path} would lie among the pictures of {pictures}, and its samples "
                 "with them: choose another --run"
             )
-    run.check_free()
     if (place := config.training.start_from) is not None:  # (resuming may be in another folder)
         config = changed(config, {"training": {"start_from": str(as_path(place).absolute())}})
     return Session(run, folders, config, listener, max_minutes, resumes=False).train()

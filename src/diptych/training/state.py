@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from diptych.config import LENGTHS, Config
 from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN
-from diptych.device import choose_precision
 from diptych.errors import DiptychError, out_of_memory
+from diptych.host.device import choose_precision
 from diptych.model_file import MODEL, GeneratorPair, load_model, save_model
 from diptych.networks.fast.casting import lay_out_as_cast
 from diptych.settings import Tree, differences, flat
@@ -128,8 +128,8 @@ class TrainingState:
             if self.average is None:  # (then the generators are in the model file)
                 networks = {k: v for k, v in networks.items() if not k.startswith("G_")}
             checkpoint.write_part(aside, "networks", networks)
-            checkpoint.write_part(aside, "optimizer-G", _flat(self.optimizer_G))
-            checkpoint.write_part(aside, "optimizer-D", _flat(self.optimizer_D))
+            checkpoint.write_part(aside, "optimizer-G", _moments(self.optimizer_G))
+            checkpoint.write_part(aside, "optimizer-D", _moments(self.optimizer_D))
             numbers = {
                 "seconds": self.seconds,
                 "setbacks": self.setbacks,
@@ -166,8 +166,8 @@ class TrainingState:
             if self.average is not None:
                 for name, network in zip(("G_ab", "G_ba"), self.average, strict=False):
                     network.load_state_dict(_below(name, parts["model"]))
-            _unflatten(self.optimizer_G, parts["optimizer-G"])
-            _unflatten(self.optimizer_D, parts["optimizer-D"])
+            _load_moments(self.optimizer_G, parts["optimizer-G"])
+            _load_moments(self.optimizer_D, parts["optimizer-D"])
             seen = {name: numbers["plateau"][name] for name in ("best", "waited", "share")}
             self.plateau = replace(self.plateau, **seen)
             self.scaler.load_state_dict(numbers["scaler"])
@@ -179,7 +179,7 @@ class TrainingState:
             for name, history in self.histories.items():
                 history.load(_below(f"history-{name}", own), self.device)
                 if self.config.data.one_size:
-                    history.keep_size(self.config.data.size)
+                    history.drop_other_sizes(self.config.data.size)
             torch.set_rng_state(own["random"])
             if "random-cuda" in own:
                 torch.cuda.set_rng_state(own["random-cuda"], self.device)
@@ -216,13 +216,13 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
-def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's moments and step counts as ``"parameter number.name"``."""
     state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
     return {f"{i}.{name}": value for i, own in state.items() for name, value in own.items()}
 
 
-def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _load_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """The reverse. Moments lie as their weights do: a fused kernel pairs what lies at one place."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Any]] = {}

@@ -13,8 +13,8 @@ from diptych.cut import CUT
 from diptych.cyclegan import CycleGAN, Fakes, Terms
 from diptych.data.batches import Batches
 from diptych.data.domain import Domain
-from diptych.device import choose_precision
 from diptych.errors import DiptychError, unheard
+from diptych.host.device import choose_precision
 from diptych.networks.fast.casting import lay_out_as_cast
 from diptych.training import distributed
 from diptych.training.compiled import compiled_twin, compilers_reason, compiles, to_be_compiled

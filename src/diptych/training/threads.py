@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import torch
 
 from diptych.config import Config
-from diptych.processor import cores_allowed
+from diptych.host.processor import cores_allowed
 from diptych.training import distributed
 
 ROUND, LEAST = 0.5, 8  # seconds, and steps, that one measurement takes at least

@@ -14,8 +14,8 @@ from diptych.config import Config
 from diptych.data.domain import Domain
 from diptych.errors import unheard
 from diptych.evaluation.yardstick import Yardstick
-from diptych.files import explain_os_errors
-from diptych.interrupt import (
+from diptych.host.files import explain_os_errors
+from diptych.host.interrupt import (
     InterruptedRunError,
     StopNowError,
     StopRequest,
@@ -27,7 +27,7 @@ from diptych.training.guard import LOWER_RATE
 from diptych.training.health import Health
 from diptych.training.keeper import Keeper
 from diptych.training.log import Log
-from diptych.training.looks import write_samples, write_scores
+from diptych.training.looks import look_at_samples, score_and_keep_best
 from diptych.training.run_folder import RunFolder
 from diptych.training.schedule import rate_share, weights_at
 from diptych.training.state import TrainingState
@@ -225,7 +225,7 @@ class Trainer:
             assert log is not None
             assert self.yardstick is not None
             with suppress(StopNowError), stop.at_once():
-                write_scores(
+                score_and_keep_best(
                     log, self.keeper.pair(), self.yardstick, self.state.seconds, self.device
                 )
         return int(distributed.agree([stop.signal_number])[0])
@@ -238,6 +238,6 @@ class Trainer:
 
     def _sample(self, log: Log) -> None:
         pair = self.keeper.pair()
-        made, real = write_samples(log, pair, self.a, self.b, self.config, self.device)
+        made, real = look_at_samples(log, pair, self.a, self.b, self.config, self.device)
         for line in self.health.look_at_pictures(self.progress(), made, real, pair.info):
             self._warn(log, line)

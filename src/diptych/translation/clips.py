@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import Pixels, with_channels
 from diptych.errors import DiptychError, UsageError, unheard
-from diptych.files import explain_os_errors, make_folder, sync_file
-from diptych.memory import freed_memory_kept
+from diptych.host.files import explain_os_errors, make_folder, sync_file
+from diptych.host.memory import freed_memory_kept
 from diptych.sides import Side
 from diptych.translation.at_once import at_once
 from diptych.translation.clip_reader import Clip, Frame
@@ -178,10 +178,10 @@ class Steady:
         self.to = to
         self.plain = translator
         self.translator = copy(translator)
-        way = copy(translator.ways[to])
+        way = copy(translator.way_to[to])
         way.tile = "off"  # (so that frames are taken whole, by ``quick``)
         way.quick = way.steady(self.past)
-        self.translator.ways = {to: way}
+        self.translator.way_to = {to: way}
         self.last: tuple[float, Pixels] | None = None  # the last frame's time, and it from afar
 
     def arrays(self, pictures: list[Pixels], frames: list[Frame]) -> list[Pixels]:

@@ -19,8 +19,8 @@ from diptych.data.opening import DamagedPictureError, TooLargeError, opened
 from diptych.data.pixels import Pixels
 from diptych.data.size import pixels_of
 from diptych.errors import unheard
-from diptych.files import explain_os_errors, make_folder
-from diptych.memory import freed_memory_kept
+from diptych.host.files import explain_os_errors, make_folder
+from diptych.host.memory import freed_memory_kept
 from diptych.sides import Side
 from diptych.translation.at_once import at_once
 from diptych.translation.extras import Extras, extras_of

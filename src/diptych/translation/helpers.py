@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from diptych.data.opening import no_warnings
-from diptych.interrupt import USUAL
+from diptych.host.interrupt import USUAL
 
 Works = dict[str, Callable[[Any], Any]]
 

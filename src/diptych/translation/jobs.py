@@ -16,7 +16,7 @@ from diptych.data.folder import find_pictures
 from diptych.data.opening import is_animated
 from diptych.data.pixels import PixelFormat
 from diptych.errors import DiptychError, UsageError
-from diptych.files import lies_in
+from diptych.host.files import lies_in
 from diptych.translation.clip_names import ENDINGS as CLIP_ENDINGS
 from diptych.translation.clip_names import UNPLAYED, check_clip_name, clip_ending, is_clip
 from diptych.translation.writing import PICTURE_ENDINGS, check_format, default_format, format_of

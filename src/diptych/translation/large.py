@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diptych.errors import UsageError
-from diptych.memory import memory_at_hand
+from diptych.host.memory import memory_at_hand
 from diptych.translation.feature_store import check_room, in_file, in_memory
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.strips import Effort, Keep

@@ -19,7 +19,7 @@ from diptych.data.missing import MissingPixels, find_missing
 from diptych.data.opening import MOST_PIXELS, DamagedPictureError, DeepValuesError
 from diptych.data.pixels import PixelFormat, Pixels
 from diptych.errors import DiptychError, UsageError
-from diptych.files import as_path
+from diptych.host.files import as_path
 
 MOST_IN_TENSORS = 1.5  # resampling goes a little beyond 1; another normalisation reaches 2
 

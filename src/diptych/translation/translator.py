@@ -13,9 +13,10 @@ from torch import Tensor
 from diptych.data.missing import can_hold
 from diptych.data.opening import MOST_PIXELS, TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
-from diptych.device import TranslatingPrecision, choose_device, choose_translating_precision
 from diptych.errors import DiptychError, UsageError, one_of, unheard
-from diptych.files import AnyPath, as_path, explain_os_errors
+from diptych.host.device import TranslatingPrecision, choose_device, choose_translating_precision
+from diptych.host.files import AnyPath, as_path, explain_os_errors
+from diptych.host.surroundings import usual_place
 from diptych.model_file import (
     IMPORT_ADVICE,
     MODEL,
@@ -25,7 +26,6 @@ from diptych.model_file import (
     load_model,
 )
 from diptych.sides import SIDES, Side
-from diptych.surroundings import usual_place
 from diptych.translation.afar import (
     See,
     arrays_from_afar,
@@ -81,7 +81,7 @@ class Translator:
         self.tile = tile
         self.sees = pixels_seen(pair.info, see)
         self.precision = choose_translating_precision(precision, device)
-        self.ways = {to: Way(pair, to, device, tile, self.precision) for to in pair.ways}
+        self.way_to = {to: Way(pair, to, device, tile, self.precision) for to in pair.ways}
 
     @property
     def info(self) -> ModelInfo:
@@ -144,7 +144,7 @@ class Translator:
         return read_file(path, source, self.info.background)[0]
 
     def decode(self, data: bytes, to: Side, most_pixels: int = MOST_PIXELS) -> Pixels:
-        """Decode what a file holds, as ``read`` does; of at most so many pixels."""
+        """Decode what a file holds, as ``read`` does. Raises TooLargeError for more pixels."""
         source = self._way(to).source
         return read_bytes(data, source, self.info.background, most_pixels)[0]
 
@@ -191,19 +191,22 @@ class Translator:
         )
 
     def is_too_large(self, picture: Pixels, to: Side) -> bool:
-        """Whether a stored ``(H, W, C)`` picture must be cut into strips."""
+        """Whether a stored ``(H, W, C)`` picture must be cut into strips.
+
+        Raises NoRoomError if not even strips fit into memory.
+        """
         height, width = picture.shape[:2]
         return not seen_shape(height, width, self.sees) and self._way(to).is_too_large(picture)
 
     def taken(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of such a picture as the networks take it."""
-        way = next(iter(self.ways.values()))  # (both take the same)
+        way = next(iter(self.way_to.values()))  # (both take the same)
         return way.padded(*(seen_shape(height, width, self.sees) or (height, width)))
 
     def _way(self, to: Side) -> Way:
         side = one_of("to", to, SIDES)
         self.pair.towards(side)  # (says so if there is none)
-        return self.ways[side]
+        return self.way_to[side]
 
     def _translate_any(self, picture: Any, to: Side, size: int | None) -> Any:
         if isinstance(picture, list | tuple):

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from diptych.data.pixels import Pixels
 from diptych.errors import unheard
+from diptych.host.surroundings import usual_torch
 from diptych.model_file import GeneratorPair
 from diptych.network_config import SMALLEST
 from diptych.networks.fast.translating import for_translating
 from diptych.networks.fast.with_eight_bits import with_eight_bit_convolutions
 from diptych.sides import Side
-from diptych.surroundings import usual_torch
 from diptych.translation.large import Cut, Tile, how_to_cut, padded_picture
 from diptych.translation.rows import Rows, reflection
 from diptych.translation.smooth import Past, smoothed
@@ -107,7 +107,10 @@ class Way:
         return [whole]
 
     def is_too_large(self, picture: Pixels) -> bool:
-        """Whether a stored ``(H, W, C)`` picture must be cut into strips."""
+        """Whether a stored ``(H, W, C)`` picture must be cut into strips.
+
+        Raises NoRoomError if not even strips fit into memory.
+        """
         return self._cut(self._stored_picture(picture), 1, stored=2 * picture.nbytes) is not None
 
     def padded(self, height: int, width: int) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from diptych.data.metadata import ASCII, NO_DATA, NOTHING, Metadata
 from diptych.data.opening import TooLargeError
 from diptych.data.pixels import PixelFormat, Pixels, to_pil
 from diptych.errors import UsageError
-from diptych.files import explain_os_errors, replace, sweep_old
+from diptych.host.files import explain_os_errors, replace, sweep_old
 from diptych.translation.png import write_png
 
 FileFormat = Literal["png", "jpg", "webp", "tif", "bmp", "npy"]

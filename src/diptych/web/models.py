@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diptych.device import TranslatingPrecision
 from diptych.errors import DiptychError
+from diptych.host.device import TranslatingPrecision
 from diptych.network_config import SMALLEST
 from diptych.sides import Side
 from diptych.training.run_folder import RunFolder

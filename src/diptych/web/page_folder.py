@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import DiptychError
-from diptych.lock import only_one
+from diptych.host.lock import only_one
 from diptych.web.limits import RefusedError
 
 KEPT_SECONDS = 3600

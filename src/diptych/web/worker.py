@@ -129,7 +129,7 @@ def translate_batch(batch: list[Order]) -> list[Translated]:
             raise GivenUpError
 
     recs: list[Pixels | None] = [None] * len(batch)
-    networks = set.union(*(way.networks for way in translator.ways.values()))
+    networks = set.union(*(way.networks for way in translator.way_to.values()))
     with at_strength(networks, batch[0].strength):
         fakes = translator.arrays([order.picture for order in batch], to, look)
         if batch[0].back and translator.pair.back_from(to) is not None:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from diptych.host.processor import has_quick_bf16_vectors
 from diptych.networks.fast.tracing import compiled_for_gpu, quick_on
-from diptych.processor import has_quick_bf16_vectors
 
 # Numbers in a batch's features, of a group: below, moving the results takes longer than what is
 # saved. In bf16 that is so for vectors; matrix units multiply faster (estimated, not measured).

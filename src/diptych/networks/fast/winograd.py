@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from diptych.host.processor import has_quick_bf16_vectors
 from diptych.networks.fast.tracing import quick_on
-from diptych.processor import has_quick_bf16_vectors
 
 # Below, moving tiles and transforming kernels takes longer than the multiplications that they save.
 FEWEST_CHANNELS = {torch.float32: 64, torch.bfloat16: 128}

@@ -9,7 +9,7 @@ import torch
 
 from diptych.config import Precision
 from diptych.errors import DiptychError, UsageError
-from diptych.processor import has_quick_bf16_vectors, multiplies_bytes
+from diptych.host.processor import has_quick_bf16_vectors, multiplies_bytes
 from diptych.words import first_line
 
 KINDS = ("cpu", "cuda", "mps", "xpu")

@@ -37,7 +37,7 @@ def _told(cpuinfo: Path) -> str:
 
 
 def cores_allowed(groups: Path = Path("/sys/fs/cgroup")) -> float:
-    """Cores of which a container may use all the time; the machine's where it has no limit.
+    """The CPU quota of the container, in cores; those of the machine where it has none.
 
     (PyTorch's own number of threads follows from the machine's alone.)
     """

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from diptych.errors import DiptychError
-from diptych.files import explain_os_errors
+from diptych.host.files import explain_os_errors
 
 NAME = ".lock"
 TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)

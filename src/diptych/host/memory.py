@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.surroundings import shared
+from diptych.host.surroundings import shared
 
 # mallopt's parameters (malloc.h of the GNU C library).
 TRIM_THRESHOLD = -1

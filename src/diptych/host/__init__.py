@@ -1,0 +1,1 @@
+"""The machine, its disk, and the program around diptych."""

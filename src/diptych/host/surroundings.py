@@ -50,8 +50,9 @@ def _float32() -> Iterator[None]:
 @contextmanager
 def usual_place() -> Iterator[None]:
     """Within the block tensors are made on the CPU, where no other place is named."""
-    # (A default device costs a little in every operation.)
-    elsewhere = torch.get_default_device().type != "cpu"
+    # (A default device costs a little in every operation. PyTorch 2.6 cannot name it where it has
+    # been set and taken back.)
+    elsewhere = torch.empty(0).device.type != "cpu"
     with torch.device("cpu") if elsewhere else nullcontext():
         yield
 

@@ -42,8 +42,9 @@ def test_the_shell_completes_commands_and_options(
 
 def test_the_time_that_is_left() -> None:
     """By the pace of this session where steps are counted: another machine made the rest."""
-    from diptych.cli.console import describe, duration
+    from diptych.cli.console import describe
     from diptych.training.watch import Status
+    from diptych.words import duration
 
     assert "3 min left" in describe(Status(1010, 10_000, 0.101, 1000.0, 50.0, {}))
     assert "2 min left" in describe(Status(1010, None, 0.2, 30.0, 50.0, {}))

@@ -90,7 +90,7 @@ def test_pictures_on_both_sides_of_a_line_are_said(tmp_path: Path) -> None:
     write_pictures(tmp_path / "testA", 3, first=5)  # of which one is trained on
     write_pictures(tmp_path / "trainB", 6, first=4)  # of which two are in A
     settings = config()
-    said = remarks(settings, *open_domains(data_folders(tmp_path), settings))
+    said = remarks(settings, *open_domains(data_folders(tmp_path), settings), CPU)
     assert any(line.startswith("trained on, although held out: 1 picture of") for line in said)
     assert any(line.startswith("in both A and B: 2 pictures") for line in said)
 
@@ -104,8 +104,9 @@ def test_what_is_left_out_and_what_is_without_effect_is_said(tmp_path: Path) -> 
     a, b = open_domains(data_folders(tmp_path), config())
 
     def said(**sections: Any) -> list[str]:
-        return remarks(build_config(merge(config(size=64).model_dump(), sections)), a, b)
+        return remarks(build_config(merge(config(size=64).model_dump(), sections)), a, b, CPU)
 
+    assert any("fp16 is for GPUs" in line for line in said(training={"precision": "fp16"}))
     usual = said()
     assert [line.split("broken")[0] for line in usual] == [
         f"left out 7 pictures of {tmp_path / 'trainA'}: ",
@@ -133,11 +134,11 @@ def test_grey_pictures_learned_as_colours_are_said(tmp_path: Path) -> None:
     for channels, said in ((None, True), (1, False)):
         reading = {"a": {"channels": channels}, "b": {"channels": channels}}
         settings = build_config(merge(config().model_dump(), reading))
-        lines = remarks(settings, *open_domains(folders, settings))
+        lines = remarks(settings, *open_domains(folders, settings), CPU)
         assert any("all pictures are grey" in line for line in lines) == said
     for j, colour in enumerate(("red", "green", "blue")):
         Image.new("RGB", (40, 40), colour).save(tmp_path / "b" / f"{j}.png")
-    lines = remarks(config(), *open_domains(folders, config()))
+    lines = remarks(config(), *open_domains(folders, config()), CPU)
     assert not any("all pictures are grey" in line for line in lines)
 
 

@@ -207,6 +207,8 @@ def test_a_short_run_of_bad_steps_alone_is_not_called_done(
     with pytest.raises(DiptychError, match="12 steps up to step 12 gave NaN"):
         run(towns, tmp_path / "run", training={"steps": 12})
     assert not RunFolder(tmp_path / "run").model.exists()
+    with pytest.raises(DiptychError, match="1 step up to step 1 gave NaN or infinity: fp16 begins"):
+        run(towns, tmp_path / "fp16", training={"steps": 1, "precision": "fp16"})
 
 
 def test_going_back_passes_over_what_was_saved_while_failing(

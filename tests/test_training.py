@@ -41,10 +41,12 @@ from diptych.errors import DiptychError, UsageError
 from diptych.host.interrupt import InterruptedRunError, StopNowError, StopRequest
 from diptych.host.surroundings import shared, usual_torch
 from diptych.model_file import load_model, read_info, save_model
+from diptych.networks.blocks import count_parameters
 from diptych.settings import build_config, merge, parse_assignment, preset_names, read_preset
 from diptych.training import checkpoint
 from diptych.training.choice import make_config
 from diptych.training.health import Health
+from diptych.training.keeper import MOST_UNSAVED
 from diptych.training.learned import runs_before
 from diptych.training.log import Log
 from diptych.training.loss_sums import LossSums
@@ -378,15 +380,20 @@ def test_numbers_of_jobs_are_no_octal_ones() -> None:
 def test_a_long_step_is_saved_by_the_clock(
     towns: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("diptych.training.keeper.MOST_UNSAVED", 0)
+    now = 0.0
+    monkeypatch.setattr("diptych.training.keeper.time.monotonic", lambda: now)
     settings = merge(TINY, {"training": {"checkpoint_every": 1000, "steps": 5}})
     saved = []
 
     def look(status: Status) -> None:
-        saved.append(checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1].name)
+        nonlocal now
+        found = checkpoint.checkpoints(tmp_path / "run" / "checkpoints")
+        saved.append([path.name for path in found])
+        now += 60 * (MOST_UNSAVED - 1)
 
     package.train(data=towns, run=tmp_path / "run", settings=settings, watch=look)
-    assert saved == [f"step-{step:08d}" for step in range(1, 6)]
+    third, fifth = "step-00000003", "step-00000005"
+    assert saved == [[], [], [third], [third], [third, fifth]]
 
 
 def test_a_background_job_of_a_script_ignores_ctrl_c(towns: Path, tmp_path: Path) -> None:
@@ -959,7 +966,12 @@ def test_a_run_takes_the_room_that_was_foreseen(towns: Path, tmp_path: Path) -> 
     run = RunFolder(tmp_path / "run")
     made = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
     a, b = open_domains(data_folders(towns), run.config())
-    assert made < bytes_needed(Trainer(run.config(), run, a, b, CPU)) < 2 * made
+    trainer = Trainer(run.config(), run, a, b, CPU)
+    assert made < bytes_needed(trainer) < 2 * made
+    weights = count_parameters(trainer.state.model)
+    own = count_parameters(trainer.state.model.generators)
+    checkpoints, sheets = 4 * (3 * weights + own), 2 * 6 * 32 * 32 * 3
+    assert bytes_needed(trainer) == 4 * checkpoints + 3 * 4 * own + sheets
 
 
 def test_a_step_that_cannot_fit_into_memory_is_not_begun(
@@ -1219,7 +1231,13 @@ def test_going_on_from_a_run_takes_all_of_it(
     old, new = RunFolder(trained).config(), RunFolder(tmp_path / "more").config()
     assert make_config("repaint", start_from=trained).data == old.data  # (which is its own preset)
     assert make_config("laptop", start_from=trained).data.size == 64 != old.data.size
-    assert package.Run(str(trained)).metrics()[-1]["step"] == 12
+    earlier = package.Run(str(trained))
+    assert earlier.metrics()[-1]["step"] == 12
+    assert package.load(earlier, "cpu").info.step == 12
+    with pytest.raises(DiptychError, match="no run in"):
+        package.Run(tmp_path / "typo").metrics()
+    with pytest.raises(UsageError, match="is empty"):
+        package.Run("")
     assert new.optimizer.rate == 1e-9
     assert (new.data, new.loss, new.discriminator) == (old.data, old.loss, old.discriminator)
     assert new.training.steps == old.training.steps

@@ -30,13 +30,17 @@ class Run:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", as_path(self.path))
 
+    def __fspath__(self) -> str:
+        """So that ``load``, ``evaluate`` and ``train(start_from=...)`` take it as it is."""
+        return str(self.path)
+
     @property
     def finished(self) -> bool:
         """Whether it has come to its end. If not, as after ``max_minutes``, it can be resumed."""
         return RunFolder(self.path).is_finished()
 
     def load(self, device: str | torch.device = "auto") -> Translator:
-        """The trained translator; ``diptych.load(run.path, ...)`` has more to choose."""
+        """The trained translator; ``diptych.load(run, ...)`` has more to choose."""
         return load(self.path, device)
 
     def evaluate(self) -> Evaluation:
@@ -45,7 +49,9 @@ class Run:
 
     def metrics(self) -> list[dict[str, float]]:
         """The loss terms over time: one dictionary per log step."""
-        return RunFolder(self.path).read_metrics()
+        run = RunFolder(self.path)
+        run.config()  # (says so if there is no run)
+        return run.read_metrics()
 
 
 def train(

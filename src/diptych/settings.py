@@ -204,6 +204,8 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "tuple_type":
         return f"{where} = {seen}: write it as a list, as in [0, 255]"
     what = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("int_parsing", "int_from_float", "int_type"):
+        what = "give a whole number"
     if not where or first["type"] == "value_error":
         return f"{where}: {what}" if where else what
     return f"{where} = {seen}: {within(what)}"

@@ -15,6 +15,14 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``5 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def within(sentence: str) -> str:
     """A sentence as it stands behind a colon: it begins with a small letter."""
     return sentence[:1].lower() + sentence[1:]

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from diptych.words import counted, printable
+from diptych.words import counted, duration, printable
 
 if TYPE_CHECKING:
     from diptych.training.run_folder import RunFolder
@@ -101,7 +101,8 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], note: str 
             page = Console(width=width, quiet=console.quiet)
         page.print(table)
     if note:
-        console.print(printable(note), style="dim", markup=False, highlight=False)
+        whole = not console.is_terminal  # (lines that other programs search)
+        console.print(printable(note), style="dim", markup=False, highlight=False, soft_wrap=whole)
 
 
 def _table(cells: Sequence[Sequence[str]]) -> tuple[Table, int]:
@@ -180,11 +181,11 @@ class _TrainingView:
             )
         for read in self.reading.values():  # (below, the losses need the room)
             self.progress.update(read, visible=console.width >= WIDE)
-        self.progress.start()
         self.training = self.progress.add_task("training", total=1.0, info="")
 
     def watch(self, status: Status) -> None:
         self.status = status
+        self.progress.start()
         info = describe(status)
         if self.training is not None:
             shown = fitting(info, console.width - BESIDE) if console.width < WIDE else info
@@ -229,11 +230,3 @@ def fitting(info: str, letters: int) -> str:
     while len(info) > letters and ", " in info:
         info = info.rpartition(", ")[0]
     return info
-
-
-def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``5 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

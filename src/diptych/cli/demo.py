@@ -28,12 +28,12 @@ def demo(
     """Learn map <-> aerial picture on built-in towns, and show a report."""
     import webbrowser
 
-    from diptych.cli.console import duration, say, show_table, training_listener
+    from diptych.cli.console import say, show_table, training_listener
     from diptych.cli.log import output_is_a_log
     from diptych.demo import COLUMNS, free_run, run_demo, score_rows
     from diptych.report.page import write_report
     from diptych.training.run_folder import RunFolder
-    from diptych.words import typed
+    from diptych.words import duration, typed
 
     output_is_a_log()
     folder = RunFolder(run) if run is not None else free_run(Path("runs"))

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated, NoReturn, TextIO, cast
 
@@ -24,7 +25,7 @@ from diptych.cli import (
     translate,
     ui,
 )
-from diptych.errors import DiptychError, DiptychWarning, out_of_memory
+from diptych.errors import DiptychError, DiptychWarning, UsageError, out_of_memory
 from diptych.host.interrupt import USUAL, StopNowError
 from diptych.words import printable, within
 
@@ -122,8 +123,16 @@ def _check_folder() -> None:
 
 def _with_home(argument: str) -> str:
     """A shell leaves the ``~`` of ``--run=~/runs/h2z`` to us, and that of quoted words."""
-    option, equals, value = argument.rpartition("=") if argument[:2] == "--" else ("", "", argument)
+    option, equals, value = argument.partition("=") if argument[:2] == "--" else ("", "", argument)
     return option + equals + os.path.expanduser(value)
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """Raise UsageError for an empty word, which would be taken for the current folder."""
+    for argument in arguments:
+        if not argument or (argument[:2] == "--" and argument[-1] == "="):
+            option = f"{argument[:-1]} has no value" if argument else "a word is empty"
+            raise UsageError(f"{option}: is a variable of the shell not set?")
 
 
 def _prepare_process() -> None:
@@ -147,6 +156,7 @@ def main() -> None:
         arguments.append("--help")
     try:
         _check_folder()
+        _check_words(arguments)
         sys.exit(app(arguments, standalone_mode=False))
     except _UsageError as error:
         _say_usage(error)

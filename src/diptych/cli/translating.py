@@ -96,10 +96,10 @@ def translate_clips(
 def _translate_clip(
     translator: Translator, job: Job, to: Side, size: int | None, batch: int, smooth: float
 ) -> None:
-    from diptych.cli.console import duration, note, progress_bar
+    from diptych.cli.console import note, progress_bar
     from diptych.host.interrupt import InterruptedRunError, stop_on_signals
     from diptych.translation.clips import translate_clip
-    from diptych.words import counted, printable
+    from diptych.words import counted, duration, printable
 
     with progress_bar() as progress, stop_on_signals() as request:
         bar = progress.add_task(printable(job.source.name), total=None, info="")

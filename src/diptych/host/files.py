@@ -31,6 +31,8 @@ def as_path(given: AnyPath) -> Path:
     """
     if not isinstance(given, str | os.PathLike):
         raise UsageError(f"a {type(given).__name__} is no path: give a name")
+    if not os.fspath(given):
+        raise UsageError("the name of a file or folder is empty: give one")
     path = Path(os.path.expanduser(given))
     try:
         os.lstat(path)

@@ -13,6 +13,7 @@ from diptych.training.choice import model_in
 from diptych.training.provenance import rounding
 from diptych.training.run_folder import RunFolder
 from diptych.training.trainer import Trainer
+from diptych.words import counted, duration
 
 # What people call those that a model to start from may lack.
 NETWORKS = {
@@ -65,7 +66,7 @@ def take_back(trainer: Trainer) -> list[str]:
         return said
     if trainer.progress() >= 1:
         raise UsageError(
-            f"{run.path} has made {state.step} steps in {state.seconds / 60:.3g} minutes: the "
+            f"{run.path} has made {counted(state.step, 'step')} in {duration(state.seconds)}: the "
             "length is that of the whole run, give a larger one"
         )
     if trainer.config.optimizer.schedule != "constant":

@@ -13,7 +13,7 @@ from diptych.training.guard import LOWER_RATE, MOST_IN_A_ROW
 from diptych.training.log import Log
 from diptych.training.run_folder import RunFolder
 from diptych.training.state import TrainingState
-from diptych.words import typed
+from diptych.words import counted, typed
 
 MOST_UNSAVED = 10  # minutes: a step may take many seconds, and checkpoints go by steps
 
@@ -113,13 +113,19 @@ class Keeper:
         Raises DiptychError if there is none, or if it has been tried.
         """
         state = self.state
-        seen = f"{int(state.bad_in_row)} steps up to step {state.step} gave NaN or infinity"
+        left_out = counted(int(state.bad_in_row), "step")
+        seen = f"{left_out} up to step {state.step} gave NaN or infinity"
         too = ", at a lower rate too" if state.setbacks else ""
         hopeless = DiptychError(
             f"{seen}{too}: start again with a lower optimizer.rate (it was "
             f"{self.config.optimizer.rate:g}); the last checkpoint of {self.run.path}, if it has "
             "one, is unharmed"
         )
+        if self.config.training.precision == "fp16" and state.step < MOST_IN_A_ROW:
+            raise DiptychError(
+                f"{seen}: fp16 begins with some such steps, until it has found its scale. Make the "
+                "run longer, or leave --precision out"
+            )
         if state.setbacks:
             raise hopeless
         try:

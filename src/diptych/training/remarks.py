@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+import torch
+
 from diptych.config import Config, ContrastConfig
 from diptych.data.cache import contents
 from diptych.data.domain import Domain
@@ -24,7 +26,7 @@ SCHEDULES_WITH = {  # each of the optimizer's settings
 }
 
 
-def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
+def remarks(config: Config, a: Domain, b: Domain, device: torch.device) -> list[str]:
     """What a person should know before the training starts."""
     channels = a.pixel_format.channels, b.pixel_format.channels
     return [
@@ -33,6 +35,7 @@ def remarks(config: Config, a: Domain, b: Domain) -> list[str]:
         *_of_earlier_runs(config, a, b),
         *_of_both(a, b),
         *_of_settings(config),
+        *_of_precision(config, device),
         *(_of_channels(config, *channels) if channels[0] != channels[1] else ()),
     ]
 
@@ -109,6 +112,11 @@ def _of_settings(config: Config) -> Iterator[str]:
     more_judged = "training.judged" in asked_for and training.more_judged > training.untouched
     if more_judged and not training.history:
         yield "training.judged adds no fakes: without training.history there are no older"
+
+
+def _of_precision(config: Config, device: torch.device) -> Iterator[str]:
+    if config.training.precision == "fp16" and device.type == "cpu":
+        yield "fp16 is for GPUs, and takes a CPU many times as long: leave --precision out here"
 
 
 def _without_effect(config: Config) -> Iterator[tuple[str, str]]:

@@ -118,7 +118,7 @@ class Session:
         if not self.resumes:
             self._warn_unless(held.enter_context(run.begun(config)))
         self._write_down(config, a, b, yardstick)
-        for line in remarks(config, a, b):
+        for line in remarks(config, a, b, device):
             self.listener.warn(line)
         return a, b, config, yardstick
 
@@ -129,7 +129,8 @@ class Session:
             raise UsageError(f"the name of the run {place} is no text: choose another")
         if not self.config.training.length:
             raise UsageError("how long? give --steps, --epochs or --minutes")
-        if minutes is not None and not (isinstance(minutes, Real) and 0 <= minutes < math.inf):
+        is_number = isinstance(minutes, Real) and not isinstance(minutes, bool)
+        if minutes is not None and not (is_number and 0 <= minutes < math.inf):
             raise UsageError(f"max_minutes {minutes!r}: give a number of minutes")
 
     def _warn_unless(self, locked: bool) -> None:

@@ -91,6 +91,7 @@ def test_all_models_are_told(served: Server, trained: Path) -> None:
     assert models[2]["a"] == {
         "name": "A", "channels": 1, "dtype": "uint16", "low": 0, "high": 4095
     }  # fmt: skip
+    assert [models[0][side]["name"] for side in "ab"] == ["A", "B"]
     assert (models[3]["a"]["low"], models[3]["a"]["high"]) == ([0, 0, 0, 0, 0], [9, 9, 9, 9, 8])
 
 
@@ -179,6 +180,7 @@ def test_what_is_refused(served: Server, town: Path) -> None:
         (good, {"model": "tinny"}, 422, "did you mean 'tiny'?"),
         (good, {"model": "one-way", "to": "a"}, 422, "'one-way' translates from A to B only"),
         (good, {"size": 0}, 422, "size: input should be greater"),
+        (good, {"model": "x" * 9999}, 422, f"there is no model {'x' * 100!r}: choose from"),
         (good, {"size": "big"}, 422, "size: input should be a valid integer"),
         (good, {"strength": 2}, 422, "strength 2: this model paints pictures anew"),
         (good, {"strength": -1, "model": "retouch"}, 422, "strength: input should be greater"),
@@ -248,6 +250,9 @@ def test_pictures_of_one_size_share_a_batch(trained: Path, tmp_path: Path) -> No
         futures = [worker.submit(order) for order in orders]
     made = [future.result(timeout=LONGEST) for future in futures[:-1]]
     worker.close()
+    weaker = Order(tiny, "b", False, pictures[0], strength=0.5)
+    assert not weaker.goes_with(orders[0])
+    assert weaker.goes_with(Order(tiny, "b", False, pictures[1], strength=0.5))
     assert batches == [3, 1, 1, 1, 1, 1]  # 0, 1, 3 together; 2; 4; to A; and back; one-way
     for picture, one in zip(pictures, made, strict=False):
         alone = tiny.arrays([picture], "b")[0]

@@ -460,6 +460,23 @@ def test_nobody_else_is_asked(browser: Browser, served: Server) -> None:
     assert outside <= {"/dev/null"}
 
 
+def test_a_page_comes_back_with_its_server(trained: Path, towns: Path, tmp_path: Path) -> None:
+    with running(tmp_path / "notes", [trained]) as server:
+        window = Browser(server, tmp_path)
+        window.open()
+        window.translated(lambda: window.choose_files("#picture", [min(towns.glob("testA/*"))]))
+        window.driver.execute_script("window.before = true")
+        assert server.stop() == 0
+        window.click("B \u2192 A", "label")  # (it finds out when it asks for something)
+    try:
+        with running(tmp_path / "notes", [trained], "--port", str(server.port)):
+            wait_until(lambda: not window.driver.execute_script("return window.before"))
+            wait_until(lambda: window.all("#examples img"))
+            window.translated(lambda: window.choose_files("#picture", [min(towns.glob("testA/*"))]))
+    finally:
+        window.driver.quit()
+
+
 def test_a_browser_gets_in_with_the_key(trained: Path, tmp_path: Path) -> None:
     """It says where a form comes from; httpx does not."""
     key = "a-key-of-some-length"

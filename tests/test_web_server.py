@@ -33,6 +33,7 @@ import torch
 from command import LONGEST
 from conftest import Command
 from PIL import Image
+from retouching import RETOUCH, saved
 
 pytest.importorskip("gradio", reason="the extra [web] is not installed")
 
@@ -40,14 +41,14 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 from web import Server, as_png, running, wait_until
 
 from diptych.cli.ui import ui
 from diptych.data.pixels import RGB
 from diptych.errors import DiptychError, UsageError
-from diptych.model_file import GeneratorPair, ModelInfo, save_model
+from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.training.samples import Translated
@@ -58,9 +59,9 @@ from diptych.web.guard import Guard
 from diptych.web.limits import Limits, RefusedError
 from diptych.web.metrics import Metrics
 from diptych.web.models import load_models
-from diptych.web.page_actions import Actions, stem_of
+from diptych.web.page_actions import MOST_AT_ONCE, Actions, free_name, shortened, stem_of
 from diptych.web.page_folder import PageFolder, page_folder
-from diptych.web.server import PatientOnce, addresses_of, listen
+from diptych.web.server import MOST_CONNECTIONS, PatientOnce, addresses_of, listen
 from diptych.web.service import Service
 from diptych.web.worker import Order
 
@@ -193,6 +194,9 @@ def test_every_answer_says_what_a_browser_may_do_with_it(
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "same-origin"
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    too_long = httpx.post(f"{public.address}/x", content=bytes(70_000), timeout=LONGEST)
+    assert too_long.status_code == 413
+    assert too_long.headers["x-content-type-options"] == "nosniff"
 
 
 def test_the_page_asks_for_the_key(public: Server) -> None:
@@ -295,6 +299,46 @@ def test_a_crowd_is_told_to_wait(public: Server, bearer: dict[str, str]) -> None
     assert translate(public, LARGE, bearer).status_code == 200
 
 
+async def post(app: ASGIApp, path: str, content: bytes) -> httpx.Response:
+    """To an application in this process, which may raise what it has answered."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport) as client:
+        return await client.post(f"http://x{path}", content=content)
+
+
+def test_a_mistake_of_the_server_is_told_in_a_sentence(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(load_models([trained], "cpu", 10**6), Limits(), Metrics())
+    monkeypatch.setattr(service, "translate", None)  # (whatever it may be)
+    try:
+        answer = asyncio.run(post(make_api(service, False), "/v1/translate", LARGE))
+    finally:
+        assert service.close()
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "the server made a mistake: its log says more"}
+
+
+def test_the_idle_make_room_for_those_who_ask(public: Server) -> None:
+    waiting = [
+        socket.create_connection(("127.0.0.1", public.port)) for _ in range(MOST_CONNECTIONS + 20)
+    ]
+    try:
+        assert public.ask("/healthz").status_code == 200
+        dropped = 0
+        for connection in waiting:
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                try:
+                    dropped += connection.recv(1) == b""
+                except ConnectionResetError:
+                    dropped += 1
+        assert 20 <= dropped < MOST_CONNECTIONS
+    finally:
+        for connection in waiting:
+            connection.close()
+
+
 def test_bodies_are_limited_as_they_come_and_let_go() -> None:
     """In pieces, without a length at their head."""
 
@@ -317,6 +361,13 @@ def test_bodies_are_limited_as_they_come_and_let_go() -> None:
     for _ in range(HELD_BODIES + 4):
         assert asyncio.run(status(1)) == 200
     assert app.held == 0
+
+    async def ended(scope: Scope, receive: Receive, send: Send) -> None:
+        raise asyncio.CancelledError
+
+    stopping = LimitedBodies(ended, limits, {}, "/files")
+    answer = asyncio.run(post(stopping, "/v1/translate", b""))
+    assert (answer.status_code, answer.json()) == (503, {"detail": "the server is stopping"})
     app.held = HELD_BODIES * limits.body_bytes - 1000  # of others who are under way
     assert asyncio.run(status(1)) == 429
 
@@ -397,6 +448,10 @@ def test_what_was_translated_is_handed_over_where_the_page_is_nearly_full(
         monkeypatch.setattr("diptych.web.page_folder.MOST_BYTES", most)
         work = actions.translate_several(uploads, trained.name, "b", None, None, told.append)
         return asyncio.run(work)
+
+    too_many = (MOST_AT_ONCE + 1) * uploads[:1]
+    with pytest.raises(RefusedError, match="201 pictures are too many"):
+        asyncio.run(actions.translate_several(too_many, trained.name, "b", None, None, told.append))
 
     monkeypatch.setattr("diptych.web.page_folder.KEPT_SECONDS", 10**10)
     try:
@@ -514,6 +569,29 @@ def test_runs_of_one_name_are_told_apart(trained: Path, tmp_path: Path) -> None:
     assert list(load_models(runs, "cpu", 10**6)) == ["tiny", "tiny-2", "tiny-3"]
 
 
+def test_domains_are_called_as_their_folders(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    data = json.loads((run / "data.json").read_text())
+    data["folders"] |= {"a": str(tmp_path / "horse"), "b": str(tmp_path / "zebra")}
+    (run / "data.json").write_text(json.dumps(data))
+    assert load_models([run], "cpu", 10**6)["run"].domains == {"a": "horse", "b": "zebra"}
+
+
+def test_a_server_has_a_strength_and_models_a_background(tmp_path: Path) -> None:
+    pair = load_model(saved(tmp_path / "retouch.safetensors", RETOUCH), torch.device("cpu"))
+    save_model(tmp_path / "x.safetensors", replace(pair, info=replace(pair.info, background="red")))
+    models = load_models([tmp_path / "x.safetensors"], "cpu", 10**6, strength=0.0)
+    service = Service(models, Limits(), Metrics())
+    clear = as_png(Image.new("RGBA", (32, 32), (9, 9, 9, 0)))
+    try:
+        made = asyncio.run(service.translate(clear, models["x"], "b", None)).made
+    finally:
+        assert service.close()
+    assert (made.picture == (255, 0, 0)).all()
+    assert (made.fake == made.picture).all()
+
+
 def test_options_of_the_form_count_more_than_those_of_the_address(trained: Path) -> None:
     service = Service(load_models([trained], "cpu", 10**6), Limits(), Metrics())
     api = make_api(service, key_needed=False)
@@ -523,15 +601,17 @@ def test_options_of_the_form_count_more_than_those_of_the_address(trained: Path)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(api)) as client:
             return await client.post(
                 "http://x/v1/translate", params={"format": "png", "size": "16"},
-                files={"picture": ("x.png", picture)}, data={"format": "bmp"},
+                files={"picture": ("x.png", picture)},
+                data={"format": "jpg", "to": "a", "model": "tiny", "strength": "1", "size": "17"},
             )  # fmt: skip
 
     try:
         answer = asyncio.run(translate())
     finally:
         assert service.close()
+    assert answer.headers["content-type"] == "image/jpeg"
     with Image.open(io.BytesIO(answer.content)) as image:
-        assert (image.format, image.size) == ("BMP", (16, 16))
+        assert (image.format, image.size) == ("JPEG", (17, 17))
 
 
 def test_forms_are_in_one_encoding(public: Server, bearer: dict[str, str]) -> None:
@@ -640,6 +720,12 @@ def test_names_that_no_page_can_show() -> None:
         assert kept.name == "caf?.png"
         long = stem_of({"path": "/x", "orig_name": 90 * "\U00020000" + ".png"})
         assert len(folder.write(f"{long}-after.png", b"x").name) > 40
+        assert len(shortened(300 * "x")) == 200
+        there = len(list(folder.path.iterdir()))
+        with pytest.raises(RefusedError, match="no room for the picture: File name too long"):
+            folder.write(300 * "x", b"")
+        assert len(list(folder.path.iterdir())) == there
+    assert free_name("IMG.png", {"img.png": b"", "img-2.png": b""}) == "IMG-3.png"
 
 
 async def status_of(app: Guard, scope: Scope, length: int) -> int:

@@ -24,7 +24,7 @@ from diptych.translation.writing import FileFormat, format_of
 from diptych.version import __version__
 from diptych.web.bodies import read_picture_and_fields
 from diptych.web.guard import refuse
-from diptych.web.limits import RefusedError
+from diptych.web.limits import MOST_SAID, RefusedError
 from diptych.web.metrics import GONE
 from diptych.web.models import ServedModel
 from diptych.web.service import Service, format_for
@@ -117,7 +117,8 @@ PROBLEMS: Problems = {
         415: "The content type is no picture.",
         422: "There is no picture, it is damaged, or the model cannot take it or the options.",
         429: "Too many pictures in line: try again after Retry-After seconds.",
-        503: "No time or memory for it.",
+        500: "A mistake of the server.",
+        503: "No time or memory for it, or the server is stopping.",
         504: "The network took too long.",
     }.items()
 }
@@ -244,6 +245,10 @@ def _answer_errors(api: FastAPI) -> None:
     async def gone(request: Request, error: ClientDisconnect) -> Response:
         return Response(status_code=GONE)
 
+    @api.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return refuse(RefusedError(500, "the server made a mistake: its log says more"))
+
     @api.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
@@ -292,6 +297,7 @@ def one_sentence(error: RequestValidationError | ValidationError) -> str:
     first = error.errors()[0]
     option = next((str(part) for part in first["loc"] if part != "query"), "request")
     if first["type"] == "extra_forbidden":
-        return f"there is no option {option!r}: there are {', '.join(Options.model_fields)}"
+        there = ", ".join(Options.model_fields)
+        return f"there is no option {option[:MOST_SAID]!r}: there are {there}"
     message = str(first["msg"])
     return f"{option}: {within(message)}"

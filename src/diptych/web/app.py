@@ -12,7 +12,7 @@ from diptych.templates import template
 from diptych.web.api import make_api
 from diptych.web.bodies import LimitedBodies
 from diptych.web.forms import typed_key
-from diptych.web.guard import API, JOIN, MOST_LOGIN, MOST_MESSAGE, UPLOAD, Guard
+from diptych.web.guard import API, JOIN, MOST_LOGIN, MOST_MESSAGE, UPLOAD, Guard, with_headers
 from diptych.web.metrics import Measured
 from diptych.web.page_folder import MOST_BYTES, PageFolder
 from diptych.web.service import Service
@@ -44,7 +44,7 @@ def make_app(service: Service, folder: PageFolder, key: str | None) -> ASGIApp:
         "/login": MOST_LOGIN,
     }  # fmt: skip
     bodies = LimitedBodies(guard, service.limits, most, to_files=UPLOAD)
-    return Measured(bodies, service.metrics, API)
+    return with_headers(Measured(bodies, service.metrics, API))
 
 
 def _mount_page(api: FastAPI, service: Service, folder: PageFolder) -> None:

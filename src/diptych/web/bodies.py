@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from diptych.web.guard import refuse
-from diptych.web.limits import Limits, RefusedError
+from diptych.web.limits import MOST_SAID, Limits, RefusedError
 
 HELD_BODIES = 16  # of the largest size: more than that is not kept in memory as it comes in
 OTHERS = 65_536  # bytes of bodies that are neither pictures nor forms
@@ -66,6 +66,8 @@ class LimitedBodies:
             await self.app(scope, receive_some, body.send)
         except ClientDisconnect:
             pass  # nobody is there any more
+        except asyncio.CancelledError:  # (a second Ctrl-C)
+            await body.refuse(503, "the server is stopping")
         finally:
             self.held -= body.held
 
@@ -121,6 +123,11 @@ async def read_picture_and_fields(request: Request) -> tuple[bytes, dict[str, st
 
     Raises RefusedError for bodies that are neither a form with a ``picture`` nor a picture.
     """
+    packed = request.headers.get("content-encoding", "identity")
+    if packed.lower() != "identity":
+        raise RefusedError(
+            415, f"the content encoding {packed[:MOST_SAID]!r} is not read: leave it out"
+        )
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _read_form(request)

@@ -19,7 +19,8 @@ from diptych.web.forms import with_boundary_alone
 from diptych.web.limits import RefusedError
 from diptych.web.page_folder import PageFolder
 
-OPEN = ("/healthz", "/login", "/favicon.ico")  # need no key
+AGAIN = "/gradio_api/app_id"  # a random number: a page that lost the server asks if it is another's
+OPEN = ("/healthz", "/login", "/favicon.ico", AGAIN)  # need no key
 GET = ("GET", "HEAD")
 API = {
     "/v1/translate": ("POST",), "/v1/models": GET, "/healthz": GET, "/metrics": GET, "/docs": GET,
@@ -27,7 +28,7 @@ API = {
 }  # fmt: skip
 # What the page needs of Gradio. It has many more paths, for uses that are not ours.
 PAGE = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/pwa_icon",
-        "/gradio_api/startup-events",
+        "/gradio_api/startup-events", AGAIN,
         "/gradio_api/upload", "/gradio_api/upload_progress", "/gradio_api/queue/join",
         "/gradio_api/queue/data", "/gradio_api/cancel", "/gradio_api/reset")  # fmt: skip
 PAGE_FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
@@ -46,6 +47,20 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
 }
+
+
+def with_headers(app: ASGIApp) -> ASGIApp:
+    """``app``, whose every answer says what a browser may do with it."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return answer
 
 
 class Guard:
@@ -70,11 +85,6 @@ class Guard:
         if scope["type"] != "http":
             return
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
         with ExitStack() as held:
             try:
                 answer = self._check(scope)
@@ -88,11 +98,11 @@ class Guard:
             except RefusedError as refusal:
                 answer = refuse(refusal)
             if answer is not None:
-                await answer(scope, receive, send_with_headers)
+                await answer(scope, receive, send)
                 return
             if scope["method"] == "HEAD" and scope["path"] in API:
                 scope = {**scope, "method": "GET"}  # (the server leaves the body out)
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, receive, send)
 
     def _room_for(self, length: str) -> AbstractContextManager[None]:
         if not length.isdecimal():
@@ -103,7 +113,7 @@ class Guard:
         client, path = HTTPConnection(scope), scope["path"]
         headers = client.headers
         host = headers.get("host", "")
-        if self.key is None and not _is_local(host):
+        if self.key is None and path != "/healthz" and not _is_local(host):
             # A page elsewhere may have a name of its own lead here.
             raise RefusedError(403, "without a key only 127.0.0.1 and localhost are answered")
         origin = headers.get("origin")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 
 from diptych.errors import DiptychError, UsageError
 
+MOST_SAID = 100  # letters of what a client has sent, in the sentence about it
+
 
 class RefusedError(DiptychError):
     """A request that is not answered with a picture; the message is one sentence for the client.

@@ -13,11 +13,11 @@
   };
   name();
   // Gradio takes for a picture what the browser calls one, and many do not know those of phones.
-  const unknown = (file) => !file.type && /\.(hei[cf]|hif)$/i.test(file.name);
+  const unknown = (file) => !file.type;
   const named = (files) => {
     const all = new DataTransfer();
     for (const file of files)
-      all.items.add(unknown(file) ? new File([file], file.name, { type: "image/heic" }) : file);
+      all.items.add(unknown(file) ? new File([file], file.name, { type: "image/unknown" }) : file);
     return all;
   };
   document.addEventListener("change", ({ target }) => {

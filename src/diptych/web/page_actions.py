@@ -150,7 +150,7 @@ class Actions:
             packed = await asyncio.to_thread(pack, contents)
             zip_room.close()
             self.folder.make_room(len(packed))
-            whole = self.folder.write(f"{model.name}-to-{to}.zip", packed)
+            whole = self.folder.write(f"{shortened(model.name)}-to-{to}.zip", packed)
             return self._small_views(tiles), whole, line
 
     async def _patiently(
@@ -234,13 +234,17 @@ def name_of(file: Any) -> str:
 def stem_of(file: Any) -> str:
     """The name without its ending, made of plain letters, for a file to take away."""
     kept = [c if c.isalnum() or c in "-_. " else "-" for c in Path(name_of(file)).stem]
-    short = "".join(kept).strip(". ")[:80].encode()[:MOST_OF_A_NAME]
-    return short.decode(errors="ignore").strip(". ") or "picture"
+    return shortened("".join(kept).strip(". ")[:80]).strip(". ") or "picture"
+
+
+def shortened(name: str) -> str:
+    """As much of a name as a disk takes with an ending."""
+    return name.encode("utf-8", "replace")[:MOST_OF_A_NAME].decode(errors="ignore")
 
 
 def free_name(name: str, taken: dict[str, bytes]) -> str:
-    """``name``, or one like it that is not taken."""
-    path, number = Path(name), 2
-    while name in taken:
+    """``name``, or one like it that is not taken, whatever a disk thinks of large letters."""
+    path, number, known = Path(name), 2, {one.casefold() for one in taken}
+    while name.casefold() in known:
         name, number = f"{path.stem}-{number}{path.suffix}", number + 1
     return name

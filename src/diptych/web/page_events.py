@@ -108,8 +108,8 @@ class Events:
             line = escape(_sentence(refusal))
             gr.Warning(line)
             return [], line, _no_download()
-        except asyncio.CancelledError:
-            return [], "", _no_download()
+        except asyncio.CancelledError:  # (the page was closed, or the server ends)
+            return [], "Stopped: the server is ending.", _no_download()
         found = packed is not None
         return (
             [str(path) for path in previews],

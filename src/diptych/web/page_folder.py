@@ -68,9 +68,19 @@ class PageFolder:
         return Path(name).read_bytes()
 
     def write(self, name: str, content: bytes) -> Path:
-        """Keep a file under a name for people. (Names of files may hold bytes that are no text.)"""
-        path = Path(tempfile.mkdtemp(dir=self.path)) / name.encode("utf-8", "replace").decode()
-        path.write_bytes(content)
+        """Keep a file under a name for people. Raises RefusedError if the disk does not take it.
+
+        (Names of files may hold bytes that are no text.)
+        """
+        path = None
+        try:
+            path = Path(tempfile.mkdtemp(dir=self.path)) / name.encode("utf-8", "replace").decode()
+            path.write_bytes(content)
+        except OSError as error:
+            if path is not None:
+                shutil.rmtree(path.parent, ignore_errors=True)
+            said = f"the server has no room for the picture: {error.strerror}"
+            raise RefusedError(503, said) from error
         return path
 
     def keep(self, name: str, content: bytes) -> Path:

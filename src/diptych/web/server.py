@@ -21,6 +21,7 @@ from diptych.web.limits import Limits
 
 PORT = 7860
 PORTS_TRIED = 20
+MOST_CONNECTIONS = 250  # systems allow a process 1,024 open files, or fewer
 HEADER_SECONDS = 10.0  # for a client to say what it wants
 HEARTBEAT = "/gradio_api/heartbeat/"  # a connection that every open page holds
 
@@ -77,7 +78,7 @@ def serve(
     """
     config = uvicorn.Config(
         app, http=partial(PatientOnce, limits=limits),  # type: ignore[arg-type]  # (it is called)
-        ws="none", lifespan="on",
+        ws="none", backlog=MOST_CONNECTIONS // 2, lifespan="on",
         log_level="error", access_log=False, server_header=False, timeout_keep_alive=10,
         timeout_graceful_shutdown=int(limits.upload_seconds + limits.answer_seconds) + 1,
     )  # fmt: skip
@@ -129,6 +130,9 @@ class PatientOnce(H11Protocol):
         """A client has come."""
         super().connection_made(transport)
         self._wait()
+        if len(self.connections) > MOST_CONNECTIONS:  # (hang up on one that asks for nothing)
+            others: set[Any] = self.connections - {self}
+            next((one for one in others if one._is_idle()), self).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has gone."""
@@ -158,6 +162,10 @@ class PatientOnce(H11Protocol):
                 self.transport.abort()
             self._wait()
             return
-        answered: Any = self.cycle is None or self.cycle.response_complete
-        if answered and not self.transport.is_closing():
+        if self._is_idle():
             self.transport.close()
+
+    def _is_idle(self) -> bool:
+        """Whether it is open, and nothing is under way."""
+        answered: Any = self.cycle is None or self.cycle.response_complete
+        return bool(answered) and not self.transport.is_closing()

@@ -21,7 +21,7 @@ from diptych.translation.reading import read_bytes
 from diptych.translation.scaling import scaled, scaled_shape
 from diptych.translation.strength import check_strength
 from diptych.translation.writing import check_format, default_format, encode_picture
-from diptych.web.limits import Limits, RefusedError
+from diptych.web.limits import MOST_SAID, Limits, RefusedError
 from diptych.web.metrics import Metrics
 from diptych.web.models import ServedModel
 from diptych.web.worker import Order, Worker
@@ -63,7 +63,10 @@ class Service:
         if name is None:
             return next(iter(self.models.values()))
         if name not in self.models:
-            raise RefusedError(422, f"there is no model {name!r}: {nearest(name, self.models)}")
+            said = (
+                f"there is no model {name[:MOST_SAID]!r}: {nearest(name[:MOST_SAID], self.models)}"
+            )
+            raise RefusedError(422, said)
         return self.models[name]
 
     def busy(self) -> RefusedError:

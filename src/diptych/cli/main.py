@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import sys
 import warnings
@@ -130,9 +131,9 @@ def _with_home(argument: str) -> str:
 def _check_words(arguments: Sequence[str]) -> None:
     """Raise UsageError for an empty word, which would be taken for the current folder."""
     for argument in arguments:
-        if not argument or (argument[:2] == "--" and argument[-1] == "="):
-            option = f"{argument[:-1]} has no value" if argument else "a word is empty"
-            raise UsageError(f"{option}: is a variable of the shell not set?")
+        if re.fullmatch(r"(--[\w-]+=)?", argument):
+            what = f"{argument[:-1]} has no value" if argument else "a word is empty"
+            raise UsageError(f"{what}: is a variable of the shell not set?")
 
 
 def _prepare_process() -> None:

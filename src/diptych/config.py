@@ -75,10 +75,10 @@ class OptimizerConfig(Section):
     beta1: BelowOne = 0.5  # how long Adam's mean of the slopes looks back
     beta2: BelowOne = 0.999  # and that of their squares
     schedule: Schedule = "linear"  # how the rates fall
-    decay_from: BelowOne = 0.5  # linear, cosine: constant until here
+    decay_from: BelowOne = 0.5  # linear, cosine: the share of the run at constant rate
     decay_steps: Count = 3  # step: how many times the rate falls during the run
     decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1  # step, plateau: what it falls to
-    patience: Count = 10  # plateau: log steps without improvement that it bears
+    patience: Count = 10  # plateau: log steps without improvement before the rate falls
 
 
 Range = tuple[float, float]  # low, high
@@ -150,7 +150,7 @@ class TrainingConfig(Section):
     precision: Precision = "auto"  # of convolutions; auto: 16 bits where those are quicker
     compile: bool | None = None  # networks, by PyTorch; None: for long trainings on a GPU
     tune_threads: bool | None = None  # of the CPU; None: see training/threads.py
-    record: bool = True  # a GPU plays back the passes that it has been shown (CUDA graphs)
+    record: bool = True  # on a GPU passes are recorded once and played back (CUDA graphs)
     judged: Count | None = None  # real pictures, and fakes, that D sees in a step; at least batch
     untouched: CountOrZero = 0  # source pictures among the fakes of a step, as they are
     history: CountOrZero = 50  # past fakes shown to D; 0: only the newest
@@ -160,7 +160,7 @@ class TrainingConfig(Section):
     samples: Count = 6  # held-out pictures of each domain on a sample sheet
     checkpoint_every: Count = 1000  # the last three are kept
     evaluate_every: CountOrZero = 0  # score held-out pictures; 0: never
-    features: FeatureName | None = None  # that they are scored by; None: the first that is at hand
+    features: FeatureName | None = None  # that score; None: Inception if at hand, or lite0
     keep_every: CountOrZero = 0  # keep these checkpoints for ever; 0: none
 
     @property

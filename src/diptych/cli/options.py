@@ -27,8 +27,8 @@ TranslatePrecision = Annotated[
 Strength = Annotated[
     float,
     typer.Option(
-        help="How much a model that retouches (laptop, best) changes pictures: 1 as it has "
-        "learned to, 0.5 half as much, 1.5 half again as much."
+        help="How much a model that retouches (laptop, best) changes pictures: 1 as by itself, "
+        "0.5 half as much, 1.5 half again as much."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]

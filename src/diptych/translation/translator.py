@@ -257,8 +257,8 @@ def load(
 ) -> Translator:
     """Open a run folder or a ``model.safetensors`` for translating.
 
-    ``tile``, ``precision`` and ``see`` as in Translator. A model that retouches (the preset
-    ``laptop``) changes pictures ``strength`` times as much as it has learned to: 0 not at all.
+    ``tile``, ``precision`` and ``see`` as in Translator. A model that retouches (the presets
+    ``laptop`` and ``best``) changes pictures ``strength`` times as much as by itself: 0 not at all.
     Raises DiptychError with one line if there is no usable model at ``path``, UsageError for
     options that are none.
     """

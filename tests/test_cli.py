@@ -298,7 +298,9 @@ def test_options_of_the_other_commands_arrive(
         given = options_of("interchange.deploy.deploy", export.export, trained, out, "onnx", to,
                            uint8=True, float16=False, overwrite=True)  # fmt: skip
         assert given[1:] == ["onnx", ways, out, True, False, True, 1.0]
-    given = options_of("translation.translator.load", export.export, trained, out, strength=0.5)
+    given = options_of(
+        "translation.translator.load", export.export, trained, out, "torch", strength=0.5
+    )
     assert given == [trained, "cpu", 0.5]
     given = options_of(
         "translation.translator.load", translate.translate, trained, [tmp_path], out,

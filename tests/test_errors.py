@@ -78,7 +78,7 @@ CASES = [
     (train("a", ""), 2, ["a word is empty", "variable"]),
     (train("a", "b", "--from="), 2, ["--from has no value", "variable"]),
     (["ui", "nowhere", "--key=of-base64=="], 1, ["no model nowhere"]),
-    (train("a", "b", "--batch", "1.5"), 2, ["'1.5' is not a valid int"]),
+    (train("a", "b", "--batch", "1.5"), 2, ["--batch", "a whole number"]),
     ([*train("a", "b"), "--set", "training.batch=1.5"], 2, ["training.batch", "a whole number"]),
     (train("a", "same-pictures"), 2, ["same pictures"]),
     (train("outer", "outer/b"), 2, ["outer/b lies in outer, which is searched", "side by side"]),

@@ -67,6 +67,8 @@ def root(
     """Only for the help: ``main`` finds --debug wherever it stands; --version has its callback."""
 
 
+WHOLE = "give a whole number"
+
 # Click's, which newer versions of Typer bring along: a word on the command line is wrong.
 _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
@@ -74,6 +76,7 @@ _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 def _say_usage(error: typer.BadParameter) -> None:
     """In one line, as all errors. (Typer would draw a box.)"""
     said = " ".join(error.format_message().split()).removesuffix(".")
+    said = re.sub(r"(?i)input should be a valid integer.*|'.*' is not a valid int.*", WHOLE, said)
     command = error.ctx.command_path if error.ctx is not None else "diptych"
     print(f"diptych: {within(said)} (see {command} --help)", file=sys.stderr)
 

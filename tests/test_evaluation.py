@@ -59,7 +59,7 @@ from diptych.host.lock import only_one
 from diptych.model_file import GeneratorPair, ModelInfo, load_model, save_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
-from diptych.report.compare import make_grid
+from diptych.report.compare_page import make_grid
 from diptych.report.page import picture_url, write_report
 from diptych.scoring import Target, stored_evaluation
 from diptych.training.log import Log

@@ -31,7 +31,8 @@ from diptych.model_file import GeneratorPair, ModelInfo, load_model
 from diptych.network_config import GeneratorConfig
 from diptych.networks import make_generator
 from diptych.report.chart import line_chart
-from diptych.report.compare import make_grid, score_comparison
+from diptych.report.compare_page import make_grid
+from diptych.report.compare_tables import score_comparison
 from diptych.report.curves import loss_charts, score_charts
 from diptych.report.page import (
     _best_and_worst,

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 Side = Literal["a", "b"]
 SIDES: tuple[Side, ...] = get_args(Side)
+WAYS: tuple[Side, ...] = ("b", "a")  # in the order in which people read of them: to B first
 
 
 def other_side(side: Side) -> Side:

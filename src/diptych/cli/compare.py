@@ -24,7 +24,8 @@ def compare(
     from diptych.errors import UsageError, one_of
     from diptych.evaluation.features import FEATURE_NAMES
     from diptych.model_file import read_info
-    from diptych.report.compare import score_comparison, settings_that_differ, write_comparison
+    from diptych.report.compare_page import write_comparison
+    from diptych.report.compare_tables import score_comparison, settings_that_differ
     from diptych.report.page import check_page_name
     from diptych.scoring import evaluate, stored_evaluation
     from diptych.training.run_folder import RunFolder

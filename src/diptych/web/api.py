@@ -8,12 +8,10 @@ from collections.abc import Coroutine
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import QueryParams
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from diptych.data.pixels import DType, PixelFormat
@@ -23,12 +21,10 @@ from diptych.translation.strength import STRONGEST
 from diptych.translation.writing import FileFormat, format_of
 from diptych.version import __version__
 from diptych.web.bodies import read_picture_and_fields
-from diptych.web.guard import refuse
-from diptych.web.limits import MOST_SAID, RefusedError
-from diptych.web.metrics import GONE
+from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel
+from diptych.web.problems import GUARDED, PROBLEMS, answer_errors
 from diptych.web.service import Service, format_for
-from diptych.words import within
 
 MEDIA_TYPES = {
     "png": "image/png",
@@ -69,12 +65,6 @@ class Options(BaseModel):
     )
 
 
-class Problem(BaseModel):
-    """Why there is no picture."""
-
-    detail: str = Field(description="One sentence.")
-
-
 class Values(BaseModel):
     """How pictures of a domain are stored."""
 
@@ -105,24 +95,6 @@ class Alive(BaseModel):
     waiting: int = Field(description="Pictures in line.")
 
 
-Problems = dict[int | str, dict[str, Any]]
-PROBLEMS: Problems = {
-    status: {"model": Problem, "description": sentence}
-    for status, sentence in {
-        400: "The form is broken or cut short.",
-        401: "The server has a key, and it was not given.",
-        403: "A page of another site asked.",
-        408: "The request came too slowly.",
-        413: "The picture has too many bytes or pixels.",
-        415: "The content type is no picture.",
-        422: "There is no picture, it is damaged, or the model cannot take it or the options.",
-        429: "Too many pictures in line: try again after Retry-After seconds.",
-        500: "A mistake of the server.",
-        503: "No time or memory for it, or the server is stopping.",
-        504: "The network took too long.",
-    }.items()
-}
-GUARDED: Problems = {status: PROBLEMS[status] for status in (401, 403)}
 PICTURE = {"type": "string", "format": "binary"}
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/tiff", "application/octet-stream")
 
@@ -218,40 +190,13 @@ def make_api(service: Service, key_needed: bool) -> FastAPI:
             page.render(schema=api.openapi(), address=address, key_needed=key_needed)
         )
 
-    _answer_errors(api)
+    answer_errors(api, list(Options.model_fields))
     described = api.openapi()
     for parameter in described["paths"]["/v1/translate"]["post"]["parameters"]:
         if parameter["name"] == "model":
             parameter["schema"]["enum"] = list(service.models)
     api.openapi = lambda: described  # type: ignore[method-assign]
     return api
-
-
-def _answer_errors(api: FastAPI) -> None:
-    """In JSON, and in one sentence."""
-
-    @api.exception_handler(RefusedError)
-    async def refused(request: Request, refusal: RefusedError) -> JSONResponse:
-        return refuse(refusal)
-
-    @api.exception_handler(RequestValidationError)
-    @api.exception_handler(ValidationError)
-    async def invalid(
-        request: Request, error: RequestValidationError | ValidationError
-    ) -> JSONResponse:
-        return refuse(RefusedError(422, one_sentence(error)))
-
-    @api.exception_handler(ClientDisconnect)
-    async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=GONE)
-
-    @api.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        return refuse(RefusedError(500, "the server made a mistake: its log says more"))
-
-    @api.exception_handler(HTTPException)
-    async def other(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
 
 
 async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -290,14 +235,3 @@ def _describe(model: ServedModel) -> Model:
         strength=model.strength,
         steps=info.step,
     )
-
-
-def one_sentence(error: RequestValidationError | ValidationError) -> str:
-    """What is wrong with the first option that is."""
-    first = error.errors()[0]
-    option = next((str(part) for part in first["loc"] if part != "query"), "request")
-    if first["type"] == "extra_forbidden":
-        there = ", ".join(Options.model_fields)
-        return f"there is no option {option[:MOST_SAID]!r}: there are {there}"
-    message = str(first["msg"])
-    return f"{option}: {within(message)}"

@@ -12,10 +12,11 @@ import gradio as gr
 from pydantic import ValidationError
 
 from diptych.sides import Side, other_side
-from diptych.web.api import Options, one_sentence
+from diptych.web.api import Options
 from diptych.web.limits import RefusedError
 from diptych.web.models import ServedModel
 from diptych.web.page_actions import Actions, Shown, strength_of
+from diptych.web.problems import one_sentence
 
 SIZES = (64, 128, 256, 512, 1024)
 OWN_SIZE = 0
@@ -141,7 +142,7 @@ class Events:
         try:
             options = Options.model_validate(given)
         except ValidationError as error:
-            raise RefusedError(422, one_sentence(error)) from error
+            raise RefusedError(422, one_sentence(error, list(Options.model_fields))) from error
         return self.actions.service.model(options.model), options
 
     async def _shown(self, session: Session, given: Any, asked: tuple[Any, ...]) -> Shown:

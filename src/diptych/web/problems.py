@@ -45,7 +45,7 @@ GUARDED: Problems = {status: PROBLEMS[status] for status in (401, 403)}
 
 
 def answer_errors(api: FastAPI, options: Sequence[str]) -> None:
-    """Have ``api`` answer errors in JSON, one sentence each; ``options`` are those that there are."""
+    """Errors are told in JSON, in one sentence; ``options`` are those of a translation."""
 
     @api.exception_handler(RefusedError)
     async def refused(request: Request, refusal: RefusedError) -> JSONResponse:

@@ -299,7 +299,7 @@ def test_a_crowd_is_told_to_wait(public: Server, bearer: dict[str, str]) -> None
     assert translate(public, LARGE, bearer).status_code == 200
 
 
-async def post(app: ASGIApp, path: str, content: bytes) -> httpx.Response:
+async def post(app: ASGIApp, path: str, content: bytes | AsyncIterator[bytes]) -> httpx.Response:
     """To an application in this process, which may raise what it has answered."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport) as client:
@@ -354,8 +354,7 @@ def test_bodies_are_limited_as_they_come_and_let_go() -> None:
             yield bytes(60_000)
 
     async def status(count: int) -> int:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
-            return (await client.post("http://x/v1/translate", content=pieces(count))).status_code
+        return (await post(app, "/v1/translate", pieces(count))).status_code
 
     assert asyncio.run(status(2)) == 413
     for _ in range(HELD_BODIES + 4):

@@ -13,6 +13,7 @@ One step is as in ``cyclegan.py``: lower ``generator_loss`` (over G_ab and H), t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,11 @@ class CUT(nn.Module):
     def discriminators(self) -> nn.ModuleList:
         return nn.ModuleList([self.D_b])
 
+    @cached_property
+    def joins_discriminator_batches(self) -> bool:
+        """Whether two batches may go through the discriminator as one."""
+        return joinable(self.D_b)
+
     def generator_loss(
         self, a: Tensor, b: Tensor, weights: LossConfig
     ) -> tuple[Tensor, Terms, Fakes]:
@@ -86,7 +92,7 @@ class CUT(nn.Module):
         self, a: Tensor, b: Tensor, fakes: Fakes, weights: LossConfig
     ) -> tuple[Tensor, Terms]:
         """What ``D_b`` minimises: real pictures pass, fakes do not. ``a`` is not looked at."""
-        join, fake_b = joinable(self.D_b), fakes["b"]
+        join, fake_b = self.joins_discriminator_batches, fakes["b"]
         seen_b, seen_fake = noisy(b, weights.noise), noisy(fake_b, weights.noise)
         (on_real,), (on_fake,) = twice(lambda x: (self.D_b(x),), (seen_b,), (seen_fake,), join)
         terms = {"D_b": OBJECTIVES[weights.adversarial].discriminator(on_real, on_fake)}

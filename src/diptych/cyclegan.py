@@ -11,6 +11,8 @@ B. One step is: lower ``generator_loss`` by one Adam step on both generators, th
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +47,16 @@ class CycleGAN(nn.Module):
     def discriminators(self) -> nn.ModuleList:
         return nn.ModuleList([self.D_a, self.D_b])
 
+    @cached_property
+    def joins_generator_batches(self) -> bool:
+        """Whether two batches may go through a generator as one."""
+        return joinable(self.generators)
+
+    @cached_property
+    def joins_discriminator_batches(self) -> bool:
+        """Whether two batches may go through a discriminator as one."""
+        return joinable(self.discriminators)
+
     def translate(self, to_b: Tensor, to_a: Tensor) -> Both:
         """``G_ab(to_b), G_ba(to_a)``: what claims to be in B, then what claims to be in A."""
         return self.G_ab(to_b), self.G_ba(to_a)
@@ -74,7 +86,7 @@ class CycleGAN(nn.Module):
 
         if identity:
             (fake_b, fake_a), (idt_b, idt_a) = twice(
-                self.translate, (a, b), (b, a), joinable(self.generators), self.translate_again
+                self.translate, (a, b), (b, a), self.joins_generator_batches, self.translate_again
             )
         else:
             fake_b, fake_a = self.translate(a, b)
@@ -117,7 +129,7 @@ class CycleGAN(nn.Module):
             self.judge,
             (noisy(a, noise), noisy(b, noise)),
             (noisy(fakes["a"], noise), noisy(fakes["b"], noise)),
-            joinable(self.discriminators),
+            self.joins_discriminator_batches,
         )
         objective = OBJECTIVES[weights.adversarial].discriminator
         terms = {"D_a": objective(on_real_a, on_fake_a), "D_b": objective(on_real_b, on_fake_b)}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from diptych.config import LENGTHS, Config
 from diptych.errors import DiptychError, UsageError
 from diptych.section import Section
-from diptych.words import first_line, nearest, within
+from diptych.words import WHOLE_NUMBER, first_line, nearest, within
 
 Tree = dict[str, Any]
 # What options of the field's first implementation are here (docs/coming-from-cyclegan.md).
@@ -205,7 +205,7 @@ def _one_line(error: ValidationError) -> str:
         return f"{where} = {seen}: write it as a list, as in [0, 255]"
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("int_parsing", "int_from_float", "int_type"):
-        what = "give a whole number"
+        what = WHOLE_NUMBER
     if not where or first["type"] == "value_error":
         return f"{where}: {what}" if where else what
     return f"{where} = {seen}: {within(what)}"

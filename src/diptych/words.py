@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+WHOLE_NUMBER = "give a whole number"
+
 
 def counted(number: int, what: str) -> str:
     """``1 picture``, ``2 pictures``."""

@@ -28,7 +28,7 @@ from diptych.cli import (
 )
 from diptych.errors import DiptychError, DiptychWarning, UsageError, out_of_memory
 from diptych.host.interrupt import USUAL, StopNowError
-from diptych.words import printable, within
+from diptych.words import WHOLE_NUMBER, printable, within
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -67,8 +67,6 @@ def root(
     """Only for the help: ``main`` finds --debug wherever it stands; --version has its callback."""
 
 
-WHOLE = "give a whole number"
-
 # Click's, which newer versions of Typer bring along: a word on the command line is wrong.
 _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
@@ -76,7 +74,9 @@ _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 def _say_usage(error: typer.BadParameter) -> None:
     """In one line, as all errors. (Typer would draw a box.)"""
     said = " ".join(error.format_message().split()).removesuffix(".")
-    said = re.sub(r"(?i)input should be a valid integer.*|'.*' is not a valid int.*", WHOLE, said)
+    said = re.sub(
+        r"(?i)input should be a valid integer.*|'.*' is not a valid int.*", WHOLE_NUMBER, said
+    )
     command = error.ctx.command_path if error.ctx is not None else "diptych"
     print(f"diptych: {within(said)} (see {command} --help)", file=sys.stderr)
 

@@ -68,7 +68,7 @@ def deploy(
                 if (out / name).exists() and (out / name).is_dir() != (aside / name).is_dir():
                     kind = "folder" if (out / name).is_dir() else "file"
                     raise DiptychError(f"{out / name} is a {kind}: remove it or choose another -o")
-            for path in (path for path in aside.rglob("*") if path.is_file()):
+            for path in filter(Path.is_file, aside.rglob("*")):
                 sync_file(path)
             for name in names:
                 if (aside / name).is_dir() and (out / name).is_dir():
